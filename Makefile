@@ -1,0 +1,42 @@
+# make demo and make test need nothing but Python (3.11 or 3.12), a C++ compiler and the package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+export PYTHONUNBUFFERED = 1
+
+.PHONY: install demo test lint clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "== fna_mm: installing into $(VENV) (once). PyTorch is downloaded, then mmcv's operators are"
+	@echo "== compiled: about 9 minutes on two cores the first time; pip keeps the wheel for the next one."
+	@$(PYTHON) -c "import sys; assert (3, 11) <= sys.version_info < (3, 13), 'Python 3.11 or 3.12 is needed, this is ' + sys.version"
+	$(PYTHON) -m venv $(VENV)
+	@echo "== 1/4 PyTorch and build tools"
+	$(PIP) install -q -c constraints.txt setuptools wheel ninja torch numpy
+	@echo "== 2/4 mmcv with its operators: `date +%H:%M:%S`, be patient"
+	$(PIP) install -q -c constraints.txt --no-build-isolation mmcv
+	@echo "== 3/4 mmdetection, mmsegmentation, fna_mm: `date +%H:%M:%S`"
+	$(PIP) install -q -c constraints.txt -e '.[det,seg,dev]'
+	@echo "== 4/4 mim"
+# Without its dependencies: two of them pin a setuptools that conflicts with PyTorch.
+	$(PIP) install -q -c constraints.txt colorama tabulate requests pandas model-index
+	$(PIP) install -q -c constraints.txt --no-deps openmim
+	@touch $@
+	@echo "== installed: `date +%H:%M:%S`"
+
+demo: install
+	$(BIN)/fna demo
+
+test: install
+	$(BIN)/python -m pytest -q
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell fna_mm configs tests docs README.md
+
+clean:
+	rm -rf $(VENV) build dist

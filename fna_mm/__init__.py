@@ -1,0 +1,24 @@
+"""FNA: adapt a MobileNetV2's architecture and parameters to detection or segmentation, inside mm.
+
+Importing the package registers everything in mmengine's root registries; configs do it with
+``custom_imports = dict(imports=['fna_mm'])``.
+"""
+
+from fna_mm.architecture import Architecture, MBConvSpec, Stage
+from fna_mm.backbones import FNAChildNet, FNASuperNet
+from fna_mm.cost import MAddsCost
+from fna_mm.datasets import RandomSplit
+from fna_mm.hooks import AlternatingOptimizerHook, ArchitectureExportHook, BNCalibrationHook
+from fna_mm.remapping import ParameterRemapping, ParameterRemappingHook
+from fna_mm.safe_globals import allow_mmengine_checkpoints
+from fna_mm.search_space import SearchSpace
+
+__version__ = '0.1.0'
+
+allow_mmengine_checkpoints()
+
+__all__ = [
+    'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',
+    'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping', 'ParameterRemappingHook', 'RandomSplit',
+    'SearchSpace', 'Stage', '__version__'
+]

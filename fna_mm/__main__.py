@@ -1,0 +1,3 @@
+from fna_mm.cli import main
+
+main()

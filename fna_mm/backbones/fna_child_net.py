@@ -1,0 +1,89 @@
+"""The backbone of a given architecture."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+from mmengine.registry import MODELS
+from torch import nn
+
+from fna_mm.architecture import Architecture, Stage
+from fna_mm.backbones.base_backbone import FNABackbone
+from fna_mm.blocks import MBConv
+
+
+def build_stage(stage: Stage, stride: int, dilation: int, norm_cfg: dict, act_cfg: dict,
+                with_cp: bool) -> nn.Sequential:
+    """The layers of a stage; all of them take the dilation, the first one the stride."""
+    return nn.Sequential(*(MBConv(
+        spec,
+        stage.in_channels if index == 0 else stage.out_channels,
+        stage.out_channels,
+        stride if index == 0 else 1,
+        dilation,
+        norm_cfg,
+        act_cfg,
+        with_cp,
+    ) for index, spec in enumerate(stage.layers)))
+
+
+@MODELS.register_module()
+class FNAChildNet(FNABackbone):
+    """A network of the MobileNetV2 family with any kernels, expansion ratios and depths.
+
+    .. code:: text
+
+        image ─ conv1 ─ layer1 ─ layer2 ─ … ─ layer7 ─ conv2
+                 /2      [0]      [1]          [6]      [7]     out_indices
+
+    With ``arch='mobilenet_v2'`` it is mmdet's MobileNetV2, state dict keys included.
+
+    Args:
+        arch (str | dict | Architecture): The name of a published architecture (``mobilenet_v2``,
+            ``fna_retinanet``, ``fna_ssdlite``, ``fna_deeplabv3``), a dict, the path of an
+            ``arch.json`` (any mmengine file backend), or the published text form.
+        out_indices (Sequence[int]): Stages whose maps are returned: 0 is 32 → 16, 6 is 160 → 320,
+            7 the 1x1 convolution to ``head_channels``, which is built only when asked for.
+            Defaults to (1, 2, 4, 6).
+        output_stride (int): Input pixels per pixel of the last map. Below the network's own
+            stride, stages lose their stride and are dilated instead. Defaults to 32.
+        head_channels (int): Outputs of the last convolution. Defaults to 1280.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, i the stem and i stages. Defaults to -1.
+        norm_eval (bool): Keep BN in evaluation mode while training. Defaults to False.
+        with_cp (bool): Recompute blocks in the backward pass to save memory. Defaults to False.
+        norm_cfg (dict): Normalisation, SyncBN too. Defaults to dict(type='BN').
+        act_cfg (dict): Activation. Defaults to dict(type='ReLU6').
+        init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
+            last. Defaults to None: Kaiming for convolutions.
+
+    Raises:
+        ValueError: If an argument is illegal; the message says what is legal.
+        FileNotFoundError: If ``arch`` is the path of a file that does not exist.
+
+    >>> import torch
+    >>> net = FNAChildNet('fna_retinanet').eval()
+    >>> [tuple(x.shape) for x in net(torch.zeros(1, 3, 64, 64))]
+    [(1, 24, 16, 16), (1, 32, 8, 8), (1, 96, 4, 4), (1, 320, 2, 2)]
+    """
+
+    def __init__(self,
+                 arch: Union[str, Mapping[str, Any], Architecture],
+                 out_indices: Sequence[int] = (1, 2, 4, 6),
+                 output_stride: int = 32,
+                 head_channels: int = 1280,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 norm_cfg: Mapping[str, Any] = dict(type='BN'),
+                 act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
+                 init_cfg: Optional[Union[dict, list]] = None) -> None:
+        architecture = Architecture.create(arch)
+        norm_cfg, act_cfg = dict(norm_cfg), dict(act_cfg)
+        strides = architecture.strides_and_dilations(output_stride)
+        stages = [
+            build_stage(stage, stride, dilation, norm_cfg, act_cfg, with_cp)
+            for stage, (stride, dilation) in zip(architecture.stages, strides)
+        ]
+        super().__init__(architecture, stages, out_indices, head_channels, frozen_stages, norm_eval,
+                         norm_cfg, act_cfg, init_cfg)
+        self.architecture = architecture
+        self.output_stride = output_stride

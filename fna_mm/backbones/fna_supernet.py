@@ -1,0 +1,173 @@
+"""The backbone that holds every architecture of a search space."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+import numpy as np
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from fna_mm.architecture import Architecture
+from fna_mm.backbones.base_backbone import FNABackbone
+from fna_mm.backbones.fna_child_net import build_stage
+from fna_mm.mixed_op import MixedOp
+from fna_mm.search_space import SearchSpace
+
+#: Standard deviation of the architecture parameters at the start (authors' release).
+ARCHITECTURE_INIT_STD = 1e-3
+
+
+@MODELS.register_module()
+class FNASuperNet(FNABackbone):
+    """MobileNetV2 expanded: every layer holds all its candidates (paper, section 3.2).
+
+    It runs in one of three modes: one given path (:meth:`use_path`, for a weight step), the weighted
+    mixture of all candidates (:meth:`use_mixture`, for an architecture step) or the currently best
+    path (:meth:`use_best_path`, for evaluation, and what it starts with). ``AlternatingOptimizerHook``
+    switches them during a search.
+
+    The architecture parameters are one flat buffer rather than ``nn.Parameter``s: they are in the
+    state dict, but no weight optimizer, gradient clipping or DDP reducer ever sees them, whatever
+    the config says.
+
+    Args:
+        layers_per_stage (Sequence[int]): Layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
+        kernel_sizes (Sequence[int]): Depthwise kernels to choose from. Defaults to (3, 5, 7).
+        expand_ratios (Sequence[int]): Expansion ratios to choose from. Defaults to (3, 6).
+        out_indices (Sequence[int]): As in ``FNAChildNet``. Defaults to (1, 2, 4, 6).
+        output_stride (int): As in ``FNAChildNet``. Defaults to 32.
+        head_channels (int): As in ``FNAChildNet``. Defaults to 1280.
+        with_cp (bool): Recompute candidates in the backward pass to save memory. Defaults to False.
+        norm_cfg (dict): Normalisation outside the candidates. Defaults to dict(type='BN').
+        candidate_norm_cfg (dict): Normalisation in the candidates; many paths share them, so they
+            keep neither affine parameters nor running statistics.
+            Defaults to dict(type='BN', affine=False, track_running_stats=False).
+        act_cfg (dict): Activation. Defaults to dict(type='ReLU6').
+        init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
+            last. Defaults to None: Kaiming for convolutions.
+
+    Raises:
+        ValueError: If an argument is illegal; the message says what is legal.
+
+    >>> net = FNASuperNet()
+    >>> len(net.best_path()), tuple(net.architecture_parameters.shape)
+    (21, (141,))
+    """
+
+    architecture_parameters: Tensor
+
+    def __init__(
+            self,
+            layers_per_stage: Sequence[int] = (4, 4, 4, 4, 4, 1),
+            kernel_sizes: Sequence[int] = (3, 5, 7),
+            expand_ratios: Sequence[int] = (3, 6),
+            out_indices: Sequence[int] = (1, 2, 4, 6),
+            output_stride: int = 32,
+            head_channels: int = 1280,
+            with_cp: bool = False,
+            norm_cfg: Mapping[str, Any] = dict(type='BN'),
+            candidate_norm_cfg: Mapping[str, Any] = dict(
+                type='BN', affine=False, track_running_stats=False),
+            act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
+            init_cfg: Optional[Union[dict, list]] = None) -> None:
+        space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios)
+        norm_cfg, act_cfg, candidate_norm_cfg = dict(norm_cfg), dict(act_cfg), dict(candidate_norm_cfg)
+        stages: list[nn.Module] = []
+        strides = space.seed.strides_and_dilations(output_stride)
+        for index, (stage, (stride, dilation)) in enumerate(zip(space.seed.stages, strides)):
+            if index not in space.searched_stages:
+                stages.append(build_stage(stage, stride, dilation, norm_cfg, act_cfg, with_cp))
+                continue
+            stages.append(nn.ModuleList(
+                MixedOp(layer, stride if layer.index == 0 else 1, dilation, candidate_norm_cfg, act_cfg, with_cp)
+                for layer in space.layers if layer.stage == index))
+        super().__init__(space.seed, stages, out_indices, head_channels, -1, False, norm_cfg, act_cfg, init_cfg)
+        self.search_space = space
+        self.output_stride = output_stride
+        self.register_buffer('architecture_parameters',
+                             ARCHITECTURE_INIT_STD * torch.randn(space.num_candidates))
+        self._sizes = [len(layer.candidates) for layer in space.layers]
+        self._first_layer = {stage: next(i for i, layer in enumerate(space.layers) if layer.stage == stage)
+                             for stage in space.searched_stages}
+        self._mode = 'best_path'
+        self._path: tuple[int, ...] = ()
+        self._weights: tuple[Tensor, ...] = ()
+
+    @property
+    def mode(self) -> str:
+        """``'path'``, ``'mixture'`` or ``'best_path'``."""
+        return self._mode
+
+    def use_path(self, choice: Sequence[int]) -> None:
+        """Run the given candidate of every layer from now on.
+
+        Args:
+            choice (Sequence[int]): Index of a candidate for each layer.
+
+        Raises:
+            ValueError: If the choice does not fit the search space.
+        """
+        self._path = self.search_space.check_choice(choice)
+        self._mode = 'path'
+
+    def use_mixture(self) -> None:
+        """Run the weighted mixture of all candidates from now on (paper, equation 4)."""
+        self._mode = 'mixture'
+
+    def use_best_path(self) -> None:
+        """Run the most probable candidate of every layer from now on."""
+        self._mode = 'best_path'
+
+    def probabilities(self) -> tuple[Tensor, ...]:
+        """Softmax of the architecture parameters: for every layer, shape (candidates,)."""
+        return tuple(alpha.softmax(0) for alpha in self.architecture_parameters.split(self._sizes))
+
+    def best_path(self) -> tuple[int, ...]:
+        """Index of the most probable candidate of every layer."""
+        with torch.no_grad():
+            return tuple(int(alpha.argmax()) for alpha in
+                         self.architecture_parameters.detach().cpu().split(self._sizes))
+
+    def best_architecture(self) -> Architecture:
+        """The architecture of the best path."""
+        return self.search_space.architecture(self.best_path())
+
+    def sample_path(self, rng: np.random.Generator, uniform: bool = False) -> tuple[int, ...]:
+        """Draw one candidate for every layer.
+
+        Args:
+            rng (np.random.Generator): Where the randomness comes from; one draw a layer.
+            uniform (bool): All candidates alike instead of the softmax. Defaults to False.
+        """
+        alphas = self.architecture_parameters.detach().cpu().double().split(self._sizes)
+        path = []
+        for alpha, draw in zip(alphas, rng.random(len(alphas))):
+            weights = torch.zeros_like(alpha) if uniform else alpha
+            cumulative = weights.softmax(0).cumsum(0)
+            # The last cumulated probability may miss 1 by rounding.
+            path.append(min(int((cumulative <= draw).sum()), len(alpha) - 1))
+        return tuple(path)
+
+    def run_stage(self, index: int, x: Tensor) -> Tensor:
+        """Run one stage in the current mode on x of shape (N, C, H, W)."""
+        if index not in self._first_layer:
+            return super().run_stage(index, x)
+        layers: Any = self.stage(index)
+        for position, layer in enumerate(layers, self._first_layer[index]):
+            if self._mode == 'mixture':
+                x = layer.forward_mixture(x, self._weights[position])
+            else:
+                x = layer.forward_path(x, self._path[position])
+        return x
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (N, 3, H, W) → the maps of ``out_indices``, through the paths of the current mode."""
+        if self._mode == 'mixture':
+            self._weights = self.probabilities()
+        elif self._mode == 'best_path':
+            self._path = self.best_path()
+        try:
+            return super().forward(x)
+        finally:
+            self._weights = ()  # they hold the graph of this step

@@ -1,0 +1,125 @@
+"""From the config of a search and an architecture to the config that trains the child."""
+
+import copy
+import os.path as osp
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+from mmengine.config import Config, ConfigDict
+
+from fna_mm.architecture import Architecture
+
+SUPERNET, CHILD, SPLIT = 'FNASuperNet', 'FNAChildNet', 'RandomSplit'
+SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
+#: Arguments of a supernet's backbone section that a child has no use for.
+_SEARCH_ARGUMENTS = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'candidate_norm_cfg')
+
+
+def find_sections(node: Any, type_name: str) -> Iterator[dict]:
+    """Every dict in a config whose ``type`` is ``type_name`` (with or without a scope before it)."""
+    if isinstance(node, Mapping):
+        if str(node.get('type', '')).rpartition('.')[2] == type_name:
+            yield node
+        for value in list(node.values()):
+            yield from find_sections(value, type_name)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from find_sections(value, type_name)
+
+
+def _only_section(cfg: Config, type_name: str, what: str) -> dict:
+    found = list(find_sections(cfg.get('model'), type_name))
+    if len(found) != 1:
+        raise ValueError(f'{what} must have one {type_name} in its model, but has {len(found)}')
+    return found[0]
+
+
+def _architecture_value(architecture: Architecture) -> dict[str, Any]:
+    return architecture.to_dict()
+
+
+def child_from_search(search: Config, architecture: Architecture) -> Config:
+    """The search's own config with the search taken out.
+
+    The supernet becomes a child, ``RandomSplit`` gives way to the whole data set, the search's hooks
+    go; data, schedule and everything else stay.
+
+    Args:
+        search (Config): The config of the search. It is not changed.
+        architecture (Architecture): The child's architecture.
+
+    Raises:
+        ValueError: If the config has not exactly one supernet.
+    """
+    cfg = copy.deepcopy(search)
+    backbone = _only_section(cfg, SUPERNET, 'the config of the search')
+    for name in _SEARCH_ARGUMENTS:
+        backbone.pop(name, None)
+    backbone['type'] = CHILD
+    backbone['arch'] = _architecture_value(architecture)
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] not in SEARCH_HOOKS]
+    cfg.custom_hooks = hooks
+    for split in find_sections(cfg.get('train_dataloader'), SPLIT):
+        inner = split['dataset']
+        split.clear()
+        split.update(inner)
+    cfg.pop('find_unused_parameters', None)  # every parameter of a child is used
+    return cfg
+
+
+def child_from_retraining(retraining: Config, search: Config, architecture: Architecture) -> Config:
+    """A retraining config with the found architecture and the search's seed.
+
+    Args:
+        retraining (Config): A config with one ``FNAChildNet``. It is not changed.
+        search (Config): The config of the search, whose seed checkpoint the child is remapped from.
+        architecture (Architecture): The child's architecture.
+
+    Raises:
+        ValueError: If one of the two configs lacks its backbone.
+    """
+    cfg = copy.deepcopy(retraining)
+    backbone = _only_section(cfg, CHILD, 'child_config')
+    backbone['arch'] = _architecture_value(architecture)
+    seeds = list(find_sections(_only_section(search, SUPERNET, 'the config of the search').get('init_cfg'),
+                               'ParameterRemapping'))
+    for init in find_sections(backbone.get('init_cfg'), 'ParameterRemapping') if seeds else ():
+        init['checkpoint'] = seeds[-1]['checkpoint']
+    return cfg
+
+
+def child_config(search: Config, architecture: Architecture, work_dir: str,
+                 retraining: Optional[Config] = None) -> Config:
+    """The complete training config of a child.
+
+    Args:
+        search (Config): The config of the search.
+        architecture (Architecture): The child's architecture.
+        work_dir (str): Where the child will be trained: its own folder, so that neither run resumes
+            from the other's checkpoints.
+        retraining (Config, optional): Build on this config instead of the search's own.
+
+    Raises:
+        ValueError: If a config lacks its backbone.
+    """
+    cfg = (child_from_search(search, architecture) if retraining is None else
+           child_from_retraining(retraining, search, architecture))
+    cfg.work_dir = work_dir
+    cfg.resume = False
+    if retraining is None:
+        cfg.load_from = None
+    for leftover in ('launcher', 'experiment_name'):
+        cfg.pop(leftover, None)
+    return cfg
+
+
+def dump_child_config(cfg: Config, path: str) -> None:
+    """Write a config so that mm's tools run it as it is.
+
+    Args:
+        cfg (Config): The config.
+        path (str): Where to, on any mmengine file backend.
+    """
+    from mmengine.fileio import put_text
+    put_text(f'# The child of a search, written by fna_mm. Train it with: mim train <package> {osp.basename(path)}\n'
+             + Config(ConfigDict(cfg._cfg_dict)).pretty_text, path)

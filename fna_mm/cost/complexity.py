@@ -1,0 +1,118 @@
+"""Parameters and multiply-adds of a whole model of mm, measured by running it on tensors without data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fna_mm.architecture import check_input_shape
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a network costs.
+
+    Args:
+        params (int): Parameters, architecture parameters not among them.
+        madds (int): Multiply-adds of convolutions and linear layers, biases included, each counted
+            once, batch 1.
+    """
+
+    params: int
+    madds: int
+
+
+def _out_elements(shape: Sequence[int]) -> int:
+    return int(torch.Size(shape).numel())
+
+
+def _convolution(x_shape: Any, w_shape: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
+                 *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    positions = x_shape if transposed else out_shape
+    per_position = _out_elements(w_shape[1:])
+    madds = positions[0] * positions[1] * _out_elements(positions[2:]) * per_position
+    return madds + (_out_elements(out_shape) if bias is not None else 0)
+
+
+def _addmm(bias_shape: Any, a_shape: Any, b_shape: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return a_shape[0] * a_shape[1] * b_shape[1] + a_shape[0] * b_shape[1]
+
+
+def _mm(a_shape: Any, b_shape: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return a_shape[0] * a_shape[1] * b_shape[1]
+
+
+def _bmm(a_shape: Any, b_shape: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return a_shape[0] * a_shape[1] * a_shape[2] * b_shape[2]
+
+
+_COUNTERS = {
+    torch.ops.aten.convolution: _convolution,
+    torch.ops.aten._convolution: _convolution,
+    torch.ops.aten.addmm: _addmm,
+    torch.ops.aten.mm: _mm,
+    torch.ops.aten.bmm: _bmm,
+    torch.ops.aten.baddbmm: lambda bias, a, b, *args, **kwargs: _bmm(a, b),
+}
+
+
+def count(model: nn.Module, input_shape: Sequence[int], channels: int = 3) -> Complexity:
+    """Count a model of mm, or any module that takes an image.
+
+    The model runs in evaluation mode on the meta device, where shapes are computed and numbers are
+    not; a model with operators that cannot run there is counted on the CPU.
+
+    Args:
+        model (nn.Module): It is moved to the meta device: do not use it afterwards.
+        input_shape (Sequence[int]): (height, width) of the image.
+        channels (int): Channels of the image. Defaults to 3.
+
+    Raises:
+        ValueError: If ``input_shape`` is illegal.
+    """
+    height, width = check_input_shape(input_shape)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    model = model.eval()
+    try:
+        total = _run(model.to('meta'), torch.empty(1, channels, height, width, device='meta'))
+    except (NotImplementedError, RuntimeError):
+        model = model.to_empty(device='cpu')
+        for parameter in model.parameters():
+            nn.init.zeros_(parameter)
+        total = _run(model, torch.zeros(1, channels, height, width))
+    return Complexity(params, total)
+
+
+def _run(model: nn.Module, image: Tensor) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_COUNTERS) as counter:
+        if hasattr(model, 'data_preprocessor'):  # a model of mm: everything but losses and post-processing
+            model(image, mode='tensor')
+        else:
+            model(image)
+    return counter.get_total_flops()
+
+
+def count_config(cfg: Any, input_shape: Sequence[int]) -> tuple[Complexity, Optional[Complexity]]:
+    """Count the model of a config, and its backbone alone.
+
+    Args:
+        cfg (Config): A config of mm.
+        input_shape (Sequence[int]): (height, width) of the image.
+
+    Returns:
+        tuple: Of the model, and of its backbone if it has one.
+
+    Raises:
+        ValueError: If ``input_shape`` is illegal or the config has no model.
+    """
+    from mmengine.registry import MODELS, init_default_scope
+    if not cfg.get('model'):
+        raise ValueError('the config has no model')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(cfg.model)
+    backbone = getattr(model, 'backbone', None)
+    whole = count(model, input_shape)
+    return whole, None if backbone is None else count(backbone, input_shape)

@@ -1,0 +1,75 @@
+"""The cost term of the search's loss."""
+
+import math
+from collections.abc import Sequence
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+
+def expected_cost(probabilities: Sequence[Tensor], costs: Sequence[Sequence[float]], fixed: float = 0.) -> Tensor:
+    """The cost that a path drawn from ``probabilities`` has on average, differentiable in them.
+
+    Layers are drawn independently and their costs add up, so this is exact.
+
+    Args:
+        probabilities (Sequence[Tensor]): For every layer, (candidates,).
+        costs (Sequence[Sequence[float]]): For every layer, the cost of each candidate, GMAdds.
+        fixed (float): The cost of what is not searched, GMAdds. Defaults to 0.
+
+    Returns:
+        Tensor: A scalar, GMAdds.
+
+    Raises:
+        ValueError: If the layers or candidates of the two do not agree.
+    """
+    if [len(p) for p in probabilities] != [len(c) for c in costs]:
+        raise ValueError(f'probabilities have {[len(p) for p in probabilities]} candidates in their layers, '
+                         f'the cost table {[len(c) for c in costs]}')
+    flat = torch.cat(tuple(probabilities))
+    table = flat.new_tensor([cost for layer in costs for cost in layer])
+    return (flat * table).sum() + fixed
+
+
+class MAddsCost:
+    """λ · log_τ(γ · cost), the second term of the search's loss (paper, section 4.1).
+
+    γ shifts the value of the loss, not its gradient.
+
+    Args:
+        input_shape (Sequence[int]): (height, width) of the image at which MAdds are counted.
+        weight (float): λ; 0 searches for accuracy alone. Defaults to 0.02 (RetinaNet in the paper).
+        log_base (float): τ. Defaults to 10.
+        scale (float): γ, per GMAdds. Defaults to 5.
+
+    Raises:
+        ValueError: If ``input_shape`` is missing or another number is out of range.
+
+    >>> round(float(MAddsCost((800, 1088), weight=0.02, log_base=10, scale=5)(torch.tensor(2.))), 6)
+    0.02
+    """
+
+    def __init__(self,
+                 input_shape: Optional[Sequence[int]] = None,
+                 weight: float = 0.02,
+                 log_base: float = 10,
+                 scale: float = 5) -> None:
+        sides = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+            raise ValueError(f'MAddsCost needs input_shape=(height, width) in pixels, the size at which MAdds are '
+                             f'counted, such as (800, 1088); it is {input_shape!r}')
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f'weight (λ) of MAddsCost must be 0 or more, not {weight!r}')
+        if not (math.isfinite(log_base) and log_base > 1):
+            raise ValueError(f'log_base (τ) of MAddsCost must be above 1, not {log_base!r}')
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f'scale (γ) of MAddsCost must be above 0, not {scale!r}')
+        self.input_shape = sides
+        self.weight = float(weight)
+        self.log_base = float(log_base)
+        self.scale = float(scale)
+
+    def __call__(self, cost: Tensor) -> Tensor:
+        """The loss term of an expected cost in GMAdds, a scalar."""
+        return self.weight * torch.log(self.scale * cost) / math.log(self.log_base)

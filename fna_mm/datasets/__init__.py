@@ -1,0 +1,3 @@
+from fna_mm.datasets.random_split import RandomSplit
+
+__all__ = ['RandomSplit']

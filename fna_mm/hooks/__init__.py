@@ -1,0 +1,5 @@
+from fna_mm.hooks.alternating_optimizer_hook import AlternatingOptimizerHook
+from fna_mm.hooks.architecture_export_hook import ArchitectureExportHook
+from fna_mm.hooks.bn_calibration_hook import BNCalibrationHook
+
+__all__ = ['AlternatingOptimizerHook', 'ArchitectureExportHook', 'BNCalibrationHook']

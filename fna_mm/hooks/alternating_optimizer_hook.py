@@ -1,0 +1,311 @@
+"""The search: after weight steps on one sampled path, an architecture step on the mixture of all."""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Optional, Union
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce, broadcast_object_list, get_rank
+from mmengine.hooks import Hook, LoggerHook
+from mmengine.logging import MessageHub
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS, OPTIM_WRAPPERS, OPTIMIZERS, TASK_UTILS
+from mmengine.runner import IterBasedTrainLoop
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from fna_mm.cost.cost_loss import expected_cost
+from fna_mm.cost.madds import CostTable, madds_table
+from fna_mm.hooks.endless_batches import EndlessBatches
+
+STATE = 'alternating_optimizer'
+
+
+def find_supernet(model: nn.Module) -> Any:
+    """The one supernet in a model.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    found = [module for module in model.modules() if hasattr(module, 'architecture_parameters')]
+    if len(found) != 1:
+        raise ValueError(f'the search needs exactly one FNASuperNet in the model, but {type(model).__name__} has '
+                         f'{len(found)}: set model.backbone.type to FNASuperNet')
+    return found[0]
+
+
+@contextmanager
+def only_architecture_trains(model: nn.Module, supernet: Any) -> Iterator[None]:
+    """Within: the mixture runs and only the architecture parameters require gradients.
+
+    Afterwards, even when a step raises: weights require gradients as before, the architecture
+    parameters do not, and every other buffer (BN statistics of stem, neck and head, which a forward
+    pass in training mode moves) has its old value.
+
+    Args:
+        model (nn.Module): The whole model, unwrapped.
+        supernet (FNASuperNet): Its supernet.
+    """
+    architecture = supernet.architecture_parameters
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer is not architecture}
+    supernet.use_mixture()
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    architecture.requires_grad_(True)
+    try:
+        yield
+    finally:
+        architecture.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                if name in buffers:
+                    buffer.copy_(buffers[name])
+        supernet.use_best_path()
+
+
+def build_architecture_optimizer(parameters: Tensor, cfg: dict) -> OptimWrapper:
+    """The OptimWrapper of the architecture parameters.
+
+    Args:
+        parameters (Tensor): The architecture parameters, (candidates of all layers,).
+        cfg (dict): As mm's ``optim_wrapper``: ``type``, ``optimizer``, ``clip_grad``, ….
+
+    Raises:
+        ValueError: If ``cfg`` has no ``optimizer``.
+    """
+    cfg = dict(cfg)
+    if not isinstance(cfg.get('optimizer'), dict):
+        raise ValueError('optim_wrapper of AlternatingOptimizerHook needs an optimizer, such as '
+                         f"dict(optimizer=dict(type='Adam', lr=3e-4)), but is {cfg!r}")
+    optimizer = OPTIMIZERS.build(dict(cfg.pop('optimizer'), params=[parameters]))
+    cfg.setdefault('type', 'OptimWrapper')
+    wrapper = OPTIM_WRAPPERS.build(cfg, default_args=dict(optimizer=optimizer))
+    # Clipping logs 'train/grad_norm', a name that belongs to the weights' wrapper.
+    wrapper.message_hub = MessageHub.get_instance('fna_architecture_optimizer')
+    return wrapper
+
+
+@HOOKS.register_module()
+class AlternatingOptimizerHook(Hook):
+    """Differentiable search on an unchanged runner (paper, section 3.2).
+
+    Every training iteration is a weight step on one path of the supernet, drawn uniformly until the
+    architecture steps begin and from the softmax of the architecture parameters afterwards. From then
+    on every ``weight_steps_per_arch_step``-th is followed by an architecture step: a batch of the
+    architecture's own data through the weighted mixture, the cost term, one step of the architecture
+    optimizer. Such a step changes the architecture parameters and nothing else.
+
+    Paths and every random number in a step depend on (seed, iteration) only; the optimizer and the
+    place in the data are in the checkpoint. A resumed search continues as if it had not been stopped.
+
+    Args:
+        dataloader (dict): The architecture's data, as mm's ``train_dataloader``.
+        optim_wrapper (dict): The architecture's optimizer, as mm's ``optim_wrapper``; AMP,
+            accumulation and clipping work as there.
+        begin_epoch (int, optional): Epochs of weight steps alone, before the architecture steps.
+        begin_iter (int, optional): The same in iterations. Give one of the two.
+        weight_steps_per_arch_step (int): Defaults to 1.
+        cost (dict, optional): The cost term, such as ``dict(type='MAddsCost', input_shape=(800,
+            1088), weight=0.02)``. Defaults to None: accuracy alone.
+
+    Raises:
+        ValueError: If an argument is illegal, here; before training, if the architecture steps would
+            never begin, there is no supernet, or no data.
+    """
+
+    # Before the timer, whose 'time' thereby holds both kinds of step, and before checkpoints.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self,
+                 dataloader: Union[dict, DataLoader],
+                 optim_wrapper: dict,
+                 begin_epoch: Optional[int] = None,
+                 begin_iter: Optional[int] = None,
+                 weight_steps_per_arch_step: int = 1,
+                 cost: Optional[dict] = None) -> None:
+        if (begin_epoch is None) == (begin_iter is None):
+            raise ValueError('AlternatingOptimizerHook needs either begin_epoch or begin_iter: when the '
+                             f'architecture steps begin; given are begin_epoch={begin_epoch}, begin_iter={begin_iter}')
+        for name, value, least in (('begin_epoch', begin_epoch, 0), ('begin_iter', begin_iter, 0),
+                                   ('weight_steps_per_arch_step', weight_steps_per_arch_step, 1)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise ValueError(f'{name} of AlternatingOptimizerHook must be an integer of at least {least}, '
+                                 f'not {value!r}')
+        self.begin_epoch = begin_epoch
+        self.begin_iter = begin_iter
+        self.weight_steps_per_arch_step = weight_steps_per_arch_step
+        self.cost: Any = TASK_UTILS.build(cost) if isinstance(cost, dict) else cost
+        self.arch_steps = 0
+        self._dataloader = dataloader
+        self._optim_wrapper_cfg = optim_wrapper
+        self._loaded_state: Optional[dict] = None
+
+    def first_iter(self, runner: Any) -> int:
+        """The iteration, from 0, whose weight step is the first that counts towards an architecture step.
+
+        Raises:
+            ValueError: If training ends before it.
+        """
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        if self.begin_epoch is not None:
+            if by_iter:
+                raise ValueError(f'begin_epoch={self.begin_epoch} has no meaning under IterBasedTrainLoop: '
+                                 'use begin_iter')
+            if self.begin_epoch >= runner.max_epochs:
+                raise ValueError(f'begin_epoch={self.begin_epoch}, but training ends after {runner.max_epochs} '
+                                 f'epochs: no architecture step would be made; use at most {runner.max_epochs - 1}')
+            return self.begin_epoch * len(runner.train_dataloader)
+        assert self.begin_iter is not None  # one of the two is, says __init__
+        if self.begin_iter >= runner.max_iters:
+            raise ValueError(f'begin_iter={self.begin_iter}, but training ends after {runner.max_iters} iterations: '
+                             f'no architecture step would be made; use at most {runner.max_iters - 1}')
+        return self.begin_iter
+
+    def is_arch_step(self, iteration: int) -> bool:
+        """Whether an architecture step follows the weight step of ``iteration`` (from 0)."""
+        weight_steps = iteration + 1 - self._first_iter
+        return weight_steps > 0 and weight_steps % self.weight_steps_per_arch_step == 0
+
+    def before_train(self, runner: Any) -> None:
+        """Build what the architecture steps need, and check it before the first iteration."""
+        self._first_iter = self.first_iter(runner)
+        self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._supernet = find_supernet(self._model)
+        seed = [runner.seed]
+        broadcast_object_list(seed)
+        self._seed = int(seed[0])
+        dataloader: Any = self._dataloader
+        if isinstance(dataloader, dict):
+            dataloader = runner.build_dataloader(dataloader, seed=runner.seed)
+        self._batches = EndlessBatches(dataloader)
+        self.optim_wrapper = build_architecture_optimizer(self._supernet.architecture_parameters,
+                                                          self._optim_wrapper_cfg)
+        self._table: Optional[CostTable] = None
+        if self.cost is not None:
+            self._table = madds_table(self._supernet.search_space, self.cost.input_shape,
+                                      self._supernet.output_stride, self._supernet.built_head_channels)
+        self._log_interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
+        if runner.iter > 0:
+            self._restore(runner)
+        last = runner.max_iters - 1
+        total = (last + 1 - self._first_iter) // self.weight_steps_per_arch_step
+        self.optim_wrapper.initialize_count_status(self._model, self.arch_steps, total)
+        runner.logger.info(
+            f'Search: {self._supernet.search_space.num_candidates} candidates in '
+            f'{len(self._supernet.search_space.layers)} layers; architecture steps from iteration '
+            f'{self._first_iter + self.weight_steps_per_arch_step} of {runner.max_iters}, '
+            f'{total} in all, on {len(dataloader.dataset)} samples')
+
+    def _restore(self, runner: Any) -> None:
+        state = self._loaded_state
+        if state is None:
+            runner.logger.warning(f'the checkpoint resumed from has no {STATE!r}: the architecture optimizer and its '
+                                  'data start anew')
+            return
+        self.optim_wrapper.load_state_dict(state['optim_wrapper'])
+        self.arch_steps = state['arch_steps']
+        self._seed = state['seed']
+        runner.logger.info(f'Search resumed: {self.arch_steps} architecture steps made, '
+                           f'data at epoch {state["data"]["epoch"]}, batch {state["data"]["batch"]}')
+        self._batches.load_state_dict(state['data'])
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Put the architecture optimizer, its place in the data and the seed into the checkpoint."""
+        checkpoint[STATE] = dict(
+            optim_wrapper=self.optim_wrapper.state_dict(),
+            arch_steps=self.arch_steps,
+            seed=self._seed,
+            data=self._batches.state_dict())
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Keep the state for :meth:`before_train`, which uses it if the run resumes."""
+        self._loaded_state = checkpoint.get(STATE)
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Seed what happens between here and the first iteration: loading its batch."""
+        self._seed_random_numbers(runner.iter)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Draw the path of the weight step from (seed, iteration)."""
+        rng = np.random.default_rng((self._seed, runner.iter))
+        self._supernet.use_path(self._supernet.sample_path(rng, uniform=runner.iter < self._first_iter))
+        self._seed_random_numbers(runner.iter)
+        self._weight_step_start = time.perf_counter()
+
+    def _seed_random_numbers(self, iteration: int) -> None:
+        """Make dropout, augmentation in this process and the like functions of (seed, iteration, rank)."""
+        seeds = np.random.SeedSequence((self._seed, iteration, get_rank())).generate_state(3)
+        random.seed(int(seeds[0]))
+        np.random.seed(int(seeds[1]))
+        torch.manual_seed(int(seeds[2]))
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Make an architecture step if it is time for one."""
+        now = time.perf_counter()
+        runner.message_hub.update_scalar('train/weight_step_time', now - self._weight_step_start)
+        if self.is_arch_step(runner.iter):
+            logs = self.arch_step(next(self._batches))
+            logs['arch_step_time'] = time.perf_counter() - now
+            for name, value in logs.items():
+                runner.message_hub.update_scalar(f'train/{name}', value)
+        if runner.iter >= self._first_iter and self.every_n_train_iters(runner, self._log_interval):
+            runner.visualizer.add_scalars(self._layer_entropies(), step=runner.iter + 1)
+
+    def arch_step(self, batch: Any) -> dict[str, float]:
+        """One step of the architecture optimizer on a batch of the dataloader.
+
+        Returns:
+            dict[str, float]: The losses, each with ``arch_`` before its name; the cost term; expected
+            and best path's GMAdds; mean entropy of the layers' distributions, nats.
+        """
+        architecture = self._supernet.architecture_parameters
+        logs: dict[str, float] = {}
+        with only_architecture_trains(self._model, self._supernet):
+            with self.optim_wrapper.optim_context(self._model):
+                data = self._model.data_preprocessor(batch, True)
+                losses = self._model(**data, mode='loss') if isinstance(data, dict) else \
+                    self._model(*data, mode='loss')
+                loss, log_vars = self._model.parse_losses(losses)
+            logs.update({f'arch_{name}': float(value) for name, value in log_vars.items()})
+            if self._table is not None:
+                expected = expected_cost(self._supernet.probabilities(), self._table.layers, self._table.fixed)
+                cost_loss = self.cost(expected)
+                logs.update(arch_cost_loss=float(cost_loss), expected_gmadds=float(expected))
+                loss = loss + cost_loss
+            # What OptimWrapper.update_params does, with the ranks' mean between backward and step.
+            self.optim_wrapper.backward(self.optim_wrapper.scale_loss(loss))
+            if self.optim_wrapper.should_update():
+                all_reduce(architecture.grad, op='mean')
+                self.optim_wrapper.step()
+                self.optim_wrapper.zero_grad()
+        self.arch_steps += 1
+        if self._table is not None:
+            logs['best_path_gmadds'] = self._table.of_path(self._supernet.best_path())
+        entropies = self._layer_entropies().values()
+        logs['arch_entropy'] = sum(entropies) / len(entropies)
+        norms = self.optim_wrapper.message_hub.log_scalars.get('train/grad_norm')
+        if norms is not None:
+            logs['arch_grad_norm'] = float(norms.current())
+        return logs
+
+    def _layer_entropies(self) -> dict[str, float]:
+        """Entropy of every layer's distribution over its candidates, nats."""
+        probabilities = [p.detach().double().cpu() for p in self._supernet.probabilities()]
+        return {f'arch_entropy/{layer.name}': float(torch.special.entr(p).sum())
+                for layer, p in zip(self._supernet.search_space.layers, probabilities)}
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Evaluate the best path."""
+        find_supernet(runner.model).use_best_path()
+
+    def before_test_epoch(self, runner: Any) -> None:
+        """Evaluate the best path."""
+        find_supernet(runner.model).use_best_path()

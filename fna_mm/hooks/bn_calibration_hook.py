@@ -1,0 +1,89 @@
+"""BN statistics of a remapped child, measured on the target data before it is fine-tuned."""
+
+import itertools
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def calibrate_batch_norm(model: nn.Module, batches: Any, num_iters: int, progress: Any = None) -> None:
+    """Replace all BN running statistics by their mean over ``num_iters`` batches.
+
+    Args:
+        model (nn.Module): A model of mm, unwrapped; modes and momenta come back as they were.
+        batches (Iterator): Batches as mm's dataloaders give them.
+        num_iters (int): How many of them to use.
+        progress (Callable, optional): Called with the number of batches done.
+    """
+    norms: list[_BatchNorm] = [module for module in model.modules()
+             if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if not norms:
+        return
+    modes = {module: module.training for module in model.modules()}
+    momenta = [norm.momentum for norm in norms]
+    model.train()
+    try:
+        for norm in norms:
+            norm.train()  # also under norm_eval and frozen_stages: new statistics are what is asked for
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean instead of a moving one
+        with torch.no_grad():
+            for done, batch in enumerate(itertools.islice(batches, num_iters), 1):
+                data = model.data_preprocessor(batch, True)
+                _ = model(**data, mode='loss') if isinstance(data, dict) else model(*data, mode='loss')
+                if progress is not None:
+                    progress(done)
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
+        for module, training in modes.items():
+            module.training = training
+    for norm in norms:
+        all_reduce(norm.running_mean, op='mean')
+        all_reduce(norm.running_var, op='mean')
+
+
+@HOOKS.register_module()
+class BNCalibrationHook(Hook):
+    """Measure BN statistics on the training data before the first iteration (paper, section 4.1).
+
+    Widened kernels, copied layers and dropped channels change what flows through a remapped network,
+    so the seed's statistics no longer hold. The statistics become their plain mean over the batches,
+    and over the ranks. Nothing happens when a run resumes.
+
+    Args:
+        num_iters (int): Batches to use, on every rank. Defaults to 2000.
+
+    Raises:
+        ValueError: If ``num_iters`` is no positive integer.
+    """
+
+    # After parameter remapping (VERY_HIGH), before hooks that use the model.
+    priority = 'HIGH'
+
+    def __init__(self, num_iters: int = 2000) -> None:
+        if isinstance(num_iters, bool) or not isinstance(num_iters, int) or num_iters < 1:
+            raise ValueError(f'num_iters of BNCalibrationHook must be a positive integer, not {num_iters!r}')
+        self.num_iters = num_iters
+
+    def before_train(self, runner: Any) -> None:
+        """Calibrate, unless the run resumes."""
+        if runner.iter > 0:
+            runner.logger.info('BNCalibrationHook: the run resumes, BN statistics stay as they are')
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        batches = itertools.chain.from_iterable(itertools.repeat(runner.train_dataloader))
+        interval = max(1, self.num_iters // 10)
+        runner.logger.info(f'BNCalibrationHook: measuring BN statistics on {self.num_iters} batches')
+
+        def progress(done: int) -> None:
+            if done % interval == 0:
+                runner.logger.info(f'BN calibration [{done}/{self.num_iters}]')
+
+        calibrate_batch_norm(model, batches, self.num_iters, progress)

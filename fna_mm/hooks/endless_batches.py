@@ -1,0 +1,55 @@
+"""Batches of a dataloader without end, from a place that can be saved."""
+
+from typing import Any
+
+
+class EndlessBatches:
+    """Goes through a dataloader again and again, reshuffled each time as mm's loops do it.
+
+    Args:
+        dataloader (DataLoader): The batches.
+
+    Raises:
+        ValueError: If the dataloader has no batch.
+    """
+
+    def __init__(self, dataloader: Any) -> None:
+        if len(dataloader) == 0:
+            raise ValueError(f'the architecture\'s dataloader has no batch: {len(dataloader.dataset)} samples for '
+                             f'batch_size={dataloader.batch_size} with drop_last; use a smaller batch or more data')
+        self.dataloader = dataloader
+        self.epoch = 0
+        self.batch = 0
+        self._iterator: Any = None
+
+    def _start_epoch(self) -> None:
+        for sampler in (self.dataloader.sampler, getattr(self.dataloader.batch_sampler, 'sampler', None)):
+            if hasattr(sampler, 'set_epoch'):
+                sampler.set_epoch(self.epoch)
+        self._iterator = iter(self.dataloader)
+
+    def __iter__(self) -> 'EndlessBatches':
+        return self
+
+    def __next__(self) -> Any:
+        if self._iterator is None:
+            self._start_epoch()
+        try:
+            data = next(self._iterator)
+        except StopIteration:
+            self.epoch, self.batch = self.epoch + 1, 0
+            self._start_epoch()
+            data = next(self._iterator)
+        self.batch += 1
+        return data
+
+    def state_dict(self) -> dict[str, int]:
+        """Passes completed, and batches taken in this one."""
+        return dict(epoch=self.epoch, batch=self.batch)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue at a saved place; the batches before it in its pass are loaded and dropped."""
+        self.epoch, self.batch = state['epoch'], 0
+        self._iterator = None
+        for _ in range(state['batch']):
+            next(self)

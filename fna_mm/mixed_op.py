@@ -1,0 +1,51 @@
+"""One layer of the supernet: all its candidates."""
+
+from typing import Optional
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from fna_mm.blocks import MBConv
+from fna_mm.search_space import SearchableLayer, candidate_name
+
+
+class MixedOp(BaseModule):
+    """The candidates of a layer, of which one runs, or all as a weighted sum (paper, equation 4).
+
+    Args:
+        layer (SearchableLayer): The layer's channels and candidates.
+        stride (int): Stride of every candidate. Defaults to 1.
+        dilation (int): Dilation of every candidate. Defaults to 1.
+        norm_cfg (dict, optional): Normalisation in the candidates.
+        act_cfg (dict, optional): Activation in the candidates.
+        with_cp (bool): Recompute candidates in the backward pass. Defaults to False.
+    """
+
+    def __init__(self,
+                 layer: SearchableLayer,
+                 stride: int = 1,
+                 dilation: int = 1,
+                 norm_cfg: Optional[dict] = None,
+                 act_cfg: Optional[dict] = None,
+                 with_cp: bool = False) -> None:
+        super().__init__()
+        self.names = tuple(candidate_name(spec) for spec in layer.candidates)
+        self.candidates = nn.ModuleDict({
+            name: nn.Identity() if spec is None else MBConv(
+                spec, layer.in_channels, layer.out_channels, stride, dilation, norm_cfg, act_cfg, with_cp)
+            for name, spec in zip(self.names, layer.candidates)
+        })
+
+    def forward_path(self, x: Tensor, index: int) -> Tensor:
+        """Run candidate ``index`` alone on x of shape (N, in_channels, H, W)."""
+        return self.candidates[self.names[index]](x)
+
+    def forward_mixture(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Sum the candidates, each times its weight.
+
+        Args:
+            x (Tensor): Input, (N, in_channels, H, W).
+            weights (Tensor): One weight per candidate, (candidates,).
+        """
+        outputs = (weight * self.candidates[name](x) for name, weight in zip(self.names, weights.unbind()))
+        return sum(outputs)

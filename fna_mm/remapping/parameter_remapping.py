@@ -1,0 +1,151 @@
+"""A canonical seed and the tensors of a network → the network's new tensors, and where they came from."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from fna_mm.remapping.seed_checkpoint import Key, Seed, parse_own_key
+from fna_mm.remapping.tensor_remapping import check_methods, depth_index, remap_kernel, select_channels
+
+RANDOM = 'left at its start'
+
+#: Which dimensions of a tensor carry the channels of the depthwise convolution, by part and kind.
+_HIDDEN_DIM = {('expand', 'conv'): 0, ('expand', 'bn'): 0, ('depthwise', 'conv'): 0, ('depthwise', 'bn'): 0,
+               ('project', 'conv'): 1}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor of the network.
+
+    Args:
+        target (str): Its key in the network.
+        source (str, optional): Key of the seed's tensor it came from; None if it kept its start.
+        action (str): What was done, or why nothing was.
+        explained (bool): Whether keeping its start is as it should be.
+    """
+
+    target: str
+    source: Optional[str]
+    action: str
+    explained: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where every tensor of a network came from.
+
+    Args:
+        layout (str): The seed's layout.
+        rows (tuple[Row, ...]): One for every tensor of the network.
+        unused (tuple[str, ...]): The seed's backbone tensors that the network has no place for.
+        ignored (tuple[str, ...]): The checkpoint's tensors outside the backbone.
+        unknown (tuple[str, ...]): Keys that the layout does not know.
+    """
+
+    layout: str
+    rows: tuple[Row, ...]
+    unused: tuple[str, ...]
+    ignored: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    def problems(self) -> tuple[str, ...]:
+        """What strict remapping does not accept, a line each."""
+        left = [f'{row.target}: {row.action}' for row in self.rows if not row.explained]
+        return tuple(left + [f'{key}: unknown in the {self.layout} layout' for key in self.unknown])
+
+    def table(self) -> str:
+        """The report by layers, for a log."""
+        layers: dict[str, list[Row]] = {}
+        for row in self.rows:
+            layers.setdefault(_layer_of(row.target), []).append(row)
+        lines = [('layer', 'seed', 'tensors', 'remapped')]
+        for layer, rows in layers.items():
+            sources = sorted({_layer_of(row.source) for row in rows if row.source})
+            actions = Counter(row.action for row in rows)
+            lines.append((layer, ', '.join(sources) or '-', str(len(rows)),
+                          ', '.join(f'{action} ({count})' for action, count in actions.items())))
+        for name, keys in (('not needed', self.unused), ('outside the backbone', self.ignored),
+                           ('unknown', self.unknown)):
+            if keys:
+                lines.append(('-', f'{keys[0]}{" …" if len(keys) > 1 else ""}', str(len(keys)), name))
+        widths = [max(len(line[column]) for line in lines) for column in range(3)]
+        return '\n'.join('  '.join(f'{cell:{width}}' for cell, width in zip(line, widths)) + f'  {line[3]}'
+                         for line in lines)
+
+
+def _layer_of(key: str) -> str:
+    """The layer's part of a key: ``layer2.0`` or ``features.3``; the key's first word elsewhere."""
+    words = key.split('.')
+    return '.'.join(words[:2]) if len(words) > 1 and words[1].isdigit() else words[0]
+
+
+def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'first',
+                     kernel: str = 'center') -> tuple[dict[str, Tensor], Report]:
+    """Remap a seed onto a network (paper, section 3.1: depth first, then width and kernel).
+
+    Args:
+        seed (Seed): The seed in canonical form.
+        target (Mapping[str, Tensor]): The network's state dict, of which only names, shapes and
+            dtypes are read.
+        width (str): How narrowed layers choose channels: ``first``. Defaults to 'first'.
+        kernel (str): How larger kernels are filled: ``center``. Defaults to 'center'.
+
+    Returns:
+        tuple: New tensors by the network's keys, and the report. Keys that have no source are not
+        among the new tensors.
+
+    Raises:
+        ValueError: If a method is unknown.
+    """
+    check_methods(width, kernel)
+    state: dict[str, Tensor] = {}
+    rows, used = [], set()
+    for name, tensor in target.items():
+        parsed = parse_own_key(name)
+        if parsed is None:
+            rows.append(Row(name, None, RANDOM))
+            continue
+        source_key = _source(parsed[0], seed)
+        if source_key not in seed.tensors:
+            # Checkpoints from before torch 0.4.1 have no such counter; it only starts at 0.
+            counter = parsed[0].tensor == 'num_batches_tracked'
+            rows.append(Row(name, None, RANDOM if counter else f'the seed has no such layer {tuple(parsed[0][:3])}',
+                            explained=counter))
+            continue
+        try:
+            state[name], action = _remap(source_key, seed.tensors[source_key], tensor)
+            rows.append(Row(name, seed.names[source_key], action))
+            used.add(source_key)
+        except ValueError as error:
+            rows.append(Row(name, None, f'{seed.names[source_key]} does not fit: {error}', explained=False))
+    unused = tuple(seed.names[key] for key in seed.tensors if key not in used)
+    return state, Report(seed.layout, tuple(rows), unused, seed.ignored, seed.unknown)
+
+
+def _source(key: Key, seed: Seed) -> Key:
+    """The seed's place for a place in the network: only depth differs."""
+    if 0 <= key.stage < len(seed.depths) and key.part not in ('stem', 'last'):
+        return key._replace(layer=depth_index(key.layer, seed.depths[key.stage]))
+    return key
+
+
+def _remap(key: Key, source: Tensor, target: Tensor) -> tuple[Tensor, str]:
+    actions = []
+    result = source.detach()
+    dim = _HIDDEN_DIM.get((key.part, key.kind))
+    if dim is not None and result.dim() > dim and target.dim() > dim and result.shape[dim] != target.shape[dim]:
+        # The same channels for all five tensors of a block that carry them.
+        actions.append(f'width {result.shape[dim]} → {target.shape[dim]}')
+        result = result.index_select(dim, select_channels(result.shape[dim], target.shape[dim]))
+    if result.dim() == target.dim() == 4 and result.shape[2:] != target.shape[2:]:
+        actions.append(f'kernel {result.shape[-1]} → {target.shape[-1]}')
+        result = remap_kernel(result, target.shape[-1])
+    if result.shape != target.shape:
+        raise ValueError(f'shape {tuple(source.shape)} in the seed, {tuple(target.shape)} here')
+    result = result.to(dtype=target.dtype, memory_format=torch.contiguous_format, copy=True)
+    return result, ', '.join(actions) or 'copied'

@@ -1,0 +1,154 @@
+"""The candidates of every searchable layer, and the way between a choice and an architecture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from fna_mm.architecture import SKIP, Architecture, MBConvSpec, Stage
+
+#: One choice of a layer: an MBConv, or ``None`` for the identity that leaves the layer out.
+Candidate = Optional[MBConvSpec]
+
+
+def candidate_name(candidate: Candidate) -> str:
+    """``'k5_e6'`` or ``'skip'``."""
+    return SKIP if candidate is None else str(candidate)
+
+
+@dataclass(frozen=True)
+class SearchableLayer:
+    """A layer of the supernet and what it may become.
+
+    Args:
+        stage (int): Index of its stage in the architecture, from 0.
+        index (int): Its place in the stage, from 0.
+        in_channels (int): Channels of its input.
+        out_channels (int): Channels of its output.
+        candidates (tuple[MBConvSpec | None, ...]): The choices; ``None`` is the identity.
+    """
+
+    stage: int
+    index: int
+    in_channels: int
+    out_channels: int
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def name(self) -> str:
+        """The layer's name in state dicts and logs: ``'layer3.0'`` is the first of stage 2."""
+        return f'layer{self.stage + 1}.{self.index}'
+
+
+class SearchSpace:
+    """The seed's stages, each with a number of layers to choose for (paper, section 3.2).
+
+    The stages of the seed that expand by more than 1 are searched; the others (MobileNetV2's
+    32 → 16) stay. In a stage every layer may be any MBConv of ``kernel_sizes`` × ``expand_ratios``;
+    all but the first, which changes the channels, may also be left out.
+
+    Args:
+        layers_per_stage (Sequence[int]): Layers of each searched stage.
+        kernel_sizes (Sequence[int]): Depthwise kernels to choose from.
+        expand_ratios (Sequence[int]): Expansion ratios to choose from.
+        seed (str | dict | Architecture): The network whose stages are searched.
+
+    Raises:
+        ValueError: If a number is illegal, a list is empty or repeats itself, or the number of
+            entries is not the number of searched stages.
+
+    >>> space = SearchSpace()
+    >>> len(space.layers), space.num_candidates
+    (21, 141)
+    """
+
+    def __init__(self,
+                 layers_per_stage: Sequence[int] = (4, 4, 4, 4, 4, 1),
+                 kernel_sizes: Sequence[int] = (3, 5, 7),
+                 expand_ratios: Sequence[int] = (3, 6),
+                 seed: Union[str, dict, Architecture] = 'mobilenet_v2') -> None:
+        self.seed = Architecture.create(seed)
+        for name, values in (('kernel_sizes', kernel_sizes), ('expand_ratios', expand_ratios)):
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f'{name} must be a list of different numbers, not {values!r}')
+        operations = tuple(MBConvSpec(kernel, ratio) for ratio in expand_ratios for kernel in kernel_sizes)
+        searched = [i for i, stage in enumerate(self.seed.stages)
+                    if any(layer.expand_ratio > 1 for layer in stage.layers)]
+        if len(layers_per_stage) != len(searched):
+            raise ValueError(f'layers_per_stage={tuple(layers_per_stage)} has {len(layers_per_stage)} entries, '
+                             f'but the seed has {len(searched)} stages to search')
+        layers = []
+        for stage_index, depth in zip(searched, layers_per_stage):
+            if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+                raise ValueError(f'layers_per_stage={tuple(layers_per_stage)}: {depth!r} is no positive integer')
+            stage = self.seed.stages[stage_index]
+            layers += [
+                SearchableLayer(stage_index, index, stage.in_channels if index == 0 else stage.out_channels,
+                                stage.out_channels, operations if index == 0 else operations + (None, ))
+                for index in range(depth)
+            ]
+        self.layers: tuple[SearchableLayer, ...] = tuple(layers)
+        self.searched_stages: tuple[int, ...] = tuple(searched)
+
+    @property
+    def num_candidates(self) -> int:
+        """Candidates of all layers together: the number of architecture parameters."""
+        return sum(len(layer.candidates) for layer in self.layers)
+
+    def architecture(self, choice: Sequence[int]) -> Architecture:
+        """The architecture of one candidate per layer; identities are left out.
+
+        Args:
+            choice (Sequence[int]): Index of a candidate for every layer, in the order of ``layers``.
+
+        Raises:
+            ValueError: If the length or an index does not fit the search space.
+        """
+        chosen: dict[int, list[MBConvSpec]] = {stage: [] for stage in self.searched_stages}
+        for layer, candidate in zip(self.layers, self.check_choice(choice)):
+            spec = layer.candidates[candidate]
+            if spec is not None:
+                chosen[layer.stage].append(spec)
+        return Architecture(tuple(
+            Stage(stage.in_channels, stage.out_channels, stage.stride, tuple(chosen.get(i, stage.layers)))
+            for i, stage in enumerate(self.seed.stages)))
+
+    def choice(self, architecture: Architecture) -> tuple[int, ...]:
+        """The choice that gives ``architecture``, left-out layers at the end of their stage.
+
+        Raises:
+            ValueError: If the architecture is not in the search space; the message says where.
+        """
+        own = [(s.in_channels, s.out_channels, s.stride) for s in self.seed.stages]
+        other = [(s.in_channels, s.out_channels, s.stride) for s in architecture.stages]
+        if own != other:
+            raise ValueError(f'the architecture has stages (in, out, stride) {other}, the search space {own}')
+        result = []
+        for layer in self.layers:
+            specs = architecture.stages[layer.stage].layers
+            spec = specs[layer.index] if layer.index < len(specs) else None
+            if spec not in layer.candidates:
+                raise ValueError(f'{layer.name} is {candidate_name(spec)}, but the search space offers '
+                                 f'{[candidate_name(c) for c in layer.candidates]}')
+            result.append(layer.candidates.index(spec))
+        built = self.architecture(result)
+        for stage, wanted in zip(built.stages, architecture.stages):
+            if stage != wanted:
+                raise ValueError(f'the stage {wanted.label} has {len(wanted.layers)} layers '
+                                 f'({" ".join(map(str, wanted.layers))}), the search space '
+                                 f'at most {" ".join(map(str, stage.layers))}')
+        return tuple(result)
+
+    def check_choice(self, choice: Sequence[int]) -> tuple[int, ...]:
+        """The choice as a tuple of ints.
+
+        Raises:
+            ValueError: If the length or an index does not fit the search space.
+        """
+        choice = tuple(int(index) for index in choice)
+        if len(choice) != len(self.layers):
+            raise ValueError(f'a path needs one index for each of the {len(self.layers)} layers, '
+                             f'not {len(choice)}')
+        for layer, index in zip(self.layers, choice):
+            if not 0 <= index < len(layer.candidates):
+                raise ValueError(f'{layer.name} has candidates 0 to {len(layer.candidates) - 1}, not {index}')
+        return choice
