@@ -15,7 +15,7 @@ SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
 _SEARCH_ARGUMENTS = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'candidate_norm_cfg')
 
 
-def find_sections(node: Any, type_name: str) -> Iterator[dict]:
+def find_sections(node: Any, type_name: str) -> Iterator[Any]:
     """Every dict in a config whose ``type`` is ``type_name`` (with or without a scope before it)."""
     if isinstance(node, Mapping):
         if str(node.get('type', '')).rpartition('.')[2] == type_name:
@@ -27,7 +27,7 @@ def find_sections(node: Any, type_name: str) -> Iterator[dict]:
             yield from find_sections(value, type_name)
 
 
-def _only_section(cfg: Config, type_name: str, what: str) -> dict:
+def _only_section(cfg: Config, type_name: str, what: str) -> Any:
     found = list(find_sections(cfg.get('model'), type_name))
     if len(found) != 1:
         raise ValueError(f'{what} must have one {type_name} in its model, but has {len(found)}')

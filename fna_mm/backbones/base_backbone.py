@@ -41,6 +41,7 @@ class FNABackbone(BaseModule):
                  head_channels: int, frozen_stages: int, norm_eval: bool, norm_cfg: dict, act_cfg: dict,
                  init_cfg: Optional[Union[dict, list]]) -> None:
         super().__init__(init_cfg)
+        self.init_cfg: Any
         num_stages = len(skeleton.stages)
         legal = range(num_stages + 1)
         if not out_indices or not all(index in legal for index in out_indices):

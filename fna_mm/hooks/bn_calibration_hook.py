@@ -21,8 +21,8 @@ def calibrate_batch_norm(model: nn.Module, batches: Any, num_iters: int, progres
         num_iters (int): How many of them to use.
         progress (Callable, optional): Called with the number of batches done.
     """
-    norms: list[_BatchNorm] = [module for module in model.modules()
-             if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms: list[Any] = [module for module in model.modules()
+                        if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
     modes = {module: module.training for module in model.modules()}

@@ -23,7 +23,8 @@ class EndlessBatches:
         self._iterator: Any = None
 
     def _start_epoch(self) -> None:
-        for sampler in (self.dataloader.sampler, getattr(self.dataloader.batch_sampler, 'sampler', None)):
+        samplers: tuple[Any, ...] = (self.dataloader.sampler, getattr(self.dataloader.batch_sampler, 'sampler', None))
+        for sampler in samplers:
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(self.epoch)
         self._iterator = iter(self.dataloader)
