@@ -34,10 +34,6 @@ def _only_section(cfg: Config, type_name: str, what: str) -> Any:
     return found[0]
 
 
-def _architecture_value(architecture: Architecture) -> dict[str, Any]:
-    return architecture.to_dict()
-
-
 def child_from_search(search: Config, architecture: Architecture) -> Config:
     """The search's own config with the search taken out.
 
@@ -56,7 +52,7 @@ def child_from_search(search: Config, architecture: Architecture) -> Config:
     for name in _SEARCH_ARGUMENTS:
         backbone.pop(name, None)
     backbone['type'] = CHILD
-    backbone['arch'] = _architecture_value(architecture)
+    backbone['arch'] = architecture.to_text().replace('\n', ' ')
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] not in SEARCH_HOOKS]
     cfg.custom_hooks = hooks
     for split in find_sections(cfg.get('train_dataloader'), SPLIT):
@@ -80,7 +76,7 @@ def child_from_retraining(retraining: Config, search: Config, architecture: Arch
     """
     cfg = copy.deepcopy(retraining)
     backbone = _only_section(cfg, CHILD, 'child_config')
-    backbone['arch'] = _architecture_value(architecture)
+    backbone['arch'] = architecture.to_text().replace('\n', ' ')
     seeds = list(find_sections(_only_section(search, SUPERNET, 'the config of the search').get('init_cfg'),
                                'ParameterRemapping'))
     for init in find_sections(backbone.get('init_cfg'), 'ParameterRemapping') if seeds else ():

@@ -1,11 +1,104 @@
 """The ``fna`` command: arguments only, every command is one call."""
 
 import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import click
 
+# mmengine's and mim's use of it; nothing that a user of this command could change.
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
-@click.group(context_settings=dict(help_option_names=['-h', '--help']))
-def main() -> None:
-    """FNA for MMDetection and MMSegmentation."""
+
+class Command(click.Group):
+    """Shows bad input as one line instead of a traceback, unless ``--debug`` is given."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, FileNotFoundError, ImportError) as error:
+            if ctx.params.get('debug'):
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Command, context_settings=dict(help_option_names=['-h', '--help']))
+@click.option('--debug', is_flag=True, help='Show the whole traceback of an error.')
+@click.version_option(package_name='fna-mm')
+def main(debug: bool) -> None:
+    """FNA: adapt MobileNetV2's architecture and parameters to your detection or segmentation task."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+@main.command()
+@click.argument('targets', nargs=-1, required=True, metavar='TARGET...')
+@click.option('--shape', nargs=2, type=int, metavar='H W', help='Input height and width in pixels. '
+              "Defaults to the config's input_shape.")
+@click.option('--output-stride', type=int, help="Of an architecture. Defaults to the architecture's own.")
+def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_stride: Optional[int]) -> None:
+    """Parameters and multiply-adds of configs and architectures.
+
+    A TARGET is an mm config, whose model and backbone are counted, or an architecture (a published
+    name, an arch.json). Convolutions and linear layers count, each multiply-add once, at batch 1.
+
+    \b
+    Example:  fna complexity configs/fna_retinanet_retrain.py
+              fna complexity fna_deeplabv3 --shape 1024 2048 --output-stride 16
+    """
+    from fna_mm.cost.complexity import complexity_table
+    click.echo(complexity_table(targets, shape or None, output_stride))
+
+
+@main.group()
+def arch() -> None:
+    """Show architectures; export them from checkpoints of a search."""
+
+
+@arch.command()
+@click.argument('architecture')
+def show(architecture: str) -> None:
+    """Print an architecture as a table: a published name, an arch.json or the published text form.
+
+    \b
+    Example:  fna arch show work_dirs/fna_retinanet_search/arch.json
+    """
+    from fna_mm.architecture import Architecture
+    click.echo(str(Architecture.create(architecture)))
+
+
+@arch.command()
+@click.argument('source')
+@click.argument('out', required=False)
+def export(source: str, out: Optional[str]) -> None:
+    """Write an arch.json from a search's checkpoint, or from anything `fna arch show` takes.
+
+    Without OUT it goes to the screen.
+
+    \b
+    Example:  fna arch export work_dirs/fna_retinanet_search/epoch_12.pth arch_12.json
+    """
+    from fna_mm.search_checkpoint import read_architecture
+    text = read_architecture(source).to_json()
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    from mmengine.fileio import put_text
+    put_text(text, out)
+    click.echo(f'written: {out}')
+
+
+@main.command()
+@click.option('--work-dir', default='work_dirs/fna_demo', show_default=True, help='Where everything goes.')
+@click.option('--seed', default=0, show_default=True, help='Of the drawn data and the training.')
+def demo(work_dir: str, seed: int) -> None:
+    """The whole flow on drawn images, in minutes on two CPU cores, without any download.
+
+    Draws a detection data set, trains a seed detector, searches, remaps, fine-tunes, evaluates.
+
+    \b
+    Example:  fna demo --work-dir work_dirs/fna_demo
+    """
+    from fna_mm.demo import run_demo
+    run_demo(work_dir, seed)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fna_mm.architecture import check_input_shape
+from fna_mm.architecture import Architecture, check_input_shape
 
 
 @dataclass(frozen=True)
@@ -116,3 +116,52 @@ def count_config(cfg: Any, input_shape: Sequence[int]) -> tuple[Complexity, Opti
     backbone = getattr(model, 'backbone', None)
     whole = count(model, input_shape)
     return whole, None if backbone is None else count(backbone, input_shape)
+
+
+def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = None,
+                     output_stride: Optional[int] = None) -> str:
+    """Parameters (M) and multiply-adds (G) of configs and architectures, a line each.
+
+    Args:
+        targets (Sequence[str]): Paths of mm configs; names, ``arch.json`` files or texts of
+            architectures.
+        shape (Sequence[int], optional): (height, width) of the image. Defaults to the
+            ``input_shape`` in each config.
+        output_stride (int, optional): Of architectures. Defaults to the architecture's own.
+
+    Raises:
+        ValueError: If a target is neither, or there is no input size for it.
+    """
+    rows = [('model', 'input', 'params (M)', 'MAdds (G)')]
+    for target in targets:
+        if target.endswith(('.py', '.yml', '.yaml')):
+            cfg = _load_config(target)
+            size = _input_shape(target, shape or cfg.get('input_shape'))
+            whole, backbone = count_config(cfg, size)
+            rows.append(_row(target, size, whole))
+            if backbone is not None:
+                rows.append(_row(f'  its backbone {cfg.model.backbone.type}', size, backbone))
+        else:
+            architecture = Architecture.create(target)
+            size = _input_shape(target, shape)
+            counted = Complexity(architecture.params(), architecture.madds(size, output_stride))
+            rows.append(_row(target if '[' not in target else 'architecture', size, counted))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return '\n'.join(f'{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}'
+                     for row in rows)
+
+
+def _row(name: str, size: tuple[int, int], counted: Complexity) -> tuple[str, str, str, str]:
+    return name, f'{size[0]}x{size[1]}', f'{counted.params / 1e6:.6f}', f'{counted.madds / 1e9:.4f}'
+
+
+def _input_shape(target: str, shape: Any) -> tuple[int, int]:
+    if shape is None:
+        raise ValueError(f'{target} does not say at which size to count: give --shape HEIGHT WIDTH, or put '
+                         'input_shape = (height, width) into the config')
+    return check_input_shape(tuple(shape))
+
+
+def _load_config(path: str) -> Any:
+    from mmengine.config import Config
+    return Config.fromfile(path)

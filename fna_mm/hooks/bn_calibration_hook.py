@@ -8,11 +8,10 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def calibrate_batch_norm(model: nn.Module, batches: Any, num_iters: int, progress: Any = None) -> None:
+def calibrate_batch_norm(model: Any, batches: Any, num_iters: int, progress: Any = None) -> None:
     """Replace all BN running statistics by their mean over ``num_iters`` batches.
 
     Args:
