@@ -127,7 +127,7 @@ class Stage:
         for field, value in (('in_channels', self.in_channels), ('out_channels', self.out_channels)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f'{field} of a stage must be a positive integer, not {value!r}')
-        if self.stride not in (1, 2) or isinstance(self.stride, bool):
+        if type(self.stride) is not int or self.stride not in (1, 2):
             raise ValueError(f'stride of the stage {self.label} must be 1 or 2, not {self.stride!r}')
         object.__setattr__(self, 'layers', tuple(self.layers))
         if not self.layers:
@@ -381,7 +381,7 @@ class Architecture:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f'not an architecture: the text is no JSON ({error})') from None
         if not isinstance(values, dict):
             raise ValueError(f'not an architecture: expected a JSON object, not {type(values).__name__}')

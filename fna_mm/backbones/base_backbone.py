@@ -68,6 +68,8 @@ class FNABackbone(BaseModule):
         channels = [stage.out_channels for stage in skeleton.stages] + [head_channels]
         #: Channels of each returned map, for the neck's or head's ``in_channels``.
         self.out_channels = tuple(channels[index] for index in self.out_indices)
+        # Not only in train(): DDP wraps a model before that, and then waits for every gradient it saw.
+        self._freeze()
 
     def stage(self, index: int) -> nn.Module:
         """The module of a stage, counted from 0."""
@@ -107,14 +109,17 @@ class FNABackbone(BaseModule):
             outs.append(self.conv2(x))
         return tuple(outs)
 
-    def train(self, mode: bool = True) -> 'FNABackbone':
-        """Switch the mode, but leave frozen stages, and BN under ``norm_eval``, in evaluation mode."""
-        super().train(mode)
+    def _freeze(self) -> None:
         frozen = [self.conv1] if self.frozen_stages >= 0 else []
         frozen += [self.stage(index) for index in range(self.frozen_stages)]
         for module in frozen:
             module.eval()
             module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'FNABackbone':
+        """Switch the mode, but leave frozen stages, and BN under ``norm_eval``, in evaluation mode."""
+        super().train(mode)
+        self._freeze()
         if mode and self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
