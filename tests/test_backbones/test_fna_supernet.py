@@ -1,0 +1,526 @@
+import copy
+
+import mmdet.registry
+import mmengine.registry
+import mmseg.registry
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
+from torch import nn
+
+from fna_mm import Architecture, FNAChildNet, FNASuperNet, SearchSpace
+from fna_mm.cost import madds_table
+
+SIZE = 64
+ALL = tuple(range(8))
+REGISTRIES = [mmengine.registry.MODELS, mmdet.registry.MODELS, mmseg.registry.MODELS]
+#: Two candidates and the identity where there may be one: 13 candidates in 7 layers.
+SMALL = dict(layers_per_stage=(1, 2, 1, 1, 1, 1), kernel_sizes=(3, 5), expand_ratios=(3, ))
+PATH = (1, 0, 2, 1, 1, 0, 1)
+#: The same normalisation inside and outside of the candidates, so that a child can have it too.
+BARE = dict(type='BN', affine=False, track_running_stats=False)
+
+
+def image(*shape):
+    return torch.rand(*(shape or (2, 3, SIZE, SIZE)), generator=torch.Generator().manual_seed(5)) * 4 - 2
+
+
+@pytest.fixture
+def net(randomize):
+    torch.manual_seed(0)
+    return randomize(FNASuperNet(**SMALL))
+
+
+def set_parameters(net, layers):
+    """Write architecture parameters, a list for every layer."""
+    with torch.no_grad():
+        net.architecture_parameters.copy_(torch.tensor([value for layer in layers for value in layer]))
+
+
+def peaks(net, path, height=200.):
+    """Parameters whose softmax is 1 on the path, exactly, and 0 elsewhere."""
+    return [[height * (index == chosen) for index in range(len(layer.candidates))]
+            for layer, chosen in zip(net.search_space.layers, path)]
+
+
+def outputs(net, x=None):
+    with torch.no_grad():
+        return net(image() if x is None else x)
+
+
+def assert_same(outs, others):
+    assert len(outs) == len(others) > 0
+    for out, other in zip(outs, others):
+        assert out.abs().max() > .01
+        torch.testing.assert_close(out, other, rtol=1e-4, atol=1e-4)
+
+
+def differ(outs, others):
+    return any((out - other).abs().max() > 1e-2 for out, other in zip(outs, others))
+
+
+# The three modes
+
+
+def test_modes(net):
+    assert net.mode == 'best_path'
+    net.use_path(PATH)
+    assert net.mode == 'path'
+    net.use_mixture()
+    assert net.mode == 'mixture'
+    net.use_best_path()
+    assert net.mode == 'best_path'
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('seed', [0, 1])
+def test_best_path_follows_the_architecture_parameters(net, training, seed):
+    net.train(training)
+    rng = np.random.default_rng(seed)
+    values = [rng.normal(size=len(layer.candidates)).tolist() for layer in net.search_space.layers]
+    set_parameters(net, values)
+    best = tuple(max(range(len(layer)), key=layer.__getitem__) for layer in values)
+    assert net.best_path() == best
+    found = outputs(net)
+    net.use_path(best)
+    assert_same(found, outputs(net))
+    # The parameters move on, the best path with them.
+    set_parameters(net, [[-value for value in layer] for layer in values])
+    assert_same(found, outputs(net))
+    net.use_best_path()
+    assert net.best_path() != best
+    assert differ(found, outputs(net))
+
+
+def test_best_architecture():
+    net = FNASuperNet()
+    choice = net.search_space.choice(Architecture.create('fna_retinanet'))
+    set_parameters(net, peaks(net, choice, .01))
+    assert net.best_path() == choice
+    assert net.best_architecture() == Architecture.create('fna_retinanet')
+
+
+@pytest.mark.parametrize('path', [PATH, (0, ) * 7])
+def test_one_hot_mixture_is_the_path(net, path):
+    net.eval()
+    set_parameters(net, peaks(net, path))
+    net.use_mixture()
+    mixture = outputs(net)
+    net.use_path(path)
+    assert_same(mixture, outputs(net))
+
+
+def test_mixture_mixes(net):
+    """It changes with every layer's parameters, also with a candidate's that is not the best one."""
+    net.eval()
+    net.use_mixture()
+    set_parameters(net, peaks(net, PATH, 1.))
+    before = outputs(net)
+    for layer in range(len(PATH)):
+        values = peaks(net, PATH, 1.)
+        values[layer][PATH[layer] - 1] = .9
+        set_parameters(net, values)
+        assert net.best_path() == PATH
+        assert differ(before, outputs(net)), layer
+
+
+def test_paths_differ(net):
+    net.eval()
+    net.use_path(PATH)
+    before = outputs(net)
+    for layer in range(len(PATH)):
+        other = list(PATH)
+        other[layer] = 0 if PATH[layer] else 1
+        net.use_path(other)
+        assert differ(before, outputs(net)), layer
+
+
+def as_child(net, path):
+    """A child with the path's architecture and the path's own weights."""
+    child = FNAChildNet(net.search_space.architecture(path), net.out_indices, net.output_stride, norm_cfg=BARE)
+    state, source = {}, net.state_dict()
+    depth = dict.fromkeys(range(7), 0)
+    for layer, chosen in zip(net.search_space.layers, path):
+        if layer.candidates[chosen] is None:
+            continue
+        old = f'{layer.name}.candidates.{layer.candidates[chosen]}.'
+        new = f'layer{layer.stage + 1}.{depth[layer.stage]}.'
+        depth[layer.stage] += 1
+        state.update({new + key[len(old):]: value for key, value in source.items() if key.startswith(old)})
+    state.update({key: value for key, value in source.items() if key.startswith(('conv', 'layer1.'))})
+    child.load_state_dict(state, strict=True)
+    return child
+
+
+@pytest.mark.parametrize('output_stride', [32, 16, 8])
+def test_a_path_is_the_child_of_its_architecture(randomize, output_stride):
+    net = randomize(FNASuperNet(**SMALL, out_indices=ALL, output_stride=output_stride, norm_cfg=BARE))
+    net.use_path(PATH)
+    child = as_child(net, PATH)
+    assert len(child.architecture.stages[2].layers) == 1  # PATH leaves a layer out
+    assert_same(outputs(net), outputs(child))
+
+
+# What the steps of a search see
+
+
+def test_architecture_parameters_are_a_buffer():
+    torch.manual_seed(0)
+    net = FNASuperNet()
+    state = net.state_dict()
+    assert state['architecture_parameters'].shape == (141, )
+    net.architecture_parameters.requires_grad_(True)
+    assert 'architecture_parameters' in dict(net.named_buffers())
+    assert not any(parameter is net.architecture_parameters for parameter in net.parameters())
+    # Authors' release: 1e-3 times a standard normal.
+    assert net.architecture_parameters.std().item() == pytest.approx(1e-3, rel=.2)
+    assert abs(net.architecture_parameters.mean().item()) < 3e-4
+
+
+def test_architecture_parameters_travel_in_the_state_dict(net):
+    set_parameters(net, peaks(net, PATH, 1.))
+    other = FNASuperNet(**SMALL)
+    other.load_state_dict(copy.deepcopy(net.state_dict()), strict=True)
+    assert torch.equal(other.architecture_parameters, net.architecture_parameters)
+    assert other.best_path() == PATH
+    missing = {key: value for key, value in net.state_dict().items() if key != 'architecture_parameters'}
+    with pytest.raises(RuntimeError, match='architecture_parameters'):
+        other.load_state_dict(missing, strict=True)
+
+
+def test_initialization_leaves_the_architecture_parameters(net):
+    before = net.architecture_parameters.clone()
+    net.init_weights()
+    assert torch.equal(net.architecture_parameters, before)
+    assert (net.conv1.bn.weight == 1).all()
+
+
+def test_weight_step_touches_the_path_alone(net):
+    net.use_path(PATH)
+    sum(out.square().mean() for out in net(image())).backward()
+    assert net.architecture_parameters.grad is None
+    with_grad = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
+    on_path = {f'{layer.name}.candidates.{layer.candidates[chosen]}'
+               for layer, chosen in zip(net.search_space.layers, PATH) if layer.candidates[chosen] is not None}
+    assert len(on_path) == 6
+    assert {'.'.join(name.split('.')[:4]) for name in with_grad if 'candidates' in name} == on_path
+    assert any(name.startswith('conv1') for name in with_grad)
+    assert any(name.startswith('layer1') for name in with_grad)
+
+
+def test_mixture_gives_every_architecture_parameter_its_gradient(randomize):
+    net = randomize(FNASuperNet(**SMALL)).double().eval()
+    net.use_mixture()
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    alphas = net.architecture_parameters.requires_grad_(True)
+    x = image().double()
+
+    def loss():
+        return sum(out.square().mean() for out in net(x))
+
+    loss().backward()
+    gradient = alphas.grad.clone()
+    assert (gradient.abs() > 1e-9).all()
+    # Probabilities of a layer add up to 1, so its gradients add up to 0.
+    for layer in gradient.split([len(layer.candidates) for layer in net.search_space.layers]):
+        assert abs(layer.sum().item()) < 1e-9
+    direction = torch.randn(len(alphas), dtype=torch.double, generator=torch.Generator().manual_seed(1))
+    step = 1e-5
+    with torch.no_grad():
+        alphas += step * direction
+        above = loss()
+        alphas -= 2 * step * direction
+        below = loss()
+    assert ((above - below) / (2 * step)).item() == pytest.approx(float(gradient @ direction), rel=1e-5)
+
+
+@pytest.mark.parametrize('mode', ['path', 'best_path'])
+def test_single_paths_give_the_architecture_parameters_no_gradient(net, mode):
+    if mode == 'path':
+        net.use_path(PATH)
+    net.architecture_parameters.requires_grad_(True)
+    sum(out.mean() for out in net(image())).backward()
+    assert net.architecture_parameters.grad is None
+
+
+def test_nothing_of_a_step_is_kept(net):
+    """EMAHook copies a model, which fails while it holds a tensor in the middle of a graph."""
+    net.architecture_parameters.requires_grad_(True)
+    net.use_mixture()
+    net(image())
+    assert copy.deepcopy(net).mode == 'mixture'
+
+
+def test_an_error_in_a_step_keeps_nothing(net):
+    net.architecture_parameters.requires_grad_(True)
+    net.use_mixture()
+    with pytest.raises(RuntimeError, match='channels'):
+        net(torch.zeros(2, 5, SIZE, SIZE))
+    assert copy.deepcopy(net).mode == 'mixture'
+
+
+@pytest.mark.parametrize('mode', ['path', 'mixture'])
+def test_with_cp_gives_the_same_maps_and_gradients(randomize, mode):
+    results = []
+    for with_cp in (False, True):
+        net = randomize(FNASuperNet(**SMALL, with_cp=with_cp)).train()
+        set_parameters(net, peaks(net, PATH, 1.))
+        net.architecture_parameters.requires_grad_(True)
+        net.use_path(PATH) if mode == 'path' else net.use_mixture()
+        outs = net(image())
+        sum(out.square().mean() for out in outs).backward()
+        gradients = {name: parameter.grad for name, parameter in net.named_parameters() if parameter.grad is not None}
+        if mode == 'mixture':
+            gradients['architecture_parameters'] = net.architecture_parameters.grad
+        results.append((outs, gradients))
+    (plain_outs, plain), (outs, checkpointed) = results
+    assert_same(outs, plain_outs)
+    assert set(plain) == set(checkpointed)
+    assert len(plain) > 20
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
+# Sampling
+
+
+def probabilities_by_hand(layers):
+    return [np.exp(np.array(layer) - max(layer)) / np.exp(np.array(layer) - max(layer)).sum() for layer in layers]
+
+
+def frequencies(net, draws, **kwargs):
+    rng = np.random.default_rng(0)
+    paths = np.array([net.sample_path(rng, **kwargs) for _ in range(draws)])
+    return [np.bincount(column, minlength=len(layer.candidates)) / draws
+            for column, layer in zip(paths.T, net.search_space.layers)]
+
+
+def test_softmax_frequencies(net):
+    values = [[.5 * index + .2 * position for index in range(len(layer.candidates))]
+              for position, layer in enumerate(net.search_space.layers)]
+    values[2] = [2., 0., -1.]
+    set_parameters(net, values)
+    draws = 3000
+    for found, expected in zip(frequencies(net, draws), probabilities_by_hand(values)):
+        # Four standard deviations of a frequency.
+        assert np.all(np.abs(found - expected) < 4 * np.sqrt(expected * (1 - expected) / draws))
+
+
+def test_uniform_frequencies_ignore_the_parameters(net):
+    set_parameters(net, peaks(net, PATH, 5.))
+    draws = 3000
+    for found in frequencies(net, draws, uniform=True):
+        expected = 1 / len(found)
+        assert np.all(np.abs(found - expected) < 4 * np.sqrt(expected * (1 - expected) / draws))
+
+
+def test_probabilities(net):
+    values = [[.3 * index * position for index in range(len(layer.candidates))]
+              for position, layer in enumerate(net.search_space.layers)]
+    set_parameters(net, values)
+    found = net.probabilities()
+    assert len(found) == len(values) == 7
+    for layer, expected in zip(found, probabilities_by_hand(values)):
+        np.testing.assert_allclose(layer.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('uniform', [True, False])
+def test_rng_alone_decides_the_path(net, uniform):
+    set_parameters(net, [[.1 * index for index in range(len(layer.candidates))] for layer in net.search_space.layers])
+    torch.manual_seed(1)
+    first = [net.sample_path(np.random.default_rng((7, step)), uniform) for step in range(20)]
+    torch.manual_seed(2)
+    np.random.seed(3)
+    second = [net.sample_path(np.random.default_rng((7, step)), uniform) for step in range(20)]
+    assert first == second
+    assert len(set(first)) > 10
+
+
+def test_golden_path():
+    """Resumed runs of a later release must draw what the earlier one would have drawn."""
+    path = FNASuperNet().sample_path(np.random.default_rng((0, 100)), uniform=True)
+    draws = np.random.default_rng((0, 100)).random(21)
+    sizes = [6, 7, 7, 7] * 5 + [6]
+    assert path == tuple(int(draw * size) for draw, size in zip(draws, sizes))
+
+
+class LastDraw:
+    """The largest number below 1 for every layer."""
+
+    def random(self, size):
+        return np.full(size, np.nextafter(1, 0))
+
+
+SUPERNET = FNASuperNet(**SMALL)
+NUM_SMALL = SUPERNET.search_space.num_candidates
+
+
+@given(st.lists(st.floats(-2**99, 2**99, width=32), min_size=NUM_SMALL, max_size=NUM_SMALL), st.integers(0, 2**32),
+       st.booleans())
+@settings(max_examples=100)
+def test_sampled_paths_are_legal(values, seed, uniform):
+    with torch.no_grad():
+        SUPERNET.architecture_parameters.copy_(torch.tensor(values))
+    for rng in (np.random.default_rng(seed), LastDraw()):
+        path = SUPERNET.sample_path(rng, uniform)
+        assert SUPERNET.search_space.check_choice(path) == path
+        assert {type(index) for index in path} == {int}
+    assert SUPERNET.search_space.check_choice(SUPERNET.best_path()) == SUPERNET.best_path()
+
+
+def test_last_draw_takes_the_last_candidate(net):
+    assert net.sample_path(LastDraw(), uniform=True) == (1, 1, 2, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(('path', 'message'), [
+    ((0, ) * 6, 'a path needs one index for each of the 7 layers, not 6'),
+    ((0, ) * 8, 'a path needs one index for each of the 7 layers, not 8'),
+    ((2, ) + (0, ) * 6, r'layer2\.0 has candidates 0 to 1, not 2'),
+    ((0, 0, -1, 0, 0, 0, 0), r'layer3\.1 has candidates 0 to 2, not -1'),
+])
+def test_illegal_path(net, path, message):
+    net.eval()
+    net.use_path(PATH)
+    before = outputs(net)
+    net.use_best_path()
+    with pytest.raises(ValueError, match=message):
+        net.use_path(path)
+    assert net.mode == 'best_path'
+    net.use_path(PATH)
+    with pytest.raises(ValueError, match=message):
+        net.use_path(path)
+    assert_same(outputs(net), before)
+
+
+# Outputs
+
+
+@pytest.mark.parametrize(('output_stride', 'shapes'), [
+    (32, [(16, 32), (24, 16), (32, 8), (64, 4), (96, 4), (160, 2), (320, 2), (1280, 2)]),
+    (16, [(16, 32), (24, 16), (32, 8), (64, 4), (96, 4), (160, 4), (320, 4), (1280, 4)]),
+    (8, [(16, 32), (24, 16), (32, 8), (64, 8), (96, 8), (160, 8), (320, 8), (1280, 8)]),
+])
+@pytest.mark.parametrize('mode', ['best_path', 'mixture'])
+def test_all_outputs(output_stride, shapes, mode):
+    net = FNASuperNet(**SMALL, out_indices=ALL, output_stride=output_stride).eval()
+    if mode == 'mixture':
+        net.use_mixture()
+    outs = outputs(net)
+    assert isinstance(outs, tuple)
+    assert [tuple(out.shape) for out in outs] == [(2, channels, side, side) for channels, side in shapes]
+    assert net.out_channels == (16, 24, 32, 64, 96, 160, 320, 1280)
+    assert net.output_stride == output_stride
+
+
+@pytest.mark.parametrize(('out_indices', 'channels'), [
+    ((0, ), (16, )), ((7, ), (1280, )), ((1, 2, 4, 6), (24, 32, 96, 320)), ((1, 7), (24, 1280))])
+def test_chosen_outputs(out_indices, channels):
+    net = FNASuperNet(**SMALL, out_indices=out_indices).eval()
+    assert tuple(out.shape[1] for out in outputs(net)) == net.out_channels == channels
+    assert any(key.startswith('conv2') for key in net.state_dict()) == (7 in out_indices)
+
+
+def test_default_space_is_the_papers():
+    net = FNASuperNet()
+    assert net.out_indices == (1, 2, 4, 6)
+    assert net.search_space.layers == SearchSpace().layers
+    assert [len(net.stage(index)) for index in range(7)] == [1, 4, 4, 4, 4, 4, 1]
+
+
+@pytest.mark.parametrize(('output_stride', 'dilations'), [
+    (32, [1] * 6), (16, [1, 1, 1, 1, 2, 2]), (8, [1, 1, 2, 2, 4, 4])])
+def test_every_candidate_of_a_stage_is_dilated(output_stride, dilations):
+    net = FNASuperNet(**SMALL, output_stride=output_stride)
+    found = [{candidate.depthwise_conv.conv.dilation for layer in net.stage(index)
+              for candidate in layer.candidates.values() if not isinstance(candidate, nn.Identity)}
+             for index in range(1, 7)]
+    assert found == [{(dilation, dilation)} for dilation in dilations]
+
+
+# Normalisation and registration
+
+
+def test_candidates_keep_no_statistics(net):
+    inside = [module for index in range(1, 7) for module in net.stage(index).modules()
+              if isinstance(module, _BatchNorm)]
+    assert len(inside) == 3 * 2 * 7
+    assert {(norm.affine, norm.track_running_stats, norm.running_mean) for norm in inside} == {(False, False, None)}
+    outside = [module for part in (net.conv1, net.stage(0)) for module in part.modules()
+               if isinstance(module, _BatchNorm)]
+    assert len(outside) == 3
+    assert {(norm.affine, norm.track_running_stats) for norm in outside} == {(True, True)}
+    assert sum('running_mean' in key for key in net.state_dict()) == 3
+
+
+def test_evaluation_of_candidates_does_not_depend_on_earlier_batches(net):
+    net.eval()
+    before = outputs(net)
+    net(image(4, 3, SIZE, 96) * 9)
+    assert_same(before, outputs(net))
+
+
+def test_sync_bn_can_be_built_and_evaluated():
+    net = FNASuperNet(**SMALL, norm_cfg=dict(type='SyncBN', requires_grad=True),
+                      candidate_norm_cfg=dict(type='SyncBN', affine=False, track_running_stats=False)).eval()
+    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
+    assert {isinstance(norm, nn.SyncBatchNorm) for norm in norms} == {True}
+    assert [out.shape[1] for out in outputs(net)] == [24, 32, 96, 320]
+
+
+def test_candidates_with_statistics_of_their_own():
+    net = FNASuperNet(**SMALL, candidate_norm_cfg=dict(type='BN'))
+    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
+    assert {norm.affine and norm.track_running_stats for norm in norms} == {True}
+
+
+@pytest.mark.parametrize('registry', REGISTRIES, ids=lambda registry: registry.scope)
+def test_found_from_every_scope(registry):
+    net = registry.build(dict(type='FNASuperNet', **SMALL))
+    assert type(net) is FNASuperNet
+    assert mmengine.registry.MODELS.module_dict['FNASuperNet'] is FNASuperNet
+
+
+def test_a_config_is_not_changed():
+    cfg = dict(type='FNASuperNet', **copy.deepcopy(SMALL), out_indices=[1, 6], norm_cfg=dict(type='BN', eps=1e-3),
+               candidate_norm_cfg=dict(type='BN', affine=False, track_running_stats=False),
+               init_cfg=dict(type='Kaiming', layer='Conv2d'))
+    before = copy.deepcopy(cfg)
+    net = mmengine.registry.MODELS.build(cfg)
+    net.init_weights()
+    assert cfg == before
+    assert net.conv1.bn.eps == 1e-3
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (dict(layers_per_stage=(4, 4)), 'has 2 entries, but the seed has 6 stages'),
+    (dict(kernel_sizes=(3, 4)), 'kernel_size of an MBConv must be odd, not 4'),
+    (dict(expand_ratios=()), 'expand_ratios must be a list of different numbers'),
+    (dict(out_indices=(8, )), 'out_indices=.* must name stages from 0 to 6, or 7 for the 1280-channel'),
+    (dict(output_stride=4), 'output_stride=4 is not possible'),
+])
+def test_illegal_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        FNASuperNet(**dict(SMALL, **arguments))
+
+
+# Cost
+
+
+@pytest.mark.parametrize(('output_stride', 'out_indices', 'head_channels'), [
+    (32, (1, 2, 4, 6), 0), (16, (1, 6), 0), (8, (7, ), 1280)])
+@pytest.mark.parametrize('seed', [0, 1])
+def test_table_is_what_a_path_and_its_child_cost(count_by_hooks, output_stride, out_indices, head_channels, seed):
+    net = FNASuperNet((1, 3, 1, 2, 1, 1), (3, 7), (3, 6), out_indices, output_stride).eval()
+    path = net.sample_path(np.random.default_rng(seed), uniform=True)
+    x = torch.zeros(1, 3, 64, 96)
+    table = madds_table(net.search_space, (64, 96), output_stride, head_channels)
+    assert net.built_head_channels == head_channels
+    net.use_path(path)
+    counted = count_by_hooks(net, lambda: net(x))
+    assert table.of_path(path) * 1e9 == pytest.approx(counted, rel=1e-12)
+    child = FNAChildNet(net.search_space.architecture(path), out_indices, output_stride).eval()
+    assert count_by_hooks(child, lambda: child(x)) == counted
