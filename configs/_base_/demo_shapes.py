@@ -3,7 +3,7 @@ _base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py', 'mmdet::_base_/default_ru
 custom_imports = dict(imports=['fna_mm'], allow_failed_imports=False)
 
 # `fna demo` draws the data and says here where; fna_mm.datasets.shapes.draw_shapes does it by hand.
-data_root = '{{$FNA_DEMO_DATA:work_dirs/demo/shapes}}'
+data_root = '{{$FNA_DEMO_DATA:work_dirs/fna_demo/shapes}}'
 image_scale = (128, 128)  # (width, height), the size of the images as they are drawn
 metainfo = dict(
     classes=('circle', 'square', 'triangle'), palette=[(220, 20, 60), (0, 120, 250), (250, 170, 0)])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 import torch
+from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -132,7 +133,7 @@ def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = No
     Raises:
         ValueError: If a target is neither, or there is no input size for it.
     """
-    rows = [('model', 'input', 'params (M)', 'MAdds (G)')]
+    rows = []
     for target in targets:
         if target.endswith(('.py', '.yml', '.yaml')):
             cfg = _load_config(target)
@@ -140,15 +141,15 @@ def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = No
             whole, backbone = count_config(cfg, size)
             rows.append(_row(target, size, whole))
             if backbone is not None:
-                rows.append(_row(f'  its backbone {cfg.model.backbone.type}', size, backbone))
+                rows.append(_row(f'- its backbone {cfg.model.backbone.type}', size, backbone))
         else:
             architecture = Architecture.create(target)
             size = _input_shape(target, shape)
             counted = Complexity(architecture.params(), architecture.madds(size, output_stride))
             rows.append(_row(target if '[' not in target else 'architecture', size, counted))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return '\n'.join(f'{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}'
-                     for row in rows)
+    headers = ('model', 'input', 'params (M)', 'MAdds (G)')
+    return tabulate(rows, headers, tablefmt='plain', disable_numparse=True,
+                    colalign=('left', 'left', 'right', 'right'))
 
 
 def _row(name: str, size: tuple[int, int], counted: Complexity) -> tuple[str, str, str, str]:

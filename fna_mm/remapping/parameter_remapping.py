@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 import torch
+from tabulate import tabulate
 from torch import Tensor
 
 from fna_mm.remapping.seed_checkpoint import Key, Seed, parse_own_key
@@ -63,7 +64,7 @@ class Report:
         layers: dict[str, list[Row]] = {}
         for row in self.rows:
             layers.setdefault(_layer_of(row.target), []).append(row)
-        lines = [('layer', 'seed', 'tensors', 'remapped')]
+        lines = []
         for layer, rows in layers.items():
             sources = sorted({_layer_of(row.source) for row in rows if row.source})
             actions = Counter(row.action for row in rows)
@@ -73,9 +74,7 @@ class Report:
                            ('unknown', self.unknown)):
             if keys:
                 lines.append(('-', f'{keys[0]}{" …" if len(keys) > 1 else ""}', str(len(keys)), name))
-        widths = [max(len(line[column]) for line in lines) for column in range(3)]
-        return '\n'.join('  '.join(f'{cell:{width}}' for cell, width in zip(line, widths)) + f'  {line[3]}'
-                         for line in lines)
+        return tabulate(lines, ('layer', 'seed', 'tensors', 'remapped'), tablefmt='plain', disable_numparse=True)
 
 
 def _layer_of(key: str) -> str:

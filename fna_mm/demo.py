@@ -1,0 +1,258 @@
+"""The whole flow on drawn images: seed, search, remapping, fine-tuning, evaluation, one table."""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import click
+import numpy as np
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from tabulate import tabulate
+
+from fna_mm.architecture import Architecture
+from fna_mm.cost.complexity import Complexity, count_config
+from fna_mm.datasets.shapes import draw_shapes
+
+NUM_IMAGES = dict(train=400, val=50, test=200)
+#: Seconds between two lines of progress.
+_LINE_EVERY = 5.
+_SHOWN_IMAGES = 8
+_SHOWN_SCALE = 3
+_SHOWN_SCORE = .4
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A detector that was trained and tested.
+
+    Args:
+        name (str): How the table calls it.
+        minutes (float): Wall-clock time of its training.
+        complexity (Complexity): Of the whole detector.
+        metrics (dict[str, float]): Of mm's evaluator, on the test split.
+        samples (tuple): Data samples of the first test images, with truth and predictions.
+    """
+
+    name: str
+    minutes: float
+    complexity: Complexity
+    metrics: dict[str, float]
+    samples: tuple[Any, ...]
+
+
+def configs_dir() -> Path:
+    """The folder of this package's configs: of the source tree if there is one, else the installed.
+
+    Raises:
+        FileNotFoundError: If neither exists.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
+        if (folder / 'demo').is_dir():
+            return folder
+    raise FileNotFoundError(f'the configs of fna_mm are neither beside nor in {package}: install it again')
+
+
+class _Progress(Hook):
+    """Says every few seconds how far a training is, and keeps the first test images."""
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.samples: list[Any] = []
+        self._start = self._last = time.monotonic()
+
+    def before_train(self, runner: Any) -> None:
+        self._start = self._last = time.monotonic()
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
+                         outputs: Optional[dict] = None) -> None:
+        now, done = time.monotonic(), runner.iter + 1
+        if now - self._last < _LINE_EVERY and done < runner.max_iters:
+            return
+        self._last = now
+        scalars = runner.message_hub.log_scalars
+        values = [f'{label} {scalars[key].mean(10):.3f}' for label, key in (
+            ('loss', 'train/loss'), ('loss of the mixture', 'train/arch_loss'),
+            ('expected GMAdds', 'train/expected_gmadds')) if key in scalars]
+        left = (now - self._start) / done * (runner.max_iters - done)
+        _say(f'   epoch {runner.epoch + 1:2}/{runner.max_epochs}  {100 * done // runner.max_iters:3} %  '
+             f'{", ".join(values)}  (about {left:.0f} s left)')
+
+    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
+                        outputs: Optional[Sequence] = None) -> None:
+        self.samples += list(outputs or [])[:_SHOWN_IMAGES - len(self.samples)]
+
+
+_terminal: Any = None
+
+
+def _say(text: str) -> None:
+    """Print where the user sees it, also while mm's own output goes to a file."""
+    click.echo(text, file=_terminal)
+
+
+@contextmanager
+def _console_to(path: Path) -> Iterator[None]:
+    """Within: what mm prints goes to a file, and only the progress to the terminal."""
+    global _terminal
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _terminal = sys.stdout
+    try:
+        with path.open('w') as file, redirect_stdout(file), redirect_stderr(file):
+            yield
+    finally:
+        _terminal = None
+
+
+def _train(cfg: Config, work_dir: Path, seed: int) -> tuple[Runner, _Progress, float]:
+    """Train a config from its start: the runner, the hook, minutes."""
+    cfg.work_dir = str(work_dir)
+    cfg.randomness = dict(seed=seed)
+    progress = _Progress()
+    with _console_to(work_dir / 'console.log'):
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(progress)
+        start = time.monotonic()
+        runner.train()
+        minutes = (time.monotonic() - start) / 60
+    return runner, progress, minutes
+
+
+def _train_and_test(name: str, cfg: Config, work_dir: Path, seed: int) -> Trained:
+    _say(f'\n== {name}')
+    complexity, _ = count_config(cfg, _image_size(cfg))
+    runner, progress, minutes = _train(cfg, work_dir, seed)
+    with _console_to(work_dir / 'console_test.log'):
+        metrics = runner.test()
+    _say(f'   test split: mAP {metrics["coco/bbox_mAP"]:.3f}, mAP50 {metrics["coco/bbox_mAP_50"]:.3f}')
+    return Trained(name, minutes, complexity, metrics, tuple(progress.samples))
+
+
+def _image_size(cfg: Config) -> tuple[int, int]:
+    width, height = cfg.image_scale
+    return height, width
+
+
+def _load(path: Path, **environment: str) -> Config:
+    """Load a config of the demo, which takes its paths from the environment."""
+    os.environ.update(environment)
+    return Config.fromfile(str(path))
+
+
+def detection_picture(images: Sequence[np.ndarray], trained: Sequence[Trained], classes: Sequence[str],
+                      palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Truth above the detections of each detector, one column an image.
+
+    Args:
+        images (Sequence[np.ndarray]): RGB, each (height, width, 3) uint8.
+        trained (Sequence[Trained]): One row each, of as many samples.
+        classes (Sequence[str]): Names of the classes.
+        palette (Sequence[Sequence[int]]): Their colours, RGB.
+
+    Returns:
+        np.ndarray: RGB, uint8.
+    """
+    import mmcv
+    from mmdet.visualization import DetLocalVisualizer
+    visualizer = DetLocalVisualizer(name='fna_demo', line_width=2, alpha=1.)
+    visualizer.dataset_meta = dict(classes=tuple(classes), palette=list(palette))
+
+    def drawn(image: np.ndarray, sample: Any, truth: bool) -> np.ndarray:
+        sample = sample.clone()
+        for instances in (sample.gt_instances, sample.pred_instances):
+            instances.bboxes = instances.bboxes * _SHOWN_SCALE
+        height, width = image.shape[:2]
+        large = mmcv.imresize(image, (width * _SHOWN_SCALE, height * _SHOWN_SCALE))
+        visualizer.add_datasample('', large, sample, draw_gt=truth, draw_pred=not truth, pred_score_thr=_SHOWN_SCORE)
+        return visualizer.get_image()
+
+    rows = [(trained[0], True)] + [(one, False) for one in trained]
+    return np.vstack([np.hstack([drawn(image, sample, truth) for image, sample in zip(images, one.samples)])
+                      for one, truth in rows])
+
+
+def _save_picture(path: Path, trained: Sequence[Trained], cfg: Config) -> None:
+    import mmcv
+    images = [mmcv.imread(sample.img_path, channel_order='rgb') for sample in trained[0].samples]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # a visualizer without a backend: it draws, nothing more
+        picture = detection_picture(images, trained, cfg.metainfo['classes'], cfg.metainfo['palette'])
+    mmcv.imwrite(picture[..., ::-1], str(path))
+
+
+def _table(trained: Sequence[Trained], search_minutes: float) -> str:
+    rows = []
+    for one in trained:
+        rows.append((one.name, f'{one.complexity.params / 1e6:.3f}', f'{one.complexity.madds / 1e9:.4f}',
+                     f'{100 * one.metrics["coco/bbox_mAP"]:.1f}', f'{100 * one.metrics["coco/bbox_mAP_50"]:.1f}',
+                     f'{search_minutes:.1f}' if one is trained[-1] else '-', f'{one.minutes:.1f}'))
+    headers = ('detector', 'params\n(M)', 'MAdds\n(G)', 'mAP', 'mAP50', 'search\n(min)', 'training\n(min)')
+    return tabulate(rows, headers, disable_numparse=True, colalign=('left', ) + ('right', ) * 6)
+
+
+def _check_folder(root: Path) -> None:
+    """Raises: FileExistsError: If something else than an earlier demo is in the folder."""
+    if root.exists() and any(root.iterdir()) and not (root / 'shapes').is_dir():
+        raise FileExistsError(f'{root} is not empty and holds no earlier demo: give another --work-dir')
+
+
+def run_demo(work_dir: str, seed: int = 0) -> None:
+    """Draw data, train a seed detector, search, remap, fine-tune, evaluate; print a table.
+
+    What an earlier demo left in the folder is replaced, its drawn images are used again.
+
+    Args:
+        work_dir (str): Where everything goes.
+        seed (int): Of the data and of every training. Defaults to 0.
+
+    Raises:
+        FileExistsError: If ``work_dir`` holds something else than an earlier demo.
+        ImportError: If mmdet is not installed.
+    """
+    try:
+        import mmdet  # noqa: F401
+    except ImportError as error:
+        raise ImportError("the demo needs MMDetection: pip install 'fna-mm[det]'") from error
+    start = time.monotonic()
+    root, configs = Path(work_dir), configs_dir() / 'demo'
+    _check_folder(root)
+    _say(f'== Drawing {NUM_IMAGES} images of shapes into {root / "shapes"}')
+    draw_shapes(root / 'shapes', NUM_IMAGES, seed=seed)
+
+    data = dict(FNA_DEMO_DATA=str(root / 'shapes'))
+    cfg = _load(configs / 'mobilenet_v2.py', **data)
+    checkpoint = root / 'seed' / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+    trained = [_train_and_test('seed: MobileNetV2 from a random start', cfg, root / 'seed', seed)]
+
+    data['FNA_DEMO_SEED'] = str(checkpoint)
+    _say('\n== Search: weight steps on sampled paths, then architecture steps on the mixture')
+    _, _, search_minutes = _train(_load(configs / 'search.py', **data), root / 'search', seed)
+    found = Architecture.create(str(root / 'search' / 'arch.json'))
+    _say('   found:\n   ' + str(found).replace('\n', '\n   '))
+
+    baseline = _load(configs / 'retrain.py', **data)
+    baseline.model.backbone.arch = 'mobilenet_v2'
+    child = Config.fromfile(str(root / 'search' / 'child_config.py'))
+    trained.append(_train_and_test('MobileNetV2, remapped, fine-tuned', baseline, root / 'mobilenet_v2', seed))
+    trained.append(_train_and_test('child, remapped, fine-tuned', child, root / 'child', seed))
+
+    _save_picture(root / 'detections.png', trained, cfg)
+    table = _table(trained, search_minutes)
+    (root / 'table.txt').write_text(table + '\n')
+    _say(f'\n{table}\n\n'
+         f'{root}/detections.png               truth, then the detections of the three, row by row\n'
+         f'{root}/search/architecture.png      the architecture that was found, and the seed\n'
+         f'{root}/search/probabilities.png     what the search thinks of every candidate\n'
+         f'{root}/search/arch.json             the architecture; fna arch show prints it\n'
+         f'{root}/search/child_config.py       trains it: mim train mmdet {root}/search/child_config.py\n'
+         f'{root}/*/console.log                what mm printed\n\n'
+         f'{(time.monotonic() - start) / 60:.1f} minutes in all.')
