@@ -12,6 +12,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import nn
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet, SearchSpace
+from fna_mm.blocks import MBConv
 from fna_mm.cost import madds_table
 
 SIZE = 64
@@ -268,6 +269,9 @@ def test_with_cp_gives_the_same_maps_and_gradients(randomize, mode):
     results = []
     for with_cp in (False, True):
         net = randomize(FNASuperNet(**SMALL, with_cp=with_cp)).train()
+        blocks = [module for module in net.modules() if isinstance(module, MBConv)]
+        assert len(blocks) == 1 + 14
+        assert {block.with_cp for block in blocks} == {with_cp}
         set_parameters(net, peaks(net, PATH, 1.))
         net.architecture_parameters.requires_grad_(True)
         net.use_path(PATH) if mode == 'path' else net.use_mixture()
@@ -348,11 +352,17 @@ def test_golden_path():
     assert path == tuple(int(draw * size) for draw, size in zip(draws, sizes))
 
 
-class LastDraw:
-    """The largest number below 1 for every layer."""
+class OneDraw:
+    """The same number for every layer."""
+
+    def __init__(self, value):
+        self.value = value
 
     def random(self, size):
-        return np.full(size, np.nextafter(1, 0))
+        return np.full(size, self.value)
+
+
+FIRST_DRAW, LAST_DRAW = OneDraw(0.), OneDraw(np.nextafter(1, 0))
 
 
 SUPERNET = FNASuperNet(**SMALL)
@@ -365,15 +375,22 @@ NUM_SMALL = SUPERNET.search_space.num_candidates
 def test_sampled_paths_are_legal(values, seed, uniform):
     with torch.no_grad():
         SUPERNET.architecture_parameters.copy_(torch.tensor(values))
-    for rng in (np.random.default_rng(seed), LastDraw()):
+    for rng in (np.random.default_rng(seed), FIRST_DRAW, LAST_DRAW):
         path = SUPERNET.sample_path(rng, uniform)
         assert SUPERNET.search_space.check_choice(path) == path
         assert {type(index) for index in path} == {int}
     assert SUPERNET.search_space.check_choice(SUPERNET.best_path()) == SUPERNET.best_path()
 
 
-def test_last_draw_takes_the_last_candidate(net):
-    assert net.sample_path(LastDraw(), uniform=True) == (1, 1, 2, 1, 1, 1, 1)
+def test_ends_of_the_draws(net):
+    assert net.sample_path(FIRST_DRAW, uniform=True) == (0, ) * 7
+    assert net.sample_path(LAST_DRAW, uniform=True) == (1, 1, 2, 1, 1, 1, 1)
+
+
+def test_an_impossible_candidate_is_never_drawn(net):
+    set_parameters(net, peaks(net, PATH, 2000.))  # e^-2000 is 0 in double precision
+    for rng in (FIRST_DRAW, LAST_DRAW, np.random.default_rng(0)):
+        assert net.sample_path(rng) == PATH
 
 
 @pytest.mark.parametrize(('path', 'message'), [
