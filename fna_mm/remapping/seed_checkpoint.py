@@ -143,11 +143,11 @@ def unwrap(checkpoint: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         ValueError: If there is no tensor in it.
     """
     state = checkpoint
-    while isinstance(state, Mapping) and not any(isinstance(value, Tensor) for value in state.values()):
-        inner = next((state[name] for name in _WRAPPERS if isinstance(state.get(name), Mapping)), None)
-        if inner is None:
-            break
-        state = inner
+    # Beside the weights there may be tensors, such as an accuracy. A file may also hold itself: never loop for ever.
+    for _ in _WRAPPERS:
+        inner = [state[name] for name in _WRAPPERS if isinstance(state.get(name), Mapping)] \
+            if isinstance(state, Mapping) else []
+        state = inner[0] if inner else state
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         found = sorted(map(str, state))[:5] if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(f'no tensors in the checkpoint: expected a state dict, found {found}')
@@ -242,6 +242,10 @@ def _read(layout: Layout, tensors: dict[str, Tensor], beside: tuple[str, ...]) -
 
 def _group_into_stages(blocks: Any, parts: Any, tensors: dict[str, Tensor]) -> dict[tuple[int, int], tuple[int, int]]:
     """Blocks counted through: a new stage begins where the output's channels change."""
+    missing = sorted(set(range(1, 1 + max(index for _, index in blocks))) - {index for _, index in blocks})
+    if missing:
+        raise ValueError(f'the checkpoint lacks the blocks {missing} of those up to '
+                         f'{max(index for _, index in blocks)}: it is not whole')
     stage, layer, channels, result = -1, 0, None, {}
     for place in sorted(blocks):
         slot = next(slot for slot, part in parts[place].items() if part == ('project', 'conv'))
