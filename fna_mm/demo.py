@@ -1,5 +1,6 @@
 """The whole flow on drawn images: seed, search, remapping, fine-tuning, evaluation, one table."""
 
+import copy
 import os
 import sys
 import time
@@ -167,7 +168,7 @@ def detection_picture(images: Sequence[np.ndarray], trained: Sequence[Trained], 
     visualizer.dataset_meta = dict(classes=tuple(classes), palette=list(palette))
 
     def drawn(image: np.ndarray, sample: Any, truth: bool) -> np.ndarray:
-        sample = sample.clone()
+        sample = copy.deepcopy(sample)  # clone() shares the boxes
         for instances in (sample.gt_instances, sample.pred_instances):
             instances.bboxes = instances.bboxes * _SHOWN_SCALE
         height, width = image.shape[:2]
