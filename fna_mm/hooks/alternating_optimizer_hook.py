@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from fna_mm.cost.cost_loss import expected_cost
 from fna_mm.cost.madds import CostTable, madds_table
-from fna_mm.hooks.endless_batches import EndlessBatches
+from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches
 
 STATE = 'alternating_optimizer'
 
@@ -87,8 +87,9 @@ def build_architecture_optimizer(parameters: Tensor, cfg: dict) -> OptimWrapper:
     optimizer = OPTIMIZERS.build(dict(cfg.pop('optimizer'), params=[parameters]))
     cfg.setdefault('type', 'OptimWrapper')
     wrapper = OPTIM_WRAPPERS.build(cfg, default_args=dict(optimizer=optimizer))
-    # Clipping logs 'train/grad_norm', a name that belongs to the weights' wrapper.
-    wrapper.message_hub = MessageHub.get_instance('fna_architecture_optimizer')
+    # Clipping logs 'train/grad_norm', a name that belongs to the weights' wrapper. Not get_instance, which
+    # would make this hub the current one, where mm's modules look for the iteration.
+    wrapper.message_hub = MessageHub('fna_architecture_optimizer')
     return wrapper
 
 
@@ -176,6 +177,12 @@ class AlternatingOptimizerHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Build what the architecture steps need, and check it before the first iteration."""
         self._first_iter = self.first_iter(runner)
+        weight_steps = runner.max_iters - self._first_iter
+        total = weight_steps // self.weight_steps_per_arch_step
+        if total == 0:
+            raise ValueError(f'weight_steps_per_arch_step={self.weight_steps_per_arch_step}, but only {weight_steps} '
+                             'iterations are left when the architecture steps begin: no architecture step would be '
+                             'made; begin earlier or train longer')
         self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._supernet = find_supernet(self._model)
         seed = [runner.seed]
@@ -194,8 +201,9 @@ class AlternatingOptimizerHook(Hook):
         self._log_interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         if runner.iter > 0:
             self._restore(runner)
-        last = runner.max_iters - 1
-        total = (last + 1 - self._first_iter) // self.weight_steps_per_arch_step
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            loop = runner.train_loop
+            loop.dataloader_iterator = SeededBatches(loop.dataloader_iterator, self._seed_data)
         self.optim_wrapper.initialize_count_status(self._model, self.arch_steps, total)
         runner.logger.info(
             f'Search: {self._supernet.search_space.num_candidates} candidates in '
@@ -230,7 +238,7 @@ class AlternatingOptimizerHook(Hook):
 
     def before_train_epoch(self, runner: Any) -> None:
         """Seed what happens between here and the first iteration: loading its batch."""
-        self._seed_random_numbers(runner.iter)
+        self._seed_data(runner.iter)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Draw the path of the weight step from (seed, iteration)."""
@@ -239,9 +247,13 @@ class AlternatingOptimizerHook(Hook):
         self._seed_random_numbers(runner.iter)
         self._weight_step_start = time.perf_counter()
 
-    def _seed_random_numbers(self, iteration: int) -> None:
-        """Make dropout, augmentation in this process and the like functions of (seed, iteration, rank)."""
-        seeds = np.random.SeedSequence((self._seed, iteration, get_rank())).generate_state(3)
+    def _seed_data(self, iteration: int) -> None:
+        """Make the augmentation of an iteration's batch in this process a function of (seed, iteration, rank)."""
+        self._seed_random_numbers(iteration, stream=1)
+
+    def _seed_random_numbers(self, iteration: int, stream: int = 0) -> None:
+        """Make dropout and the like functions of (seed, iteration, rank)."""
+        seeds = np.random.SeedSequence((self._seed, iteration, get_rank(), stream)).generate_state(3)
         random.seed(int(seeds[0]))
         np.random.seed(int(seeds[1]))
         torch.manual_seed(int(seeds[2]))
@@ -274,11 +286,12 @@ class AlternatingOptimizerHook(Hook):
                 losses = self._model(**data, mode='loss') if isinstance(data, dict) else \
                     self._model(*data, mode='loss')
                 loss, log_vars = self._model.parse_losses(losses)
-            logs.update({f'arch_{name}': float(value) for name, value in log_vars.items()})
+            logs.update({f'arch_{name}': float(torch.as_tensor(value).detach())
+                         for name, value in log_vars.items()})
             if self._table is not None:
                 expected = expected_cost(self._supernet.probabilities(), self._table.layers, self._table.fixed)
                 cost_loss = self.cost(expected)
-                logs.update(arch_cost_loss=float(cost_loss), expected_gmadds=float(expected))
+                logs.update(arch_cost_loss=float(cost_loss.detach()), expected_gmadds=float(expected.detach()))
                 loss = loss + cost_loss
             # What OptimWrapper.update_params does, with the ranks' mean between backward and step.
             self.optim_wrapper.backward(self.optim_wrapper.scale_loss(loss))

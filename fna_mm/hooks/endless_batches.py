@@ -1,6 +1,33 @@
-"""Batches of a dataloader without end, from a place that can be saved."""
+"""Batches that a resumed run finds as the stopped one would have."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
+
+
+class SeededBatches:
+    """An iterator that draws the random numbers of its n-th batch from n alone.
+
+    Without workers, a batch is augmented in the training process. ``IterBasedTrainLoop`` goes through
+    the batches before the one it resumes at, which draws random numbers too, and no hook runs between
+    them and its first iteration.
+
+    Args:
+        batches (Iterator): The batches.
+        seed (Callable): Called with n, from 0, before the n-th batch is taken.
+    """
+
+    def __init__(self, batches: Iterator, seed: Callable[[int], None]) -> None:
+        self._batches = batches
+        self._seed = seed
+        self._taken = 0
+
+    def __iter__(self) -> 'SeededBatches':
+        return self
+
+    def __next__(self) -> Any:
+        self._seed(self._taken)
+        self._taken += 1
+        return next(self._batches)
 
 
 class EndlessBatches:
