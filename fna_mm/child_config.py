@@ -53,8 +53,8 @@ def child_from_search(search: Config, architecture: Architecture) -> Config:
         backbone.pop(name, None)
     backbone['type'] = CHILD
     backbone['arch'] = architecture.to_text().replace('\n', ' ')
-    hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] not in SEARCH_HOOKS]
-    cfg.custom_hooks = hooks
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in hooks if str(hook['type']).rpartition('.')[2] not in SEARCH_HOOKS]
     for split in find_sections(cfg.get('train_dataloader'), SPLIT):
         inner = split['dataset']
         split.clear()

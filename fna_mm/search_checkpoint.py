@@ -1,15 +1,38 @@
 """The architecture that a checkpoint of a search holds, without building its model."""
 
+import ast
 from typing import Any
 
-from mmengine.config import Config
-
 from fna_mm.architecture import Architecture
-from fna_mm.child_config import SUPERNET, find_sections
+from fna_mm.child_config import SUPERNET
 from fna_mm.remapping.initializer import load_checkpoint
 from fna_mm.search_space import SearchSpace
 
 _PARAMETERS = 'architecture_parameters'
+_SPACE = ('layers_per_stage', 'kernel_sizes', 'expand_ratios')
+
+
+def _supernet_sections(text: str) -> list[dict[str, Any]]:
+    """What the supernets of a config, given as text, say about their search space.
+
+    A checkpoint's config is Python code of whoever wrote the checkpoint: it is read, never run.
+    """
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return []
+    sections = []
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+            items = {word.arg: word.value for word in node.keywords if word.arg}
+        elif isinstance(node, ast.Dict):
+            items = {str(key.value): value for key, value in zip(node.keys, node.values) if isinstance(key, ast.Constant)}
+        else:
+            continue
+        kind = items.get('type')
+        if isinstance(kind, ast.Constant) and str(kind.value).rpartition('.')[2] == SUPERNET:
+            sections.append({name: ast.literal_eval(items[name]) for name in _SPACE if name in items})
+    return sections
 
 
 def best_architecture(checkpoint: Any) -> Architecture:
@@ -24,12 +47,14 @@ def best_architecture(checkpoint: Any) -> Architecture:
     state = checkpoint.get('state_dict', {}) if isinstance(checkpoint, dict) else {}
     parameters = [value for key, value in state.items() if key.rpartition('.')[2] == _PARAMETERS]
     text = checkpoint.get('meta', {}).get('cfg') if parameters else None
-    sections = list(find_sections(Config.fromstring(text, '.py').model, SUPERNET)) if text else []
+    sections = _supernet_sections(text) if isinstance(text, str) else []
     if len(parameters) != 1 or len(sections) != 1:
         raise ValueError(f'no checkpoint of a search: it must hold one {_PARAMETERS} and a config with one {SUPERNET}, '
                          f'but has {len(parameters)} and {len(sections)}')
-    names = ('layers_per_stage', 'kernel_sizes', 'expand_ratios')
-    space = SearchSpace(**{name: sections[0][name] for name in names if name in sections[0]})
+    space = SearchSpace(**sections[0])
+    if tuple(parameters[0].shape) != (space.num_candidates, ):
+        raise ValueError(f'the checkpoint has architecture parameters of shape {tuple(parameters[0].shape)}, but its '
+                         f'config a search space with {space.num_candidates} candidates')
     alphas = parameters[0].split([len(layer.candidates) for layer in space.layers])
     return space.architecture([int(alpha.argmax()) for alpha in alphas])
 

@@ -63,36 +63,41 @@ class ArchitectureExportHook(Hook):
     def after_train_epoch(self, runner: Any) -> None:
         """Export every ``interval`` epochs and after the last one."""
         if self.by_epoch and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
-            self.export(runner, f'epoch_{runner.epoch + 1}')
+            self.export(runner, f'epoch_{runner.epoch + 1}', runner.iter)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
         """Export every ``interval`` iterations and after the last one."""
         if not self.by_epoch and (self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)):
-            self.export(runner, f'iter_{runner.iter + 1}')
+            self.export(runner, f'iter_{runner.iter + 1}', runner.iter + 1)
 
     @master_only
-    def export(self, runner: Any, moment: str) -> None:
+    def export(self, runner: Any, moment: str, step: int) -> None:
         """Write everything.
 
         Args:
             runner (Runner): The runner of the search.
             moment (str): Such as ``epoch_3``; becomes part of the second JSON file's name.
+            step (int): Iterations made so far, under which the visualizer files the pictures.
         """
         out_dir = self.out_dir or runner.work_dir
         supernet = find_supernet(runner.model)
         architecture, space = supernet.best_architecture(), supernet.search_space
-        put_text(architecture.to_json(), join_path(out_dir, f'arch_{moment}.json'))
-        put_text(architecture.to_json(), join_path(out_dir, 'arch.json'))
         config = child_config(runner.cfg, architecture, osp.join(runner.work_dir, 'child'), self._retraining)
-        dump_child_config(config, join_path(out_dir, 'child_config.py'))
         title = moment.replace('_', ' ')
         figures = dict(
             architecture=architecture_figure(architecture, space.seed, f'Best path after {title}'),
             probabilities=probability_figure(space, [p.detach().cpu().tolist() for p in supernet.probabilities()],
                                              f'Probability of each candidate after {title}'))
+        # Everything is made before anything is written: what cannot be made leaves the last export whole.
+        pictures = {name: to_png(figure) for name, figure in figures.items()}
+        text = architecture.to_json()
+        put_text(text, join_path(out_dir, f'arch_{moment}.json'))
+        put_text(text, join_path(out_dir, 'arch.json'))
+        dump_child_config(config, join_path(out_dir, 'child_config.py'))
         for name, figure in figures.items():
-            put(to_png(figure), join_path(out_dir, f'{name}.png'))
-            runner.visualizer.add_image(f'fna/{name}', to_image(figure), step=runner.iter + 1)
+            put(pictures[name], join_path(out_dir, f'{name}.png'))
+            # No slash in the name: LocalVisBackend makes a file of it, in a folder that it would not make.
+            runner.visualizer.add_image(f'fna_{name}', to_image(figure), step=step)
         runner.logger.info(f'Best architecture after {title} (child: {join_path(out_dir, "child_config.py")}):\n'
                            f'{architecture}')

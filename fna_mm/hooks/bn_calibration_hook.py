@@ -60,7 +60,7 @@ class BNCalibrationHook(Hook):
         num_iters (int): Batches to use, on every rank. Defaults to 2000.
 
     Raises:
-        ValueError: If ``num_iters`` is no positive integer.
+        ValueError: If ``num_iters`` is no positive integer; before training, if there is no batch.
     """
 
     # After parameter remapping (VERY_HIGH), before hooks that use the model.
@@ -76,6 +76,10 @@ class BNCalibrationHook(Hook):
         if runner.iter > 0:
             runner.logger.info('BNCalibrationHook: the run resumes, BN statistics stay as they are')
             return
+        if len(runner.train_dataloader) == 0:  # an endless search for its first batch
+            raise ValueError('BNCalibrationHook needs batches, but train_dataloader has none: '
+                             f'{len(runner.train_dataloader.dataset)} samples with drop_last; use a smaller batch_size '
+                             'or more data')
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         batches = itertools.chain.from_iterable(itertools.repeat(runner.train_dataloader))
         interval = max(1, self.num_iters // 10)
