@@ -70,7 +70,6 @@ class RandomSplit:
         self.ratio = ratio
         self.part = part
         self.seed = seed
-        self._metainfo = whole.metainfo
         self._fully_initialized = False
         if not lazy_init:
             self.full_init()
@@ -78,7 +77,7 @@ class RandomSplit:
     @property
     def metainfo(self) -> dict:
         """The data set's classes and palette."""
-        return self._metainfo
+        return self.dataset.metainfo  # a lazy data set learns its classes from the annotation file
 
     def full_init(self) -> None:
         """Read the annotations and keep this part's."""
