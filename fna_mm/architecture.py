@@ -146,6 +146,12 @@ class Stage:
                         operations: Sequence[str]) -> 'Stage':
         """Build a stage from operation names; ``'skip'`` leaves a layer out.
 
+        Args:
+            in_channels (int): Channels that enter the first layer.
+            out_channels (int): Channels of every layer's output.
+            stride (int): Stride of the first layer.
+            operations (Sequence[str]): Such as ``['k3_e6', 'skip']``.
+
         Raises:
             ValueError: If an operation is unknown or the first one is an identity.
         """
@@ -258,6 +264,7 @@ class Architecture:
             output_stride (int, optional): See :meth:`strides_and_dilations`. Defaults to the
                 architecture's own total stride.
             head_channels (int): Outputs of a 1x1 convolution behind the last stage; 0 for none.
+                Defaults to 0.
 
         Raises:
             ValueError: If ``input_shape`` is not (height, width) in positive integers.

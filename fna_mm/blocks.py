@@ -23,8 +23,8 @@ class MBConv(BaseModule):
         out_channels (int): Output channels.
         stride (int): Stride of the depthwise convolution. Defaults to 1.
         dilation (int): Dilation of the depthwise convolution. Defaults to 1.
-        norm_cfg (dict, optional): Normalisation of each convolution. Defaults to dict(type='BN').
-        act_cfg (dict, optional): Activation of the first two. Defaults to dict(type='ReLU6').
+        norm_cfg (dict, optional): Normalisation of each convolution. Defaults to None: BN.
+        act_cfg (dict, optional): Activation of the first two. Defaults to None: ReLU6.
         with_cp (bool): Recompute the block in the backward pass to save memory. Defaults to False.
     """
 

@@ -47,10 +47,11 @@ class SearchSpace:
     all but the first, which changes the channels, may also be left out.
 
     Args:
-        layers_per_stage (Sequence[int]): Layers of each searched stage.
-        kernel_sizes (Sequence[int]): Depthwise kernels to choose from.
-        expand_ratios (Sequence[int]): Expansion ratios to choose from.
+        layers_per_stage (Sequence[int]): Layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
+        kernel_sizes (Sequence[int]): Depthwise kernels to choose from. Defaults to (3, 5, 7).
+        expand_ratios (Sequence[int]): Expansion ratios to choose from. Defaults to (3, 6).
         seed (str | dict | Architecture): The network whose stages are searched.
+            Defaults to 'mobilenet_v2'.
 
     Raises:
         ValueError: If a number is illegal, a list is empty or repeats itself, or the number of

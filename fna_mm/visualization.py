@@ -41,7 +41,7 @@ def architecture_figure(architecture: Architecture, seed: Optional[Architecture]
     Args:
         architecture (Architecture): What was found.
         seed (Architecture, optional): What it is compared with; layers that differ are framed red.
-        title (str): Above the picture.
+        title (str): Above the picture. Defaults to ''.
     """
     figure = Figure(figsize=(14, 3.2 if seed else 1.9), layout='constrained')
     FigureCanvasAgg(figure)
@@ -63,7 +63,7 @@ def probability_figure(space: SearchSpace, probabilities: Sequence[Sequence[floa
     Args:
         space (SearchSpace): The search space.
         probabilities (Sequence[Sequence[float]]): For every layer, one per candidate.
-        title (str): Above the picture.
+        title (str): Above the picture. Defaults to ''.
     """
     specs: list[Optional[MBConvSpec]] = []
     for layer in space.layers:

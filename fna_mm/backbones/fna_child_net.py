@@ -13,7 +13,16 @@ from fna_mm.blocks import MBConv
 
 def build_stage(stage: Stage, stride: int, dilation: int, norm_cfg: dict, act_cfg: dict,
                 with_cp: bool) -> nn.Sequential:
-    """The layers of a stage; all of them take the dilation, the first one the stride."""
+    """The layers of a stage; all of them take the dilation, the first one the stride.
+
+    Args:
+        stage (Stage): Channels and layers.
+        stride (int): Stride of the first layer, in place of the stage's own.
+        dilation (int): Dilation of every layer.
+        norm_cfg (dict): Normalisation.
+        act_cfg (dict): Activation.
+        with_cp (bool): Recompute blocks in the backward pass.
+    """
     return nn.Sequential(*(MBConv(
         spec,
         stage.in_channels if index == 0 else stage.out_channels,

@@ -34,7 +34,7 @@ def madds_table(space: SearchSpace, input_shape: Sequence[int], output_stride: i
         space (SearchSpace): The search space.
         input_shape (Sequence[int]): (height, width) of the image.
         output_stride (int): Input pixels per pixel of the last map. Defaults to 32.
-        head_channels (int): Outputs of a 1x1 convolution behind the last stage; 0 for none.
+        head_channels (int): Outputs of a 1x1 convolution behind the last stage; 0 for none. Defaults to 0.
 
     Raises:
         ValueError: If ``input_shape`` is not (height, width) in positive integers, or the output

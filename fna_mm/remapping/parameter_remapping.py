@@ -27,7 +27,7 @@ class Row:
         target (str): Its key in the network.
         source (str, optional): Key of the seed's tensor it came from; None if it kept its start.
         action (str): What was done, or why nothing was.
-        explained (bool): Whether keeping its start is as it should be.
+        explained (bool): Whether keeping its start is as it should be. Defaults to True.
     """
 
     target: str

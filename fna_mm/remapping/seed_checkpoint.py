@@ -117,8 +117,8 @@ class Seed:
         tensors (dict[Key, Tensor]): Every tensor of the backbone.
         names (dict[Key, str]): The key of each in the checkpoint.
         depths (tuple[int, ...]): Layers of each stage.
-        ignored (tuple[str, ...]): Keys that belong to a head or neck.
-        unknown (tuple[str, ...]): Keys of the backbone that the layout does not know.
+        ignored (tuple[str, ...]): Keys that belong to a head or neck. Defaults to ().
+        unknown (tuple[str, ...]): Keys of the backbone that the layout does not know. Defaults to ().
     """
 
     layout: str
