@@ -1,0 +1,156 @@
+"""The rules of who may import whom, read off the sources."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+
+import fna_mm
+
+PACKAGE = Path(fna_mm.__file__).parent
+#: Modules may import from earlier rows, or from earlier in their own row.
+ROWS = [
+    ['architecture', 'search_space', 'safe_globals'],
+    ['blocks', 'mixed_op'],
+    ['backbones.base_backbone', 'backbones.fna_child_net', 'backbones.fna_supernet', 'backbones'],
+    ['remapping.tensor_remapping', 'remapping.seed_checkpoint', 'remapping.parameter_remapping',
+     'remapping.initializer', 'remapping'],
+    ['cost.madds', 'cost.cost_loss', 'cost.complexity', 'cost'],
+    ['datasets.random_split', 'datasets.shapes', 'datasets', 'child_config', 'search_checkpoint'],
+    ['hooks.endless_batches', 'hooks.alternating_optimizer_hook', 'hooks.bn_calibration_hook'],
+    ['visualization'],
+    ['hooks.architecture_export_hook', 'hooks'],
+    ['demo', 'cli', '__main__', ''],
+]
+ORDER = [module for row in ROWS for module in row]
+#: What a plain ``pip install fna-mm`` brings, cv2 with mmcv; mmdet and mmseg are extras.
+PROJECT = tomllib.loads((PACKAGE.parent / 'pyproject.toml').read_text(encoding='utf-8'))['project']
+INSTALLED = {re.match(r'\w+', requirement)[0] for requirement in PROJECT['dependencies']} | {'cv2'}
+
+
+def modules():
+    """Dotted name within the package → syntax tree."""
+    result = {}
+    for path in sorted(PACKAGE.rglob('*.py')):
+        parts = path.relative_to(PACKAGE).with_suffix('').parts
+        name = '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+        result[name] = ast.parse(path.read_text(encoding='utf-8'))
+    return result
+
+
+MODULES = modules()
+
+
+def imports(nodes):
+    """Dotted names of the modules that are imported by these nodes."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, 'relative imports are not used here'
+            # "from fna_mm.cost import madds" may name a module.
+            inner = [f'{node.module}.{alias.name}' for alias in node.names]
+            ours = [name for name in inner if name.removeprefix('fna_mm.') in MODULES]
+            yield from ours or [node.module]
+
+
+def everywhere(name):
+    return set(imports(ast.walk(MODULES[name])))
+
+
+def at_import_time(name):
+    """Imports outside of functions."""
+    pending, found = list(MODULES[name].body), []
+    while pending:
+        node = pending.pop()
+        found.append(node)
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            pending += list(ast.iter_child_nodes(node))
+    return set(imports(found))
+
+
+def ours(names):
+    return {name.removeprefix('fna_mm').removeprefix('.') for name in names if name.split('.')[0] == 'fna_mm'}
+
+
+def roots(names):
+    return {name.split('.')[0] for name in names}
+
+
+def test_every_module_has_its_place():
+    assert set(MODULES) == set(ORDER)
+    assert len(ORDER) == len(set(ORDER))
+
+
+@pytest.mark.parametrize('name', sorted(MODULES))
+def test_imports_go_one_way(name):
+    later = {other for other in ours(everywhere(name)) if ORDER.index(other) >= ORDER.index(name)}
+    assert later == set()
+
+
+@pytest.mark.parametrize('name', sorted(MODULES))
+def test_three_neighbours_do_not_know_each_other(name):
+    neighbours = {'backbones', 'remapping', 'cost'}
+    own = name.split('.')[0]
+    if own in neighbours:
+        assert not {other.split('.')[0] for other in ours(everywhere(name))} & (neighbours - {own})
+
+
+@pytest.mark.parametrize('name', sorted(MODULES))
+def test_only_what_is_installed_is_imported_unconditionally(name):
+    foreign = roots(at_import_time(name)) - {'fna_mm'} - set(sys.stdlib_module_names)
+    assert foreign <= INSTALLED
+
+
+@pytest.mark.parametrize(('name', 'forbidden'), [
+    *((name, {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}) for name in (
+        'architecture', 'search_space', 'cost.madds')),
+    *((name, {'mmengine', 'mmcv', 'mmdet', 'mmseg'}) for name in (
+        'remapping.tensor_remapping', 'remapping.seed_checkpoint', 'remapping.parameter_remapping', 'cost.cost_loss')),
+])
+def test_light_modules(name, forbidden):
+    assert not roots(at_import_time(name)) & forbidden
+
+
+def python(code, *blocked):
+    """Run code in a fresh interpreter in which importing the blocked packages fails."""
+    block = ''.join(f'import sys; sys.modules[{name!r}] = None\n' for name in blocked)
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', block + code], capture_output=True, text=True,
+                          timeout=120, cwd=PACKAGE.parent)
+
+
+def test_values_need_neither_torch_nor_mm():
+    code = f"""
+import types
+for name, folder in (('fna_mm', ''), ('fna_mm.cost', '/cost')):
+    package = types.ModuleType(name)  # in place of an __init__, which imports everything
+    package.__path__ = [{str(PACKAGE)!r} + folder]
+    sys.modules[name] = package
+from fna_mm.architecture import Architecture
+from fna_mm.search_space import SearchSpace
+from fna_mm.cost.madds import madds_table
+architecture = Architecture.create('fna_retinanet')
+space = SearchSpace()
+print(architecture.params(), round(madds_table(space, (800, 1088)).of_path(space.choice(architecture)), 4))
+"""
+    run = python(code, 'torch', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
+    assert run.stdout.split() == ['2055712', '4.8234'], run.stderr
+
+
+def test_package_needs_neither_mmdet_nor_mmseg():
+    code = """
+import fna_mm
+from mmengine.registry import MODELS
+print(len(MODELS.build(dict(type='FNAChildNet', arch='fna_retinanet')).out_channels))
+"""
+    run = python(code, 'mmdet', 'mmseg')
+    assert run.stdout.split() == ['4'], run.stderr
+
+
+def test_public_names():
+    assert all(hasattr(fna_mm, name) for name in fna_mm.__all__)
+    assert len(set(fna_mm.__all__)) == len(fna_mm.__all__)
