@@ -18,10 +18,12 @@ class Command(click.Group):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except (ValueError, FileNotFoundError, ImportError) as error:
+        except (ValueError, OSError, ImportError, KeyError, TypeError, SyntaxError) as error:
             if ctx.params.get('debug'):
                 raise
-            raise click.ClickException(str(error)) from error
+            # The last three come out of a user's config, and say little without their name.
+            name = f'{type(error).__name__}: ' if isinstance(error, (KeyError, TypeError, SyntaxError)) else ''
+            raise click.ClickException(f'{name}{error}') from error
 
 
 @click.group(cls=Command, context_settings=dict(help_option_names=['-h', '--help']))

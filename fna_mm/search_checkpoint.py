@@ -12,6 +12,13 @@ _PARAMETERS = 'architecture_parameters'
 _SPACE = ('layers_per_stage', 'kernel_sizes', 'expand_ratios')
 
 
+def _literal(name: str, node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        raise ValueError(f'{name} of the {SUPERNET} in its config is no list of numbers: {ast.unparse(node)}') from None
+
+
 def _supernet_sections(text: str) -> list[dict[str, Any]]:
     """What the supernets of a config, given as text, say about their search space.
 
@@ -26,12 +33,13 @@ def _supernet_sections(text: str) -> list[dict[str, Any]]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
             items = {word.arg: word.value for word in node.keywords if word.arg}
         elif isinstance(node, ast.Dict):
-            items = {str(key.value): value for key, value in zip(node.keys, node.values) if isinstance(key, ast.Constant)}
+            items = {str(key.value): value for key, value in zip(node.keys, node.values)
+                     if isinstance(key, ast.Constant)}
         else:
             continue
         kind = items.get('type')
         if isinstance(kind, ast.Constant) and str(kind.value).rpartition('.')[2] == SUPERNET:
-            sections.append({name: ast.literal_eval(items[name]) for name in _SPACE if name in items})
+            sections.append({name: _literal(name, items[name]) for name in _SPACE if name in items})
     return sections
 
 

@@ -187,10 +187,12 @@ class AlternatingOptimizerHook(Hook):
         self._supernet = find_supernet(self._model)
         seed = [runner.seed]
         broadcast_object_list(seed)
-        self._seed = int(seed[0])
+        resumed = self._loaded_state if runner.iter > 0 else None
+        self._seed = int(seed[0]) if resumed is None else resumed['seed']
         dataloader: Any = self._dataloader
         if isinstance(dataloader, dict):
-            dataloader = runner.build_dataloader(dataloader, seed=runner.seed)
+            # The ranks' common seed: under diff_rank_seed their own ones would shuffle differently.
+            dataloader = runner.build_dataloader(dataloader, seed=self._seed)
         self._batches = EndlessBatches(dataloader)
         self.optim_wrapper = build_architecture_optimizer(self._supernet.architecture_parameters,
                                                           self._optim_wrapper_cfg)
@@ -219,7 +221,6 @@ class AlternatingOptimizerHook(Hook):
             return
         self.optim_wrapper.load_state_dict(state['optim_wrapper'])
         self.arch_steps = state['arch_steps']
-        self._seed = state['seed']
         runner.logger.info(f'Search resumed: {self.arch_steps} architecture steps made, '
                            f'data at epoch {state["data"]["epoch"]}, batch {state["data"]["batch"]}')
         self._batches.load_state_dict(state['data'])

@@ -1,0 +1,85 @@
+"""Two real processes, gloo, DDP: what is common to the ranks, what differs, what is averaged."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from toy_search import SUPERNET, ToyClassifier, changed
+
+from fna_mm import MAddsCost
+from fna_mm.cost import expected_cost, madds_table
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    """What each of two ranks recorded in a search of three epochs, and the folder."""
+    out = tmp_path_factory.mktemp('distributed')
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get('PYTHONPATH', '')]),
+                       OMP_NUM_THREADS='1')
+    call = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
+            str(HERE / 'distributed_search.py'), str(out)]
+    done = subprocess.run(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=240)
+    assert done.returncode == 0, done.stdout[-4000:]
+    return [torch.load(out / f'rank_{rank}.pth') for rank in (0, 1)], out
+
+
+def test_both_ranks_made_all_steps(ranks):
+    for record in ranks[0]:
+        assert len(record['weight_batches']) == 6  # 8 images, 2 ranks, batches of 2, 3 epochs
+        assert len(record['steps']) == 4
+        assert all(changed(step['before'], step['after']) == {'alpha'} for step in record['steps'])
+
+
+def test_ranks_agree_on_weights_architecture_and_paths(ranks):
+    one, other = ranks[0]
+    assert one['paths'] == other['paths']
+    assert len(set(one['paths'])) > 2
+    for mine, yours in zip(one['steps'] + [dict(after=one['end'])], other['steps'] + [dict(after=other['end'])]):
+        own = {key for key in mine['after'] if 'running' in key}  # BN statistics are each rank's, as mm's DDP has it
+        assert changed(mine['after'], yours['after']) <= own
+        assert torch.equal(mine['after']['alpha'], yours['after']['alpha'])
+
+
+@pytest.mark.parametrize('which', ['weight_batches', 'arch_batches'])
+def test_ranks_see_different_images(ranks, which):
+    seen = [record['weight_batches'] if which == 'weight_batches' else
+            [step['batch']['inputs'] for step in record['steps']] for record in ranks[0]]
+    # Noise shifts whole images: without their mean they are the data set's own.
+    images = [{tuple((image - image.mean()).flatten()[:4].mul(1e3).round().tolist()) for batch in batches[:2]
+               for image in batch} for batches in seen]
+    assert len(images[0]) == len(images[1]) == 4
+    assert not images[0] & images[1]
+
+
+def test_a_step_takes_the_mean_of_the_ranks_gradients(ranks):
+    """Repeated here, in one process: each rank's gradient from its own batch, the step from their mean."""
+    model = ToyClassifier(SUPERNET).train()
+    model.dropout.p = 0.
+    supernet = model.backbone
+    table = madds_table(supernet.search_space, (32, 32))
+    for steps in zip(*(record['steps'] for record in ranks[0])):
+        gradients = []
+        for step in steps:
+            state = dict(step['before'])
+            alpha = state.pop('alpha').clone().requires_grad_()
+            model.load_state_dict(dict(state, **{'backbone.architecture_parameters': alpha.detach()}))
+            supernet._buffers['architecture_parameters'] = alpha
+            supernet.use_mixture()
+            loss = model(**step['batch'], mode='loss')['loss_cls']
+            loss = loss + MAddsCost((32, 32))(expected_cost(supernet.probabilities(), table.layers, table.fixed))
+            gradients.append(torch.autograd.grad(loss, alpha)[0])
+        assert (gradients[0] - gradients[1]).abs().max() > 1e-4
+        expected = steps[0]['before']['alpha'] - sum(gradients) / 2
+        torch.testing.assert_close(steps[0]['after']['alpha'], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_first_rank_exports(ranks):
+    out = ranks[1]
+    assert (out / 'export_0/arch.json').is_file()
+    assert not (out / 'export_1').exists()
