@@ -1,0 +1,233 @@
+"""Every shipped config, and those that the README shows."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIMIZERS, PARAM_SCHEDULERS, init_default_scope
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+
+from fna_mm import Architecture, FNAChildNet, FNASuperNet
+from fna_mm.child_config import child_config, find_sections
+from fna_mm.datasets.shapes import draw_shapes
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(path.relative_to(ROOT / 'configs') for path in (ROOT / 'configs').rglob('*.py')
+                 if '_base_' not in path.parts)
+SEARCHES = [path for path in CONFIGS if 'search' in path.name]
+OTHERS = [path for path in CONFIGS if path not in SEARCHES]
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('mmdet')
+
+
+def load(path):
+    return Config.fromfile(ROOT / 'configs' / path)
+
+
+def build_model(cfg):
+    """On the meta device: modules and shapes, no memory and no initialization."""
+    with torch.device('meta'):
+        return MODELS.build(copy.deepcopy(cfg.model))  # mmdet's detectors write into their section
+
+
+def without_data(node):
+    """A data set's section that is built without reading annotations, which are not here."""
+    for section in [node, *find_sections(node, 'CocoDataset')]:
+        section.lazy_init = True
+    return node
+
+
+def test_there_are_configs():
+    assert len(SEARCHES) >= 3
+    assert len(OTHERS) >= 6
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=str)
+def test_sections_build(path):
+    cfg = load(path)
+    assert cfg.default_scope == 'mmdet'
+    assert cfg.custom_imports['imports'] == ['fna_mm']
+    for name in ('train', 'val', 'test'):
+        dataset = DATASETS.build(without_data(cfg[f'{name}_dataloader'].dataset))
+        assert len(dataset.metainfo['classes']) == cfg.model.bbox_head.num_classes
+        if name != 'train':
+            METRICS.build(dict(cfg[f'{name}_evaluator'], ann_file=None))
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = OPTIMIZERS.build(dict(cfg.optim_wrapper.optimizer, params=[parameter]))
+    for scheduler in cfg.param_scheduler:
+        # The runner turns convert_to_iter_based into a schedule of its own.
+        PARAM_SCHEDULERS.build(dict({key: value for key, value in scheduler.items() if key != 'convert_to_iter_based'},
+                                    optimizer=optimizer))
+    Visualizer.get_instance(f'test_configs {path}')  # the visualization hook wants one to be there
+    for hook in list(cfg.default_hooks.values()) + list(cfg.get('custom_hooks') or []):
+        HOOKS.build(dict(hook))
+
+
+@pytest.mark.parametrize('path', OTHERS, ids=str)
+def test_plain_trainings(path):
+    cfg = load(path)
+    model = build_model(cfg)
+    assert isinstance(model.backbone, FNAChildNet)
+    name = 'mobilenet_v2' if 'mobilenet_v2' in path.name else 'fna_retinanet'
+    assert model.backbone.architecture == Architecture.create(name)
+    assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
+    assert list(find_sections(cfg._cfg_dict, 'RandomSplit')) == []
+
+
+@pytest.mark.parametrize('path', SEARCHES, ids=str)
+def test_searches(path):
+    cfg = load(path)
+    model = build_model(cfg)
+    assert isinstance(model.backbone, FNASuperNet)
+    assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
+    assert model.backbone.search_space.num_candidates == 141  # the paper's space
+    assert cfg.find_unused_parameters is True
+    (hook, ) = find_sections(cfg.custom_hooks, 'AlternatingOptimizerHook')
+    assert 0 < hook.begin_epoch < cfg.train_cfg.max_epochs
+    weights, arch = cfg.train_dataloader.dataset, hook.dataloader.dataset
+    assert (weights.type, weights.part, arch.type, arch.part) == ('RandomSplit', 'weights', 'RandomSplit', 'arch')
+    assert dict(weights, part='arch') == arch, 'both parts must be of the same data set, ratio and seed'
+    transforms = [transform.type for transform in arch.dataset.pipeline]
+    assert not any('Flip' in name for name in transforms)  # as in the paper
+
+
+@pytest.mark.parametrize('path', SEARCHES, ids=str)
+def test_a_searchs_child_is_trained_as_the_baseline(path):
+    """By the config that the search names: the found architecture is all that differs."""
+    search = load(path)
+    (hook, ) = find_sections(search.custom_hooks, 'ArchitectureExportHook')
+    retraining = Config.fromfile(hook.child_config)
+    child = child_config(search, Architecture.create('fna_ssdlite'), 'x', retraining)
+    assert build_model(child).backbone.architecture == Architecture.create('fna_ssdlite')
+    assert child.model.backbone.init_cfg == search.model.backbone.init_cfg
+    child.model.backbone.arch = retraining.model.backbone.arch
+    for section in set(retraining) - {'work_dir', 'resume'}:
+        assert child[section] == retraining[section]
+
+
+@pytest.mark.parametrize(('one', 'other'), [
+    ('fna_retinanet_retrain.py', 'mobilenet_v2_retinanet.py'),
+    ('bccd/fna_retinanet_retrain.py', 'bccd/mobilenet_v2_retinanet.py')])
+def test_a_baseline_differs_in_its_architecture_alone(one, other):
+    child, baseline = load(one), load(other)
+    assert baseline.model.backbone.arch == 'mobilenet_v2' != child.model.backbone.arch
+    baseline.model.backbone.arch = child.model.backbone.arch
+    assert baseline._cfg_dict == child._cfg_dict
+
+
+def test_the_papers_settings():
+    """shared/reference.md, hyperparameters of RetinaNet."""
+    search, child = load('fna_retinanet_search.py'), load('fna_retinanet_retrain.py')
+    (hook, ) = find_sections(search.custom_hooks, 'AlternatingOptimizerHook')
+    assert (search.train_cfg.max_epochs, hook.begin_epoch, hook.weight_steps_per_arch_step) == (14, 8, 1)
+    assert hook.cost == dict(type='MAddsCost', input_shape=(800, 1088), weight=.02, log_base=10, scale=5)
+    assert hook.optim_wrapper.optimizer == dict(type='Adam', lr=3e-4, betas=(.5, .999), weight_decay=1e-3)
+    assert hook.optim_wrapper.clip_grad.max_norm == 35
+    assert search.train_dataloader.dataset.ratio == .5
+    assert search.optim_wrapper.optimizer == dict(type='SGD', lr=.02, momentum=.9, weight_decay=1e-4)
+    assert (child.optim_wrapper.optimizer.lr, child.optim_wrapper.optimizer.weight_decay) == (.05, 5e-5)
+    assert [step.milestones for step in child.param_scheduler if 'milestones' in step] == [[8, 11]]
+    assert child.train_cfg.max_epochs == 12
+
+
+def test_batches_of_one_aspect_ratio(tmp_path):
+    """COCO's batch sampler asks the data set for its sizes, through RandomSplit."""
+    draw_shapes(tmp_path / 'shapes', dict(train=8), size=(32, 64))
+    dataloader = load('fna_retinanet_search.py').arch_dataloader
+    dataloader.update(num_workers=0)
+    dataloader.dataset.dataset.update(
+        data_root=str(tmp_path / 'shapes'), ann_file='annotations/train.json', data_prefix=dict(img='images/train'),
+        filter_cfg=None, metainfo=dict(classes=('circle', 'square', 'triangle')))
+    built = Runner.build_dataloader(dataloader, seed=0)
+    batches = list(built)
+    assert isinstance(built.batch_sampler.sampler, DefaultSampler)
+    assert [len(batch['inputs']) for batch in batches] == [2, 2]
+    assert {tuple(image.shape) for batch in batches for image in batch['inputs']} == {(3, 667, 1333)}
+
+
+@pytest.mark.parametrize('name', ['fna_retinanet_search.py', 'fna_retinanet_retrain.py'])
+def test_bccds_data(name, monkeypatch):
+    root = ROOT / '../shared/data/bccd'
+    if not (root / 'annotations/train.json').is_file():
+        pytest.skip('the data set ../shared/data/bccd is not here')
+    cfg = load(f'bccd/{name}')
+    datasets = [cfg.train_dataloader.dataset, cfg.val_dataloader.dataset]
+    datasets += [hook.dataloader.dataset for hook in find_sections(cfg.custom_hooks, 'AlternatingOptimizerHook')]
+    ids = []
+    for section in datasets:
+        section.get('dataset', section).data_root = str(root)
+        dataset = DATASETS.build(section)
+        sample = dataset[0]
+        assert sample['inputs'].shape == (3, 240, 320)
+        assert len(sample['data_samples'].gt_instances.bboxes) > 0
+        ids.append({dataset.get_data_info(index)['img_path'] for index in range(len(dataset))})
+    assert not ids[0] & ids[1]
+    if len(ids) == 3:
+        assert not ids[0] & ids[2]
+        assert abs(len(ids[0]) - len(ids[2])) <= 1
+
+
+# The README
+
+
+def readme_configs(word):
+    """The README's Python blocks that hold ``word``."""
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
+    return [block for block in blocks if word in block]
+
+
+def test_swapping_the_backbone_of_mmdets_retinanet(tmp_path, seed_state):
+    """The README's config as it is, but for the checkpoint, which it takes from the internet."""
+    (text, ) = readme_configs('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
+    torch.save(seed_state, tmp_path / 'seed.pth')
+    path = tmp_path / 'mine.py'
+    path.write_text(text.replace('open-mmlab://mmdet/mobilenet_v2', str(tmp_path / 'seed.pth')))
+    cfg = Config.fromfile(path)
+    assert cfg.model.backbone.init_cfg.checkpoint == str(tmp_path / 'seed.pth')
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    remapped = model.backbone.layer2[0].expand_conv.conv.weight
+    assert torch.equal(remapped, seed_state['layer2.0.expand_conv.conv.weight'])
+    from mmdet.testing import demo_mm_inputs
+    data = model.data_preprocessor(demo_mm_inputs(1, [(3, 64, 64)], num_classes=80), True)
+    losses, variables = model.train().parse_losses(model(**data, mode='loss'))
+    losses.backward()
+    assert torch.isfinite(losses)
+    assert {'loss_cls', 'loss_bbox'} <= set(variables)
+    # The first stage that the FPN takes is the second one, as ResNet's config has it.
+    for name in ('conv1', 'layer2', 'layer7'):
+        gradients = [parameter.grad for parameter in getattr(model.backbone, name).parameters()]
+        assert max(float(gradient.abs().max()) for gradient in gradients) > 0
+
+
+def test_turning_a_config_into_a_search(tmp_path):
+    """The README's three sections over mmdet's RetinaNet."""
+    (text, ) = readme_configs("type='AlternatingOptimizerHook'")
+    path = tmp_path / 'search.py'
+    path.write_text("_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\n"
+                    "custom_imports = dict(imports=['fna_mm'], allow_failed_imports=False)\n"
+                    "train_dataset = dict(type='CocoDataset', pipeline=[])\n" + text)
+    cfg = Config.fromfile(path)
+    cfg.model.neck.in_channels = [24, 32, 96, 320]
+    model = build_model(cfg)
+    assert isinstance(model.backbone, FNASuperNet)
+    for hook in cfg.custom_hooks:
+        HOOKS.build(dict(hook))
+    for section in (cfg.train_dataloader.dataset, cfg.custom_hooks[0].dataloader.dataset):
+        DATASETS.build(without_data(section))
+    assert cfg.find_unused_parameters is True
+
+
+def test_files_that_the_readme_names_exist():
+    text = (ROOT / 'README.md').read_text()
+    names = set(re.findall(r'(?:configs|fna_mm)/[\w/]+\.py', text))
+    assert len(names) >= 4
+    assert [name for name in sorted(names) if not (ROOT / name).is_file()] == []
