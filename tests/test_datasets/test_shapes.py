@@ -184,10 +184,14 @@ def test_what_is_missing_is_drawn_again(drawn, tmp_path, lost):
     assert draw_shapes(root, NUMBERS, SIZE, seed=3) is False
 
 
+@pytest.mark.parametrize('again', [False, True])
 @pytest.mark.parametrize('after', [0, 3, 5])
-def test_an_interrupted_drawing_is_finished(drawn, tmp_path, monkeypatch, after):
-    """Killed in the middle, also in the middle of a file."""
+def test_an_interrupted_drawing_is_finished(drawn, tmp_path, monkeypatch, after, again):
+    """Killed in the middle, also in the middle of a file, the first time or when drawing what was lost."""
     root, calls = tmp_path / 'shapes', []
+    if again:
+        draw_shapes(root, NUMBERS, SIZE, seed=3)
+        (root / 'images' / 'train' / '00000.jpg').unlink()
     original = shapes.sample_of
 
     def interrupted(*args):
