@@ -222,8 +222,9 @@ def test_paths_are_uniform_before_and_from_the_softmax_after_the_beginning(tmp_p
 
 
 def test_a_step_of_the_architecture_is_that_of_its_optimizer(tmp_path):
-    """Against the same loss, gradient and Adam written out."""
-    runner, hook = started(search_config(tmp_path, hook=dict(optim_wrapper=dict(optimizer=ADAM))))
+    """Against the same loss and gradient written out; of plain SGD, as Adam's first step forgets their size."""
+    wrapper = dict(optimizer=dict(type='SGD', lr=1., weight_decay=.1))
+    runner, hook = started(search_config(tmp_path, hook=dict(optim_wrapper=wrapper, cost=dict(COST, weight=.5))))
     model, supernet = runner.model, runner.model.backbone
     batch = next(iter(runner.build_dataloader(toy_dataloader('arch'))))
     alpha = supernet.architecture_parameters.detach().clone().requires_grad_()
@@ -236,15 +237,16 @@ def test_a_step_of_the_architecture_is_that_of_its_optimizer(tmp_path):
     table = madds_table(supernet.search_space, (32, 32))
     expected = table.fixed + sum((p * torch.tensor(costs)).sum()
                                  for p, costs in zip(supernet.probabilities(), table.layers))
-    term = .02 * torch.log10(5 * expected)
+    term = .5 * torch.log10(5 * expected)
     (loss + term).backward()
-    torch.optim.Adam([alpha], lr=.05, betas=(.5, .999), weight_decay=1e-3).step()
+    after = alpha.detach() - (alpha.grad + .1 * alpha.detach())
     supernet._buffers['architecture_parameters'] = buffer
     model.load_state_dict(before)  # the forward above moved BN statistics
 
     torch.manual_seed(5)
     logs = hook.arch_step(batch)
-    torch.testing.assert_close(supernet.architecture_parameters, alpha.detach())
+    torch.testing.assert_close(supernet.architecture_parameters, after)
+    assert (after - alpha.detach()).abs().max() > 1e-3
     assert logs['arch_loss_cls'] == pytest.approx(float(loss.detach()), rel=1e-5)
     assert logs['arch_cost_loss'] == pytest.approx(float(term.detach()), rel=1e-5)
     assert logs['expected_gmadds'] == pytest.approx(float(expected.detach()), rel=1e-5)
@@ -516,6 +518,22 @@ def test_a_seed_makes_a_search_repeatable_and_another_one_differs(tmp_path):
         states.append(train(search_config(tmp_path / str(number), randomness=dict(seed=seed))).model.state_dict())
     assert changed(states[0], states[1]) == set()
     assert changed(states[0], states[2])
+
+
+def test_random_numbers_of_a_step_follow_from_seed_iteration_and_rank(tmp_path, monkeypatch):
+    runner, hook = started(search_config(tmp_path, iters=6))
+
+    def drawn(iteration, rank=0):
+        monkeypatch.setattr('fna_mm.hooks.alternating_optimizer_hook.get_rank', lambda: rank)
+        runner.train_loop._iter = iteration
+        hook.before_train_iter(runner, iteration)
+        return random.random(), np.random.rand(), float(torch.rand(())), runner.model.backbone._path
+
+    first, again, later, other_rank = drawn(1), drawn(1), drawn(2), drawn(1, rank=1)
+    assert first == again
+    assert not set(first) & set(later)
+    assert not set(first[:3]) & set(other_rank[:3])
+    assert first[3] == other_rank[3]  # DDP averages the gradients of one path
 
 
 def test_resuming_without_the_searchs_state_warns(tmp_path, caplog):
