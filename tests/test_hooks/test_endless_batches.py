@@ -1,0 +1,55 @@
+import pytest
+from mmengine.dataset import DefaultSampler
+from torch.utils.data import BatchSampler, DataLoader
+
+from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches
+
+
+def dataloader(length=10, batch_sampler=False, **kwargs):
+    sampler = DefaultSampler(list(range(length)), shuffle=True, seed=7)
+    if batch_sampler:  # as mmdet's AspectRatioBatchSampler has it
+        return DataLoader(list(range(length)), batch_sampler=BatchSampler(sampler, 4, False))
+    return DataLoader(list(range(length)), batch_size=4, sampler=sampler, **kwargs)
+
+
+def take(batches, number):
+    return [next(batches).tolist() for _ in range(number)]
+
+
+@pytest.mark.parametrize('batch_sampler', [False, True])
+def test_every_pass_is_whole_and_shuffled_as_mms_loops_do(batch_sampler):
+    batches = EndlessBatches(dataloader(batch_sampler=batch_sampler))
+    passes = [take(batches, 3) for _ in range(3)]
+    assert all(sorted(sum(one, [])) == list(range(10)) for one in passes)
+    for epoch, one in enumerate(passes):
+        sampler = DefaultSampler(list(range(10)), shuffle=True, seed=7)
+        sampler.set_epoch(epoch)
+        assert sum(one, []) == list(sampler)
+    assert passes[0] != passes[1] != passes[2]
+
+
+@pytest.mark.parametrize('batch_sampler', [False, True])
+@pytest.mark.parametrize('taken', [0, 1, 2, 3, 4, 7, 9])
+def test_goes_on_from_a_saved_place(taken, batch_sampler):
+    whole = EndlessBatches(dataloader(batch_sampler=batch_sampler))
+    take(whole, taken)
+    state = whole.state_dict()
+    assert state['epoch'] * 3 + state['batch'] == taken
+    rest = take(whole, 7)
+    resumed = EndlessBatches(dataloader(batch_sampler=batch_sampler))
+    resumed.load_state_dict(state)
+    assert resumed.state_dict() == state
+    assert take(resumed, 7) == rest
+
+
+def test_without_a_batch():
+    with pytest.raises(ValueError, match="the architecture's dataloader has no batch: 3 samples for batch_size=4 with "
+                                         'drop_last; use a smaller batch or more data'):
+        EndlessBatches(dataloader(3, drop_last=True))
+
+
+def test_a_seed_for_every_batch():
+    calls = []
+    batches = SeededBatches(iter('abc'), calls.append)
+    assert [next(batches), list(calls), next(batches), list(calls)] == ['a', [0], 'b', [0, 1]]
+    assert list(batches) == ['c']
