@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import click
-import numpy as np
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -21,6 +21,7 @@ from tabulate import tabulate
 from fna_mm.architecture import Architecture
 from fna_mm.cost.complexity import Complexity, count_config
 from fna_mm.datasets.shapes import draw_shapes
+from fna_mm.visualization import to_png
 
 NUM_IMAGES = dict(train=400, val=50, test=200)
 #: Seconds between two lines of progress.
@@ -149,45 +150,38 @@ def _load(path: Path, **environment: str) -> Config:
     return Config.fromfile(str(path))
 
 
-def detection_picture(images: Sequence[np.ndarray], trained: Sequence[Trained], classes: Sequence[str],
-                      palette: Sequence[Sequence[int]]) -> np.ndarray:
+def detection_figure(trained: Sequence[Trained], classes: Sequence[str], palette: Sequence[Sequence[int]]) -> Figure:
     """Truth above the detections of each detector, one column an image.
 
     Args:
-        images (Sequence[np.ndarray]): RGB, each (height, width, 3) uint8.
-        trained (Sequence[Trained]): One row each, of as many samples.
+        trained (Sequence[Trained]): One row each, with the same samples.
         classes (Sequence[str]): Names of the classes.
         palette (Sequence[Sequence[int]]): Their colours, RGB.
-
-    Returns:
-        np.ndarray: RGB, uint8.
     """
     import mmcv
     from mmdet.visualization import DetLocalVisualizer
-    visualizer = DetLocalVisualizer(name='fna_demo', line_width=2, alpha=1.)
-    visualizer.dataset_meta = dict(classes=tuple(classes), palette=list(palette))
-
-    def drawn(image: np.ndarray, sample: Any, truth: bool) -> np.ndarray:
-        sample = copy.deepcopy(sample)  # clone() shares the boxes
-        for instances in (sample.gt_instances, sample.pred_instances):
-            instances.bboxes = instances.bboxes * _SHOWN_SCALE
-        height, width = image.shape[:2]
-        large = mmcv.imresize(image, (width * _SHOWN_SCALE, height * _SHOWN_SCALE))
-        visualizer.add_datasample('', large, sample, draw_gt=truth, draw_pred=not truth, pred_score_thr=_SHOWN_SCORE)
-        return visualizer.get_image()
-
-    rows = [(trained[0], True)] + [(one, False) for one in trained]
-    return np.vstack([np.hstack([drawn(image, sample, truth) for image, sample in zip(images, one.samples)])
-                      for one, truth in rows])
-
-
-def _save_picture(path: Path, trained: Sequence[Trained], cfg: Config) -> None:
-    import mmcv
-    images = [mmcv.imread(sample.img_path, channel_order='rgb') for sample in trained[0].samples]
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # a visualizer without a backend: it draws, nothing more
-        picture = detection_picture(images, trained, cfg.metainfo['classes'], cfg.metainfo['palette'])
-    mmcv.imwrite(picture[..., ::-1], str(path))
+        warnings.simplefilter('ignore')  # that it stores nothing: it only draws here
+        visualizer = DetLocalVisualizer(name='fna_demo', line_width=2, alpha=1.)
+    visualizer.dataset_meta = dict(classes=tuple(classes), palette=list(palette))
+    rows = [('truth', trained[0], True)] + [(one.name.replace(', ', '\n'), one, False) for one in trained]
+    columns = len(trained[0].samples)
+    figure = Figure(figsize=(1.7 * columns + .5, 1.75 * len(rows)), layout='constrained')
+    for row, (name, one, truth) in enumerate(rows):
+        for column, shared in enumerate(one.samples):
+            sample = copy.deepcopy(shared)
+            for instances in (sample.gt_instances, sample.pred_instances):
+                instances.bboxes = instances.bboxes * _SHOWN_SCALE
+            image = mmcv.imrescale(mmcv.imread(sample.img_path, channel_order='rgb'), float(_SHOWN_SCALE))
+            visualizer.add_datasample('', image, sample, draw_gt=truth, draw_pred=not truth,
+                                      pred_score_thr=_SHOWN_SCORE)
+            axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
+            axes.imshow(visualizer.get_image())
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if column == 0:
+                axes.set_ylabel(name, fontsize=8)
+    return figure
 
 
 def _table(trained: Sequence[Trained], search_minutes: float) -> str:
@@ -232,7 +226,7 @@ def run_demo(work_dir: str, seed: int = 0) -> None:
     data = dict(FNA_DEMO_DATA=str(root / 'shapes'))
     cfg = _load(configs / 'mobilenet_v2.py', **data)
     checkpoint = root / 'seed' / f'epoch_{cfg.train_cfg.max_epochs}.pth'
-    trained = [_train_and_test('seed: MobileNetV2 from a random start', cfg, root / 'seed', seed)]
+    trained = [_train_and_test('seed: MobileNetV2, random start', cfg, root / 'seed', seed)]
 
     data['FNA_DEMO_SEED'] = str(checkpoint)
     _say('\n== Search: weight steps on sampled paths, then architecture steps on the mixture')
@@ -246,11 +240,12 @@ def run_demo(work_dir: str, seed: int = 0) -> None:
     trained.append(_train_and_test('MobileNetV2, remapped, fine-tuned', baseline, root / 'mobilenet_v2', seed))
     trained.append(_train_and_test('child, remapped, fine-tuned', child, root / 'child', seed))
 
-    _save_picture(root / 'detections.png', trained, cfg)
+    figure = detection_figure(trained, cfg.metainfo['classes'], cfg.metainfo['palette'])
+    (root / 'detections.png').write_bytes(to_png(figure))
     table = _table(trained, search_minutes)
     (root / 'table.txt').write_text(table + '\n')
     _say(f'\n{table}\n\n'
-         f'{root}/detections.png               truth, then the detections of the three, row by row\n'
+         f'{root}/detections.png               the truth, and what the three detect\n'
          f'{root}/search/architecture.png      the architecture that was found, and the seed\n'
          f'{root}/search/probabilities.png     what the search thinks of every candidate\n'
          f'{root}/search/arch.json             the architecture; fna arch show prints it\n'

@@ -17,7 +17,7 @@ MARKER = 'shapes.json'
 
 _MAX_SHAPES = 6
 #: Radius of the circle around a shape, as a share of the image's shorter side.
-_RADII = (.07, .25)
+_RADII = (.1, .28)
 #: A shape keeps at least this share of its area: the rest is hidden by others or outside the image.
 _MIN_VISIBLE = .5
 #: Least distance of a shape's colour from the mean colour below it, Euclidean in BGR.
