@@ -1,5 +1,6 @@
 """Two disjoint parts of a data set, one for the weights, one for the architecture."""
 
+import copy
 from typing import Any, Union
 
 import numpy as np
@@ -89,7 +90,11 @@ class RandomSplit:
         except ValueError as error:
             raise ValueError(f'RandomSplit of {type(self.dataset).__name__} '
                              f'({self.dataset.ann_file or "no annotation file"}): {error}') from None
-        self.dataset = self.dataset.get_subset(indices.tolist())
+        # Not get_subset: in mmengine 0.10 all its deep copies share one memo, which remembers objects that are gone
+        # and may hand out one of them for a new one at the same address.
+        subset = copy.copy(self.dataset)
+        subset.get_subset_(indices.tolist())
+        self.dataset = subset
         self._fully_initialized = True
 
     def get_data_info(self, idx: int) -> dict:

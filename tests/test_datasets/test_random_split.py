@@ -119,6 +119,16 @@ def test_samples_are_the_datasets_own(annotations):
         assert sample['label'] == place[sample['img_path']] % 3
 
 
+@pytest.mark.parametrize('serialize', [True, False])
+def test_nothing_but_the_samples_is_copied(annotations, serialize):
+    """mmengine's copies of data sets share a memo over the life of the process, and can give back a stale object."""
+    whole = PLAIN(ann_file=annotations, serialize_data=serialize, pipeline=[lambda results: results])
+    parts = [RandomSplit(whole, ratio=.3, part=part) for part in ('weights', 'arch')]
+    assert [part.dataset.pipeline is whole.pipeline for part in parts] == [True, True]
+    assert [len(whole), *map(len, parts)] == [10, 7, 3]
+    assert {*names(parts[0]), *names(parts[1])} == {*names(whole)}
+
+
 def test_lazy_until_needed(tmp_path):
     missing = dict(type='PlainDataset', ann_file=str(tmp_path / 'nowhere.json'))
     with pytest.raises(FileNotFoundError):
