@@ -50,7 +50,10 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
               fna complexity fna_deeplabv3 --shape 1024 2048 --output-stride 16
     """
     from fna_mm.cost.complexity import complexity_table
-    click.echo(complexity_table(targets, shape or None, output_stride))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mm's about building; nothing is trained here
+        table = complexity_table(targets, shape or None, output_stride)
+    click.echo(table)
 
 
 @main.group()
