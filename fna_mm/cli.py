@@ -95,6 +95,30 @@ def export(source: str, out: Optional[str]) -> None:
 
 
 @main.command()
+@click.option('--model', 'models', nargs=3, multiple=True, required=True, metavar='NAME CONFIG CHECKPOINT',
+              help='A trained model; give the option once for each.')
+@click.option('--images', default=4, show_default=True, type=click.IntRange(1), help='How many, spread over the test '
+              'set.')
+@click.option('--out', default='comparison.png', show_default=True, help='Where the picture goes.')
+def compare(models: Sequence[tuple[str, str, str]], images: int, out: str) -> None:
+    """Draw what trained models make of the same test images: input, truth, each model, in one row.
+
+    \b
+    Example:  fna compare --model MobileNetV2 configs/camvid/mobilenet_v2_deeplabv3.py seed.pth
+                          --model child child_config.py child.pth --out comparison.png
+    """
+    from mmengine.config import Config
+    from mmengine.fileio import put
+
+    from fna_mm.comparison import TrainedModel, comparison_figure
+    from fna_mm.visualization import to_png
+    figure = comparison_figure([TrainedModel(name, Config.fromfile(config), checkpoint)
+                                for name, config, checkpoint in models], images)
+    put(to_png(figure), out)
+    click.echo(f'written: {out}')
+
+
+@main.command()
 @click.option('--work-dir', default='work_dirs/fna_demo', show_default=True, help='Where everything goes.')
 @click.option('--seed', default=0, show_default=True, help='Of the drawn data and the training.')
 def demo(work_dir: str, seed: int) -> None:

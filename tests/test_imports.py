@@ -23,7 +23,7 @@ ROWS = [
     ['datasets.random_split', 'datasets.shapes', 'datasets', 'child_config', 'search_checkpoint',
      'heads.aspp_heads', 'heads'],
     ['hooks.endless_batches', 'hooks.alternating_optimizer_hook', 'hooks.bn_calibration_hook'],
-    ['visualization'],
+    ['visualization', 'comparison'],
     ['hooks.architecture_export_hook', 'hooks'],
     ['demo', 'cli', '__main__', ''],
 ]
