@@ -5,8 +5,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -94,25 +94,9 @@ class _Progress(Hook):
         self.samples += list(outputs or [])[:_SHOWN_IMAGES - len(self.samples)]
 
 
-_terminal: Any = None
-
-
 def _say(text: str) -> None:
     """Print where the user sees it, also while mm's own output goes to a file."""
-    click.echo(text, file=_terminal)
-
-
-@contextmanager
-def _console_to(path: Path) -> Iterator[None]:
-    """Within: what mm prints goes to a file, and only the progress to the terminal."""
-    global _terminal
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _terminal = sys.stdout
-    try:
-        with path.open('w') as file, redirect_stdout(file), redirect_stderr(file):
-            yield
-    finally:
-        _terminal = None
+    click.echo(text, file=sys.__stdout__)
 
 
 def _train(cfg: Config, work_dir: Path, seed: int) -> tuple[Runner, _Progress, float]:
@@ -120,21 +104,18 @@ def _train(cfg: Config, work_dir: Path, seed: int) -> tuple[Runner, _Progress, f
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=seed)
     progress = _Progress()
-    with _console_to(work_dir / 'console.log'):
-        runner = Runner.from_cfg(cfg)
-        runner.register_hook(progress)
-        start = time.monotonic()
-        runner.train()
-        minutes = (time.monotonic() - start) / 60
-    return runner, progress, minutes
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(progress)
+    start = time.monotonic()
+    runner.train()
+    return runner, progress, (time.monotonic() - start) / 60
 
 
 def _train_and_test(name: str, cfg: Config, work_dir: Path, seed: int) -> Trained:
     _say(f'\n== {name}')
     complexity, _ = count_config(cfg, _image_size(cfg))
     runner, progress, minutes = _train(cfg, work_dir, seed)
-    with _console_to(work_dir / 'console_test.log'):
-        metrics = runner.test()
+    metrics = runner.test()
     _say(f'   test split: mAP {metrics["coco/bbox_mAP"]:.3f}, mAP50 {metrics["coco/bbox_mAP_50"]:.3f}')
     return Trained(name, minutes, complexity, metrics, tuple(progress.samples))
 
@@ -160,9 +141,7 @@ def detection_figure(trained: Sequence[Trained], classes: Sequence[str], palette
     """
     import mmcv
     from mmdet.visualization import DetLocalVisualizer
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # that it stores nothing: it only draws here
-        visualizer = DetLocalVisualizer(name='fna_demo', line_width=2, alpha=1.)
+    visualizer = DetLocalVisualizer(name='fna_demo', line_width=2, alpha=1.)
     visualizer.dataset_meta = dict(classes=tuple(classes), palette=list(palette))
     rows = [('truth', trained[0], True)] + [(one.name.replace(', ', '\n'), one, False) for one in trained]
     columns = len(trained[0].samples)
@@ -217,9 +196,16 @@ def run_demo(work_dir: str, seed: int = 0) -> None:
         import mmdet  # noqa: F401
     except ImportError as error:
         raise ImportError("the demo needs MMDetection: pip install 'fna-mm[det]'") from error
-    start = time.monotonic()
-    root, configs = Path(work_dir), configs_dir() / 'demo'
+    root = Path(work_dir)
     _check_folder(root)
+    root.mkdir(parents=True, exist_ok=True)
+    # One file until the end: mm's loggers keep the stream that they were made with.
+    with (root / 'console.log').open('w', buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        _run(root, configs_dir() / 'demo', seed)
+
+
+def _run(root: Path, configs: Path, seed: int) -> None:
+    start = time.monotonic()
     _say(f'== Drawing {NUM_IMAGES} images of shapes into {root / "shapes"}')
     draw_shapes(root / 'shapes', NUM_IMAGES, seed=seed)
 
@@ -240,7 +226,9 @@ def run_demo(work_dir: str, seed: int = 0) -> None:
     trained.append(_train_and_test('MobileNetV2, remapped, fine-tuned', baseline, root / 'mobilenet_v2', seed))
     trained.append(_train_and_test('child, remapped, fine-tuned', child, root / 'child', seed))
 
-    figure = detection_figure(trained, cfg.metainfo['classes'], cfg.metainfo['palette'])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the visualizer's, that it stores nothing and that boxes leave the image
+        figure = detection_figure(trained, cfg.metainfo['classes'], cfg.metainfo['palette'])
     (root / 'detections.png').write_bytes(to_png(figure))
     table = _table(trained, search_minutes)
     (root / 'table.txt').write_text(table + '\n')
@@ -250,5 +238,5 @@ def run_demo(work_dir: str, seed: int = 0) -> None:
          f'{root}/search/probabilities.png     what the search thinks of every candidate\n'
          f'{root}/search/arch.json             the architecture; fna arch show prints it\n'
          f'{root}/search/child_config.py       trains it: mim train mmdet {root}/search/child_config.py\n'
-         f'{root}/*/console.log                what mm printed\n\n'
+         f'{root}/console.log                  what mm printed\n\n'
          f'{(time.monotonic() - start) / 60:.1f} minutes in all.')

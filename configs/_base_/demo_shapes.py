@@ -78,7 +78,7 @@ model = dict(
         anchor_generator=dict(octave_base_scale=2, ratios=[1.0], strides=[8, 16, 32])),
     test_cfg=dict(max_per_img=20))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=14, val_interval=14)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=12)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(

@@ -8,7 +8,7 @@ model = dict(
         type='FNAChildNet',
         arch='fna_retinanet',
         out_indices=(1, 2, 4, 6),
-        init_cfg=dict(type='ParameterRemapping', checkpoint='{{$FNA_DEMO_SEED:work_dirs/fna_demo/seed/epoch_14.pth}}')))
+        init_cfg=dict(type='ParameterRemapping', checkpoint='{{$FNA_DEMO_SEED:work_dirs/fna_demo/seed/epoch_12.pth}}')))
 
-train_cfg = dict(max_epochs=8, val_interval=8)
+train_cfg = dict(max_epochs=7, val_interval=7)
 custom_hooks = [dict(type='BNCalibrationHook', num_iters=25)]

@@ -5,8 +5,9 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='FNASuperNet',
+        layers_per_stage=(3, 3, 4, 3, 3, 1),
         out_indices=(1, 2, 4, 6),
-        init_cfg=dict(type='ParameterRemapping', checkpoint='{{$FNA_DEMO_SEED:work_dirs/fna_demo/seed/epoch_14.pth}}')))
+        init_cfg=dict(type='ParameterRemapping', checkpoint='{{$FNA_DEMO_SEED:work_dirs/fna_demo/seed/epoch_12.pth}}')))
 
 # No flipping during the search, as in the paper.
 search_dataset = dict(
@@ -25,13 +26,13 @@ train_dataloader = dict(
     dataset=dict(_delete_=True, type='RandomSplit', dataset=search_dataset, ratio=0.5, part='weights', seed=0))
 
 find_unused_parameters = True
-train_cfg = dict(max_epochs=10, val_interval=10)
+train_cfg = dict(max_epochs=8, val_interval=8)
 param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=40)]
 
 custom_hooks = [
     dict(
         type='AlternatingOptimizerHook',
-        begin_epoch=3,
+        begin_epoch=1,
         dataloader=dict(
             batch_size=8,
             num_workers=0,
