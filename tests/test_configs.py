@@ -88,7 +88,8 @@ def test_searches(path):
     model = build_model(cfg)
     assert isinstance(model.backbone, FNASuperNet)
     assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
-    assert model.backbone.search_space.num_candidates == 141  # the paper's space
+    if 'demo' not in path.parts:  # which has fewer layers, for the sake of time
+        assert model.backbone.search_space.num_candidates == 141  # the paper's space
     assert cfg.find_unused_parameters is True
     (hook, ) = find_sections(cfg.custom_hooks, 'AlternatingOptimizerHook')
     assert 0 < hook.begin_epoch < cfg.train_cfg.max_epochs
