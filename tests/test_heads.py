@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-import fna_mm.heads  # noqa: F401  registers them
+import fna_mm.heads
 from fna_mm import FNAChildNet
 
 HEADS = {
@@ -87,12 +87,13 @@ def test_backbone_swapped_in_stock_configs(name, backbone, tmp_path):
         f"_base_ = '{SWAPPED[name]}'\n"
         "custom_imports = dict(imports=['fna_mm'], allow_failed_imports=False)\n"
         f'model = dict(pretrained=None, backbone={config!r},\n'
-        "             decode_head=dict(norm_cfg=dict(type='BN')), auxiliary_head=dict(norm_cfg=dict(type='BN')))\n")
+        "             decode_head=dict(channels=16, norm_cfg=dict(type='BN')),\n"
+        "             auxiliary_head=dict(channels=16, norm_cfg=dict(type='BN')))\n")
     cfg = Config.fromfile(tmp_path / 'swapped.py')
     with mmseg.registry.MODELS.switch_scope_and_registry('mmseg') as registry:
         model = registry.build(cfg.model)
-    data = model.data_preprocessor(dict(inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8)] * 2,
-                                        data_samples=segmented(2, 64)), True)
+    data = model.data_preprocessor(dict(inputs=[torch.zeros(3, 32, 32, dtype=torch.uint8)] * 2,
+                                        data_samples=segmented(2, 32)), True)
     losses = model(**data, mode='loss')
     loss, logs = model.parse_losses(losses)
     loss.backward()
