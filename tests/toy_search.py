@@ -186,7 +186,7 @@ def search_config(work_dir, epochs=2, iters=None, hook=None, **overrides):
 
 def child_net_config(work_dir, **overrides):
     """The config of a plain training of the toy classifier with a small child in it."""
-    cfg = search_config(work_dir, epochs=1, **overrides)
+    cfg = search_config(work_dir, **dict(dict(epochs=1), **overrides))
     cfg.model = dict(type='ToyClassifier', backbone=dict(type='FNAChildNet', arch='mobilenet_v2', out_indices=(6, )))
     cfg.train_dataloader = toy_dataloader(None, length=8)
     if 'custom_hooks' not in overrides:

@@ -48,6 +48,19 @@ def calibrate_batch_norm(model: Any, batches: Any, num_iters: int, progress: Any
         all_reduce(norm.running_var, op='mean')
 
 
+def _own_dataloader(runner: Any) -> Any:
+    """A second training dataloader: ``IterBasedTrainLoop`` is already drawing from the first.
+
+    Starting that one again would wait for the batches that its persistent workers are loading, and
+    take images from its endless sampler.
+    """
+    cfg = runner.cfg.get('train_dataloader')
+    if not isinstance(cfg, dict):  # the runner was given a dataloader instead of a config
+        return runner.train_dataloader
+    # Workers end with the calibration.
+    return runner.build_dataloader(dict(cfg, persistent_workers=False), seed=runner.seed)
+
+
 @HOOKS.register_module()
 class BNCalibrationHook(Hook):
     """Measure BN statistics on the training data before the first iteration (paper, section 4.1).
@@ -81,7 +94,7 @@ class BNCalibrationHook(Hook):
                              f'{len(runner.train_dataloader.dataset)} samples with drop_last; use a smaller batch_size '
                              'or more data')
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        batches = itertools.chain.from_iterable(itertools.repeat(runner.train_dataloader))
+        batches = itertools.chain.from_iterable(itertools.repeat(_own_dataloader(runner)))
         interval = max(1, self.num_iters // 10)
         runner.logger.info(f'BNCalibrationHook: measuring BN statistics on {self.num_iters} batches')
 

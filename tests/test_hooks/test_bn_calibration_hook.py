@@ -163,6 +163,30 @@ def test_runs_before_the_first_iteration_and_not_on_resume(tmp_path):
     assert resumed.model.neck.bn.num_batches_tracked == 3 + 2 + 2
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_takes_no_batch_from_the_training(tmp_path, workers):
+    """IterBasedTrainLoop draws from an endless sampler, and its workers stay, before any hook runs."""
+    seen = []
+    for folder, hooks in (('with', [dict(type='BNCalibrationHook', num_iters=3)]), ('without', [])):
+        cfg = child_net_config(tmp_path / folder, iters=2, custom_hooks=hooks)
+        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=100)
+        cfg.train_dataloader = toy_dataloader(None, num_workers=workers, persistent_workers=workers > 0,
+                                              sampler=dict(type='InfiniteSampler', shuffle=True))
+        runner = build(cfg)
+        original = runner.model.train_step
+
+        def step(data, *args, original=original, **kwargs):
+            seen.append(data['inputs'].clone())
+            return original(data, *args, **kwargs)
+
+        runner.model.train_step = step
+        runner.train()
+    assert len(seen) == 4
+    assert torch.equal(seen[0], seen[2])
+    assert torch.equal(seen[1], seen[3])
+    assert not torch.equal(seen[0], seen[1])
+
+
 def test_no_batch_is_an_error_instead_of_a_wait(tmp_path):
     cfg = child_net_config(tmp_path, custom_hooks=[dict(type='BNCalibrationHook', num_iters=3)])
     cfg.train_dataloader = toy_dataloader(None, length=3, drop_last=True)
