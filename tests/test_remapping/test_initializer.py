@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
-from mmengine.registry import HOOKS, WEIGHT_INITIALIZERS
+from mmengine.registry import HOOKS, WEIGHT_INITIALIZERS, init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -336,6 +336,7 @@ def seed_checkpoint(seed_layouts, tmp_path_factory):
     (mmdet.registry.MODELS, detector), (mmseg.registry.MODELS, segmentor)], ids=['mmdet', 'mmseg'])
 def test_remapped_weights_survive_the_models_initialization(seed_checkpoint, seed_state, registry, config, norm_type):
     """ConvModules that initialize themselves, after the initializer of the module they are in, must not win."""
+    init_default_scope(registry.scope)
     cfg = config(seed_checkpoint, norm_cfg=dict(type=norm_type))
     before = copy.deepcopy(cfg['backbone'])
     model = registry.build(cfg)
@@ -363,6 +364,7 @@ def test_not_strict_leaves_a_fresh_initialization(toy_checkpoint):
 
 
 def test_supernet_in_a_detector(seed_checkpoint, seed_state):
+    init_default_scope('mmdet')
     cfg = detector(seed_checkpoint, type='FNASuperNet', layers_per_stage=(1, 2, 1, 1, 1, 1))
     cfg['backbone'].pop('arch')
     model = mmdet.registry.MODELS.build(cfg)
