@@ -140,7 +140,8 @@ def test_a_searchs_child_is_trained_as_the_baseline(path):
     ('fna_retinanet_retrain.py', 'mobilenet_v2_retinanet.py'),
     ('bccd/fna_retinanet_retrain.py', 'bccd/mobilenet_v2_retinanet.py'),
     ('fna_deeplabv3_retrain.py', 'mobilenet_v2_deeplabv3.py'),
-    ('camvid/fna_deeplabv3_retrain.py', 'camvid/mobilenet_v2_deeplabv3.py')])
+    ('camvid/fna_deeplabv3_retrain.py', 'camvid/mobilenet_v2_deeplabv3.py'),
+    ('camvid/fna_deeplabv3_retrain_full.py', 'camvid/mobilenet_v2_deeplabv3_full.py')])
 def test_a_baseline_differs_in_its_architecture_alone(one, other):
     child, baseline = load(one), load(other)
     assert baseline.model.backbone.arch == 'mobilenet_v2' != child.model.backbone.arch

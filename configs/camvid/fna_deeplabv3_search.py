@@ -29,24 +29,24 @@ train_dataloader = dict(
     dataset=dict(_delete_=True, type='RandomSplit', dataset=search_dataset, ratio=0.2, part='weights', seed=0))
 
 find_unused_parameters = True
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=5)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=4)
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.005, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-3, by_epoch=True, begin=1, end=10, convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', eta_min=1e-3, by_epoch=True, begin=1, end=8, convert_to_iter_based=True)
 ]
 custom_hooks = [
     dict(
         type='AlternatingOptimizerHook',
-        begin_epoch=4,
+        begin_epoch=3,
         dataloader=dict(
             batch_size=8,
             num_workers=2,
             drop_last=True,
             sampler=dict(type='DefaultSampler', shuffle=True),
             dataset=dict(type='RandomSplit', dataset=search_dataset, ratio=0.2, part='arch', seed=0)),
-        # Two hundred architecture steps instead of the paper's thousands: a higher rate.
+        # Fewer than two hundred architecture steps instead of the paper's thousands: a higher rate.
         optim_wrapper=dict(
             optimizer=dict(type='Adam', lr=0.05, betas=(0.5, 0.999), weight_decay=4e-5),
             clip_grad=dict(max_norm=35, norm_type=2)),
