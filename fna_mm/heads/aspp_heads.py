@@ -40,7 +40,7 @@ class SeparableASPPHead(_PointwiseASPPHead):
     Args:
         dilations (Sequence[int]): Rates of the pyramid; 1 is a 1x1 convolution.
             Defaults to (1, 6, 12, 18).
-        **kwargs: Of mmseg's ``BaseDecodeHead``: ``in_channels``, ``in_index``, ``channels`` (256 in
+        kwargs (Any): Of mmseg's ``BaseDecodeHead``: ``in_channels``, ``in_index``, ``channels`` (256 in
             the paper), ``num_classes``, ``dropout_ratio``, ``norm_cfg``, ``align_corners``, ….
     """
 
@@ -68,7 +68,7 @@ class DeepLabV3PlusHead(_PointwiseASPPHead):
         c1_index (int): Place of the finer map among the backbone's. Defaults to 0.
         dilations (Sequence[int]): Rates of the pyramid; 1 is a 1x1 convolution.
             Defaults to (1, 6, 12, 18).
-        **kwargs: Of mmseg's ``BaseDecodeHead``; ``in_index`` is the place of the coarse map.
+        kwargs (Any): Of mmseg's ``BaseDecodeHead``; ``in_index`` is the place of the coarse map.
     """
 
     def __init__(self,
