@@ -1,8 +1,11 @@
 """FNA: adapt a MobileNetV2's architecture and parameters to detection or segmentation, inside mm.
 
 Importing the package registers everything in mmengine's root registries; configs do it with
-``custom_imports = dict(imports=['fna_mm'])``.
+``custom_imports = dict(imports=['fna_mm'])``. The decode heads are registered where MMSegmentation is
+installed.
 """
+
+from contextlib import suppress
 
 from fna_mm.architecture import Architecture, MBConvSpec, Stage
 from fna_mm.backbones import FNAChildNet, FNASuperNet
@@ -16,6 +19,10 @@ from fna_mm.search_space import SearchSpace
 __version__ = '0.1.0'
 
 allow_mmengine_checkpoints()
+
+# A mmseg that is missing, or whose own checks refuse the mmcv beside it, is no reason to refuse detection.
+with suppress(ImportError, AssertionError):
+    import fna_mm.heads  # noqa: F401
 
 __all__ = [
     'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',

@@ -50,7 +50,10 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
               fna complexity fna_deeplabv3 --shape 1024 2048 --output-stride 16
     """
     from fna_mm.cost.complexity import complexity_table
-    click.echo(complexity_table(targets, shape or None, output_stride))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mm's about building; nothing is trained here
+        table = complexity_table(targets, shape or None, output_stride)
+    click.echo(table)
 
 
 @main.group()
@@ -88,6 +91,30 @@ def export(source: str, out: Optional[str]) -> None:
         return
     from mmengine.fileio import put_text
     put_text(text, out)
+    click.echo(f'written: {out}')
+
+
+@main.command()
+@click.option('--model', 'models', nargs=3, multiple=True, required=True, metavar='NAME CONFIG CHECKPOINT',
+              help='A trained model; give the option once for each.')
+@click.option('--images', default=4, show_default=True, type=click.IntRange(1), help='How many, spread over the test '
+              'set.')
+@click.option('--out', default='comparison.png', show_default=True, help='Where the picture goes.')
+def compare(models: Sequence[tuple[str, str, str]], images: int, out: str) -> None:
+    """Draw what trained models make of the same test images: input, truth, each model, in one row.
+
+    \b
+    Example:  fna compare --model MobileNetV2 configs/camvid/mobilenet_v2_deeplabv3.py seed.pth
+                          --model child child_config.py child.pth --out comparison.png
+    """
+    from mmengine.config import Config
+    from mmengine.fileio import put
+
+    from fna_mm.comparison import TrainedModel, comparison_figure
+    from fna_mm.visualization import to_png
+    figure = comparison_figure([TrainedModel(name, Config.fromfile(config), checkpoint)
+                                for name, config, checkpoint in models], images)
+    put(to_png(figure), out)
     click.echo(f'written: {out}')
 
 

@@ -29,7 +29,24 @@ def _scope():
 
 
 def load(path):
-    return Config.fromfile(ROOT / 'configs' / path)
+    cfg = Config.fromfile(ROOT / 'configs' / path)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def is_segmentation(path):
+    return 'deeplab' in path.name
+
+
+def check_channels(model, cfg):
+    """What comes behind the backbone takes what it gives."""
+    channels = model.backbone.out_channels
+    if 'neck' in cfg.model:
+        assert tuple(cfg.model.neck.in_channels) == channels
+        return
+    head = cfg.model.decode_head
+    assert head.in_channels == channels[head.in_index]
+    assert head.get('c1_in_channels') in (None, channels[head.get('c1_index', 0)])
 
 
 def build_model(cfg):
@@ -40,7 +57,8 @@ def build_model(cfg):
 
 def without_data(node):
     """A data set's section that is built without reading annotations, which are not here."""
-    for section in [node, *find_sections(node, 'CocoDataset')]:
+    for section in [node, *(section for name in ('CocoDataset', 'CityscapesDataset', 'BaseSegDataset')
+                            for section in find_sections(node, name))]:
         section.lazy_init = True
     return node
 
@@ -53,13 +71,15 @@ def test_there_are_configs():
 @pytest.mark.parametrize('path', CONFIGS, ids=str)
 def test_sections_build(path):
     cfg = load(path)
-    assert cfg.default_scope == 'mmdet'
+    assert cfg.default_scope == ('mmseg' if is_segmentation(path) else 'mmdet')
+    head = cfg.model.decode_head if is_segmentation(path) else cfg.model.bbox_head
     assert cfg.custom_imports['imports'] == ['fna_mm']
     for name in ('train', 'val', 'test'):
         dataset = DATASETS.build(without_data(cfg[f'{name}_dataloader'].dataset))
-        assert len(dataset.metainfo['classes']) == cfg.model.bbox_head.num_classes
+        assert len(dataset.metainfo['classes']) == head.num_classes
         if name != 'train':
-            METRICS.build(dict(cfg[f'{name}_evaluator'], ann_file=None))
+            evaluator = cfg[f'{name}_evaluator']
+            METRICS.build(dict(evaluator, ann_file=None) if 'ann_file' in evaluator else dict(evaluator))
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = OPTIMIZERS.build(dict(cfg.optim_wrapper.optimizer, params=[parameter]))
     for scheduler in cfg.param_scheduler:
@@ -76,9 +96,10 @@ def test_plain_trainings(path):
     cfg = load(path)
     model = build_model(cfg)
     assert isinstance(model.backbone, FNAChildNet)
-    name = 'mobilenet_v2' if 'mobilenet_v2' in path.name else 'fna_retinanet'
+    published = 'fna_deeplabv3' if is_segmentation(path) else 'fna_retinanet'
+    name = 'mobilenet_v2' if 'mobilenet_v2' in path.name else published
     assert model.backbone.architecture == Architecture.create(name)
-    assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
+    check_channels(model, cfg)
     assert list(find_sections(cfg._cfg_dict, 'RandomSplit')) == []
 
 
@@ -87,9 +108,10 @@ def test_searches(path):
     cfg = load(path)
     model = build_model(cfg)
     assert isinstance(model.backbone, FNASuperNet)
-    assert tuple(cfg.model.neck.in_channels) == model.backbone.out_channels
+    check_channels(model, cfg)
     if 'demo' not in path.parts:  # which has fewer layers, for the sake of time
-        assert model.backbone.search_space.num_candidates == 141  # the paper's space
+        # The paper's spaces: 21 and 25 layers, of which the first in each of 6 stages cannot be skipped.
+        assert model.backbone.search_space.num_candidates == (25 * 7 - 6 if is_segmentation(path) else 21 * 7 - 6)
     assert cfg.find_unused_parameters is True
     (hook, ) = find_sections(cfg.custom_hooks, 'AlternatingOptimizerHook')
     assert 0 < hook.begin_epoch < cfg.train_cfg.max_epochs
@@ -116,7 +138,10 @@ def test_a_searchs_child_is_trained_as_the_baseline(path):
 
 @pytest.mark.parametrize(('one', 'other'), [
     ('fna_retinanet_retrain.py', 'mobilenet_v2_retinanet.py'),
-    ('bccd/fna_retinanet_retrain.py', 'bccd/mobilenet_v2_retinanet.py')])
+    ('bccd/fna_retinanet_retrain.py', 'bccd/mobilenet_v2_retinanet.py'),
+    ('fna_deeplabv3_retrain.py', 'mobilenet_v2_deeplabv3.py'),
+    ('camvid/fna_deeplabv3_retrain.py', 'camvid/mobilenet_v2_deeplabv3.py'),
+    ('camvid/fna_deeplabv3_retrain_full.py', 'camvid/mobilenet_v2_deeplabv3_full.py')])
 def test_a_baseline_differs_in_its_architecture_alone(one, other):
     child, baseline = load(one), load(other)
     assert baseline.model.backbone.arch == 'mobilenet_v2' != child.model.backbone.arch
@@ -137,6 +162,33 @@ def test_the_papers_settings():
     assert (child.optim_wrapper.optimizer.lr, child.optim_wrapper.optimizer.weight_decay) == (.05, 5e-5)
     assert [step.milestones for step in child.param_scheduler if 'milestones' in step] == [[8, 11]]
     assert child.train_cfg.max_epochs == 12
+
+
+def test_the_papers_settings_for_segmentation():
+    """shared/reference.md, hyperparameters of DeepLabv3."""
+    search, child = load('fna_deeplabv3_search.py'), load('fna_deeplabv3_retrain.py')
+    (hook, ) = find_sections(search.custom_hooks, 'AlternatingOptimizerHook')
+    assert (search.train_cfg.max_epochs, hook.begin_epoch, hook.get('weight_steps_per_arch_step', 1)) == (80, 30, 1)
+    assert search.model.backbone.layers_per_stage == (4, 4, 6, 6, 4, 1)
+    assert hook.cost == dict(type='MAddsCost', input_shape=(1024, 2048), weight=9e-3, log_base=45, scale=10)
+    assert hook.optim_wrapper.optimizer == dict(type='Adam', lr=1e-3, betas=(.5, .999), weight_decay=4e-5)
+    assert search.train_dataloader.dataset.ratio == .2
+    assert search.train_dataloader.batch_size == hook.dataloader.batch_size == 16
+    assert search.optim_wrapper.optimizer == dict(type='SGD', lr=.02, momentum=.9, weight_decay=5e-4)
+    crops = [step.crop_size for step in find_sections(search.train_dataloader, 'RandomCrop')]
+    assert crops == [(321, 321)]
+    assert search.model.data_preprocessor.size == (321, 321)
+    assert child.optim_wrapper.optimizer == dict(type='SGD', lr=.01, momentum=.9, weight_decay=5e-4)
+    assert child.train_cfg.max_iters == child.param_scheduler[-1].end == 100_000
+    (calibration, ) = find_sections(child.custom_hooks, 'BNCalibrationHook')
+    assert calibration.num_iters == 2000
+    (crop, ) = find_sections(child.train_dataloader, 'RandomCrop')
+    assert crop.crop_size == child.model.data_preprocessor.size == (769, 769)
+    (resize, ) = find_sections(child.train_dataloader, 'RandomChoiceResize')
+    assert [width / 2048 for width, _ in resize.scales] == [.75, 1, 1.25, 1.5, 1.75, 2]
+    (test_resize, ) = find_sections(child.test_dataloader, 'Resize')
+    assert test_resize.scale == (2048, 1024)
+    assert child.model.test_cfg.mode == 'whole'
 
 
 def test_batches_of_one_aspect_ratio(tmp_path):

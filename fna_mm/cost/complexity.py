@@ -1,5 +1,6 @@
 """Parameters and multiply-adds of a whole model of mm, measured by running it on tensors without data."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -113,7 +114,7 @@ def count_config(cfg: Any, input_shape: Sequence[int]) -> tuple[Complexity, Opti
     if not cfg.get('model'):
         raise ValueError('the config has no model')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(copy.deepcopy(cfg.model))  # mm's detectors write into their config
     backbone = getattr(model, 'backbone', None)
     whole = count(model, input_shape)
     return whole, None if backbone is None else count(backbone, input_shape)

@@ -106,6 +106,21 @@ def test_other_channels():
     assert count(nn.Conv2d(5, 2, 1, bias=False), (4, 4), channels=5).madds == 5 * 2 * 16
 
 
+#: shared/reference.md: M parameters, GMAdds at 1024x2048 of the paper's segmentation models, within 0.1 %.
+SEGMENTORS = {
+    'mobilenet_v2_deeplabv3.py': (2.5675, 24.52),
+    'fna_deeplabv3_retrain.py': (2.466, 24.17),
+    'fna_deeplabv3plus_os16_retrain.py': (5.714, 210.1),
+    'fna_deeplabv3plus_os8_retrain.py': (5.714, 313.8),
+}
+
+
+@pytest.mark.parametrize('name', sorted(SEGMENTORS))
+def test_segmentors_of_the_paper(name):
+    whole, _ = count_config(Config.fromfile(CONFIGS / name), (1024, 2048))
+    assert (whole.params / 1e6, whole.madds / 1e9) == pytest.approx(SEGMENTORS[name], rel=1e-3)
+
+
 @pytest.mark.parametrize('shape', [None, (800, ), (0, 64), (64., 64)])
 def test_illegal_input_shape(shape):
     with pytest.raises(ValueError, match=r'input_shape must be \(height, width\)'):

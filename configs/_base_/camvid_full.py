@@ -1,0 +1,26 @@
+# CamVid at its full size of 360x480, for one GPU.
+_base_ = './camvid.py'
+
+input_shape = (360, 480)  # (height, width) at which MAdds are counted
+full_scale = (480, 360)  # (width, height)
+full_crop = (321, 321)
+
+model = dict(data_preprocessor=dict(size=full_crop))
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='RandomResize', scale=full_scale, ratio_range=(0.75, 2.0), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=full_crop, cat_max_ratio=1.0),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs')
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=full_scale, keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs')
+]
+train_dataloader = dict(batch_size=16, num_workers=8, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=4, dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(num_workers=4, dataset=dict(pipeline=test_pipeline))

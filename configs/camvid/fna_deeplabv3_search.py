@@ -1,0 +1,56 @@
+# Search a DeepLabv3 backbone on CamVid at half size: minutes on two cores.
+_base_ = '../_base_/camvid.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='FNASuperNet',
+        layers_per_stage=(4, 4, 6, 6, 4, 1),
+        out_indices=(6, ),
+        output_stride=16,
+        init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
+
+search_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='Resize', scale={{_base_.image_scale}}, keep_ratio=True),
+    dict(type='RandomCrop', crop_size={{_base_.crop_size}}, cat_max_ratio=1.0),
+    dict(type='PackSegInputs')
+]
+search_dataset = dict(
+    type='BaseSegDataset',
+    data_root={{_base_.data_root}},
+    metainfo={{_base_.metainfo}},
+    data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'),
+    pipeline=search_pipeline)
+train_dataloader = dict(
+    persistent_workers=False,  # fresh workers every epoch: a resumed search reads what the other would have
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+    dataset=dict(_delete_=True, type='RandomSplit', dataset=search_dataset, ratio=0.2, part='weights', seed=0))
+
+find_unused_parameters = True
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=4)
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.005, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-3, by_epoch=True, begin=1, end=8, convert_to_iter_based=True)
+]
+custom_hooks = [
+    dict(
+        type='AlternatingOptimizerHook',
+        begin_epoch=3,
+        dataloader=dict(
+            batch_size=8,
+            num_workers=2,
+            drop_last=True,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            dataset=dict(type='RandomSplit', dataset=search_dataset, ratio=0.2, part='arch', seed=0)),
+        # Fewer than two hundred architecture steps instead of the paper's thousands: a higher rate.
+        optim_wrapper=dict(
+            optimizer=dict(type='Adam', lr=0.05, betas=(0.5, 0.999), weight_decay=4e-5),
+            clip_grad=dict(max_norm=35, norm_type=2)),
+        cost=dict(type='MAddsCost', input_shape={{_base_.input_shape}}, weight=9e-3, log_base=45, scale=10)),
+    dict(type='ArchitectureExportHook', child_config='{{ fileDirname }}/fna_deeplabv3_retrain.py')
+]
+log_processor = dict(by_epoch=True)

@@ -1,0 +1,3 @@
+from fna_mm.heads.aspp_heads import DeepLabV3PlusHead, SeparableASPPHead
+
+__all__ = ['DeepLabV3PlusHead', 'SeparableASPPHead']
