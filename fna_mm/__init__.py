@@ -1,7 +1,7 @@
 """FNA: adapt a MobileNetV2's architecture and parameters to detection or segmentation, inside mm.
 
 Importing the package registers everything in mmengine's root registries; configs do it with
-``custom_imports = dict(imports=['fna_mm'])``. The decode heads are registered where MMSegmentation is
+``custom_imports = dict(imports=['fna_mm'])``. Heads are registered where the mm package that they need is
 installed.
 """
 
@@ -20,9 +20,11 @@ __version__ = '0.1.0'
 
 allow_mmengine_checkpoints()
 
-# A mmseg that is missing, or whose own checks refuse the mmcv beside it, is no reason to refuse detection.
+# A package that is missing, or whose own checks refuse the mmcv beside it, is no reason to refuse the other half.
 with suppress(ImportError, AssertionError):
-    import fna_mm.heads  # noqa: F401
+    import fna_mm.heads.aspp_heads  # noqa: F401
+with suppress(ImportError, AssertionError):
+    import fna_mm.heads.ssd_head  # noqa: F401
 
 __all__ = [
     'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',

@@ -58,13 +58,17 @@ class MBConv(BaseModule):
             act_cfg=act_cfg)
         self.linear_conv = ConvModule(hidden, out_channels, 1, norm_cfg=norm_cfg, act_cfg=None)
 
-    def _forward(self, x: Tensor) -> Tensor:
-        out = self.expand_conv(x) if self.with_expand_conv else x
-        out = self.linear_conv(self.depthwise_conv(out))
-        return x + out if self.with_shortcut else out
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        expanded = self.expand_conv(x) if self.with_expand_conv else x
+        out = self.linear_conv(self.depthwise_conv(expanded))
+        return (x + out if self.with_shortcut else out), expanded
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+        return self.forward_tapped(x)[0]
+
+    def forward_tapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output, and the expanded features after their activation, (N, hidden, H, W)."""
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(self._forward, x, use_reentrant=False)
         return self._forward(x)

@@ -35,11 +35,14 @@ def main(debug: bool) -> None:
 
 
 @main.command()
-@click.argument('targets', nargs=-1, required=True, metavar='TARGET...')
+@click.argument('targets', nargs=-1, metavar='TARGET...')
 @click.option('--shape', nargs=2, type=int, metavar='H W', help='Input height and width in pixels. '
               "Defaults to the config's input_shape.")
 @click.option('--output-stride', type=int, help="Of an architecture. Defaults to the architecture's own.")
-def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_stride: Optional[int]) -> None:
+@click.option('--paper', is_flag=True, help='Count every model of the paper, beside its published figures.')
+@click.option('--format', 'style', type=click.Choice(['text', 'markdown', 'json']), default='text', show_default=True)
+def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_stride: Optional[int], paper: bool,
+               style: str) -> None:
     """Parameters and multiply-adds of configs and architectures.
 
     A TARGET is an mm config, whose model and backbone are counted, or an architecture (a published
@@ -48,11 +51,18 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
     \b
     Example:  fna complexity configs/fna_retinanet_retrain.py
               fna complexity fna_deeplabv3 --shape 1024 2048 --output-stride 16
+              fna complexity --paper
     """
+    if bool(targets) == paper or (paper and (shape or output_stride)):
+        raise click.UsageError('give either TARGETs or --paper, which has sizes of its own')
     from fna_mm.cost.complexity import complexity_table
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm's about building; nothing is trained here
-        table = complexity_table(targets, shape or None, output_stride)
+        if paper:
+            from fna_mm.cost.paper import paper_table
+            table = paper_table(style)
+        else:
+            table = complexity_table(targets, shape or None, output_stride, style)
     click.echo(table)
 
 

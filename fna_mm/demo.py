@@ -21,6 +21,7 @@ from tabulate import tabulate
 from fna_mm.architecture import Architecture
 from fna_mm.cost.complexity import Complexity, count_config
 from fna_mm.datasets.shapes import draw_shapes
+from fna_mm.shipped_configs import configs_dir
 from fna_mm.visualization import to_png
 
 NUM_IMAGES = dict(train=400, val=50, test=200)
@@ -48,19 +49,6 @@ class Trained:
     complexity: Complexity
     metrics: dict[str, float]
     samples: tuple[Any, ...]
-
-
-def configs_dir() -> Path:
-    """The folder of this package's configs: of the source tree if there is one, else the installed.
-
-    Raises:
-        FileNotFoundError: If neither exists.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
-        if (folder / 'demo').is_dir():
-            return folder
-    raise FileNotFoundError(f'the configs of fna_mm are neither beside nor in {package}: install it again')
 
 
 class _Progress(Hook):

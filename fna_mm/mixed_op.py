@@ -1,6 +1,6 @@
 """One layer of the supernet: all its candidates."""
 
-from typing import Optional
+from typing import Any, Optional
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -49,3 +49,22 @@ class MixedOp(BaseModule):
         """
         outputs = (weight * self.candidates[name](x) for name, weight in zip(self.names, weights.unbind()))
         return sum(outputs)
+
+    def forward_path_tapped(self, x: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Candidate ``index`` alone: its output and its expanded features, (N, hidden, H, W)."""
+        candidate: Any = self.candidates[self.names[index]]
+        return candidate.forward_tapped(x)
+
+    def forward_mixture_tapped(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted sums of the candidates' outputs and of their expanded features.
+
+        Args:
+            x (Tensor): Input, (N, in_channels, H, W).
+            weights (Tensor): One weight per candidate, (candidates,). No candidate is an identity, and
+                all have the same expansion ratio.
+        """
+        candidates: Any = self.candidates
+        pairs = [candidates[name].forward_tapped(x) for name in self.names]
+        outputs, expanded = (sum(weight * tensor for weight, tensor in zip(weights.unbind(), tensors))
+                             for tensors in zip(*pairs))
+        return outputs, expanded

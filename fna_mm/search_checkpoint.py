@@ -6,10 +6,11 @@ from typing import Any
 from fna_mm.architecture import Architecture
 from fna_mm.child_config import SUPERNET
 from fna_mm.remapping.initializer import load_checkpoint
-from fna_mm.search_space import SearchSpace
+from fna_mm.search_space import SearchSpace, tapped_stages
 
 _PARAMETERS = 'architecture_parameters'
-_SPACE = ('layers_per_stage', 'kernel_sizes', 'expand_ratios')
+#: What of a supernet's section decides its search space.
+_SPACE = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'out_indices')
 
 
 def _literal(name: str, node: ast.expr) -> Any:
@@ -59,7 +60,9 @@ def best_architecture(checkpoint: Any) -> Architecture:
     if len(parameters) != 1 or len(sections) != 1:
         raise ValueError(f'no checkpoint of a search: it must hold one {_PARAMETERS} and a config with one {SUPERNET}, '
                          f'but has {len(parameters)} and {len(sections)}')
-    space = SearchSpace(**sections[0])
+    section = sections[0]
+    tapped = tapped_stages(section.pop('out_indices', ()))
+    space = SearchSpace(**section, tapped_stages=tapped)
     if tuple(parameters[0].shape) != (space.num_candidates, ):
         raise ValueError(f'the checkpoint has architecture parameters of shape {tuple(parameters[0].shape)}, but its '
                          f'config a search space with {space.num_candidates} candidates')

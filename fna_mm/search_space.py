@@ -1,5 +1,6 @@
 """The candidates of every searchable layer, and the way between a choice and an architecture."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
@@ -8,6 +9,27 @@ from fna_mm.architecture import SKIP, Architecture, MBConvSpec, Stage
 
 #: One choice of a layer: an MBConv, or ``None`` for the identity that leaves the layer out.
 Candidate = Optional[MBConvSpec]
+
+#: Expansion ratio of a layer whose expanded features are handed out: MobileNetV2's, so that they have its width.
+TAPPED_RATIO = 6
+
+_TAP = re.compile(r'expand(\d+)')
+
+
+def tapped_stage(index: Union[int, str]) -> Optional[int]:
+    """The stage whose expanded features an entry of ``out_indices`` asks for: ``'expand5'`` → 5, else None.
+
+    Args:
+        index (int | str): An entry of a backbone's ``out_indices``.
+    """
+    match = _TAP.fullmatch(index) if isinstance(index, str) else None
+    return int(match[1]) if match else None
+
+
+def tapped_stages(out_indices: Sequence[Union[int, str]]) -> tuple[int, ...]:
+    """The stages, from 0, of all ``'expandN'`` in a backbone's ``out_indices``."""
+    stages = (tapped_stage(index) for index in out_indices)
+    return tuple(stage for stage in stages if stage is not None)
 
 
 def candidate_name(candidate: Candidate) -> str:
@@ -52,10 +74,13 @@ class SearchSpace:
         expand_ratios (Sequence[int]): Expansion ratios to choose from. Defaults to (3, 6).
         seed (str | dict | Architecture): The network whose stages are searched.
             Defaults to 'mobilenet_v2'.
+        tapped_stages (Sequence[int]): Stages, from 0, whose first layer hands out its expanded features
+            too. Only expansion ratio 6 is searched there, so that they have the seed's width (SSDLite:
+            stage 5, 576 channels). Defaults to ().
 
     Raises:
-        ValueError: If a number is illegal, a list is empty or repeats itself, or the number of
-            entries is not the number of searched stages.
+        ValueError: If a number is illegal, a list is empty or repeats itself, the number of entries
+            is not the number of searched stages, or a tapped stage is not searched with ratio 6.
 
     >>> space = SearchSpace()
     >>> len(space.layers), space.num_candidates
@@ -66,7 +91,8 @@ class SearchSpace:
                  layers_per_stage: Sequence[int] = (4, 4, 4, 4, 4, 1),
                  kernel_sizes: Sequence[int] = (3, 5, 7),
                  expand_ratios: Sequence[int] = (3, 6),
-                 seed: Union[str, dict, Architecture] = 'mobilenet_v2') -> None:
+                 seed: Union[str, dict, Architecture] = 'mobilenet_v2',
+                 tapped_stages: Sequence[int] = ()) -> None:
         self.seed = Architecture.create(seed)
         for name, values in (('kernel_sizes', kernel_sizes), ('expand_ratios', expand_ratios)):
             if not values or len(set(values)) != len(values):
@@ -77,6 +103,11 @@ class SearchSpace:
         if len(layers_per_stage) != len(searched):
             raise ValueError(f'layers_per_stage={tuple(layers_per_stage)} has {len(layers_per_stage)} entries, '
                              f'but the seed has {len(searched)} stages to search')
+        first = tuple(spec for spec in operations if spec.expand_ratio == TAPPED_RATIO)
+        for stage_index in tapped_stages:
+            if stage_index not in searched or not first:
+                raise ValueError(f"'expand{stage_index}' taps features that are expanded by {TAPPED_RATIO}, of one of "
+                                 f'the searched stages {searched}; expand_ratios is {tuple(expand_ratios)}')
         layers = []
         for stage_index, depth in zip(searched, layers_per_stage):
             if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
@@ -84,7 +115,9 @@ class SearchSpace:
             stage = self.seed.stages[stage_index]
             layers += [
                 SearchableLayer(stage_index, index, stage.in_channels if index == 0 else stage.out_channels,
-                                stage.out_channels, operations if index == 0 else operations + (None, ))
+                                stage.out_channels,
+                                operations + (None, ) if index else
+                                first if stage_index in tapped_stages else operations)
                 for index in range(depth)
             ]
         self.layers: tuple[SearchableLayer, ...] = tuple(layers)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fna_mm import Architecture, FNAChildNet, MBConvSpec, Stage
-from fna_mm.architecture import PUBLISHED, check_input_shape, conv_madds, strided_size
+from fna_mm.architecture import PUBLISHED, check_input_shape, conv_madds, scaled_channels, strided_size
 
 CITYSCAPES, COCO, SSD = (1024, 2048), (800, 1088), (320, 320)
 # name, (height, width), output stride, parameters, GMAdds to the last digit of shared/reference.md
@@ -431,3 +431,36 @@ def test_dilation_makes_up_for_every_stride_taken_away(data):
         assert reduced == min(full, output_stride)
         assert reduced * dilation == full
     assert reduced == output_stride
+
+
+# Width
+
+
+@pytest.mark.parametrize(('channels', 'factor', 'expected'), [
+    (32, 1, 32), (32, .5, 16), (24, .5, 16), (16, .35, 8), (24, .35, 8), (96, .35, 32), (320, 1.4, 448), (24, 1.4, 32),
+    (16, .01, 8), (64, .75, 48), (160, 1.3, 208)])
+def test_scaled_channels(channels, factor, expected):
+    assert scaled_channels(channels, factor) == expected
+
+
+@given(st.integers(1, 2000), st.floats(.01, 4))
+def test_scaled_channels_are_near_and_whole(channels, factor):
+    scaled = scaled_channels(channels, factor)
+    assert scaled % 8 == 0
+    assert scaled == 8 or .9 * channels * factor <= scaled <= channels * factor + 8
+
+
+def test_widened():
+    wide = Architecture.create('fna_retinanet').widened(.5)
+    assert [stage.out_channels for stage in wide.stages] == [8, 16, 16, 32, 48, 80, 160]
+    assert wide.stem_channels == 16
+    assert [stage.layers for stage in wide.stages] == [
+        stage.layers for stage in Architecture.create('fna_retinanet').stages]
+    assert wide.widened(1) is wide
+    assert Architecture.parse(wide.to_text()) == wide
+
+
+@pytest.mark.parametrize('factor', [0, -1, float('inf'), float('nan'), '1', None, True])
+def test_illegal_width(factor):
+    with pytest.raises(ValueError, match='width multiplier .* must be a positive number'):
+        Architecture.create('mobilenet_v2').widened(factor)

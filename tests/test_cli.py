@@ -197,5 +197,5 @@ def test_demo_hands_its_arguments_on(monkeypatch):
 
 
 def test_the_demos_configs_are_where_it_looks():
-    from fna_mm.demo import configs_dir
+    from fna_mm.shipped_configs import configs_dir
     assert Config.fromfile(configs_dir() / 'demo/search.py').model.backbone.type == 'FNASuperNet'

@@ -38,11 +38,17 @@ def is_segmentation(path):
     return 'deeplab' in path.name
 
 
+def is_ssd(path):
+    return 'ssdlite' in path.name
+
+
 def check_channels(model, cfg):
     """What comes behind the backbone takes what it gives."""
     channels = model.backbone.out_channels
     if 'neck' in cfg.model:
         assert tuple(cfg.model.neck.in_channels) == channels
+        if cfg.model.bbox_head.type == 'SSDLiteHead':
+            assert cfg.model.bbox_head.in_channels == cfg.model.neck.out_channels == (576, 1280, 512, 256, 256, 128)
         return
     head = cfg.model.decode_head
     assert head.in_channels == channels[head.in_index]
@@ -57,6 +63,8 @@ def build_model(cfg):
 
 def without_data(node):
     """A data set's section that is built without reading annotations, which are not here."""
+    if node.type == 'RepeatDataset':  # it reads in any case
+        node = node.dataset
     for section in [node, *(section for name in ('CocoDataset', 'CityscapesDataset', 'BaseSegDataset')
                             for section in find_sections(node, name))]:
         section.lazy_init = True
@@ -96,7 +104,7 @@ def test_plain_trainings(path):
     cfg = load(path)
     model = build_model(cfg)
     assert isinstance(model.backbone, FNAChildNet)
-    published = 'fna_deeplabv3' if is_segmentation(path) else 'fna_retinanet'
+    published = 'fna_deeplabv3' if is_segmentation(path) else 'fna_ssdlite' if is_ssd(path) else 'fna_retinanet'
     name = 'mobilenet_v2' if 'mobilenet_v2' in path.name else published
     assert model.backbone.architecture == Architecture.create(name)
     check_channels(model, cfg)
@@ -110,15 +118,21 @@ def test_searches(path):
     assert isinstance(model.backbone, FNASuperNet)
     check_channels(model, cfg)
     if 'demo' not in path.parts:  # which has fewer layers, for the sake of time
-        # The paper's spaces: 21 and 25 layers, of which the first in each of 6 stages cannot be skipped.
-        assert model.backbone.search_space.num_candidates == (25 * 7 - 6 if is_segmentation(path) else 21 * 7 - 6)
+        # The paper's spaces: 21 and 25 layers, of which the first in each of 6 stages cannot be skipped; SSDLite's
+        # tapped layer has the ratio 6 alone.
+        expected = 25 * 7 - 6 if is_segmentation(path) else 21 * 7 - 6 - 3 * is_ssd(path)
+        assert model.backbone.search_space.num_candidates == expected
     assert cfg.find_unused_parameters is True
     (hook, ) = find_sections(cfg.custom_hooks, 'AlternatingOptimizerHook')
     assert 0 < hook.begin_epoch < cfg.train_cfg.max_epochs
     weights, arch = cfg.train_dataloader.dataset, hook.dataloader.dataset
+    if weights.type == 'RepeatDataset':
+        weights = weights.dataset
     assert (weights.type, weights.part, arch.type, arch.part) == ('RandomSplit', 'weights', 'RandomSplit', 'arch')
+    transforms = [transform.type for transform in weights.dataset.pipeline + arch.dataset.pipeline]
+    for part in (weights, arch):
+        part.dataset.pop('pipeline')
     assert dict(weights, part='arch') == arch, 'both parts must be of the same data set, ratio and seed'
-    transforms = [transform.type for transform in arch.dataset.pipeline]
     assert not any('Flip' in name for name in transforms)  # as in the paper
 
 
@@ -139,6 +153,8 @@ def test_a_searchs_child_is_trained_as_the_baseline(path):
 @pytest.mark.parametrize(('one', 'other'), [
     ('fna_retinanet_retrain.py', 'mobilenet_v2_retinanet.py'),
     ('bccd/fna_retinanet_retrain.py', 'bccd/mobilenet_v2_retinanet.py'),
+    ('fna_ssdlite_retrain.py', 'mobilenet_v2_ssdlite.py'),
+    ('bccd/fna_ssdlite_retrain.py', 'bccd/mobilenet_v2_ssdlite.py'),
     ('fna_deeplabv3_retrain.py', 'mobilenet_v2_deeplabv3.py'),
     ('camvid/fna_deeplabv3_retrain.py', 'camvid/mobilenet_v2_deeplabv3.py'),
     ('camvid/fna_deeplabv3_retrain_full.py', 'camvid/mobilenet_v2_deeplabv3_full.py')])
@@ -162,6 +178,33 @@ def test_the_papers_settings():
     assert (child.optim_wrapper.optimizer.lr, child.optim_wrapper.optimizer.weight_decay) == (.05, 5e-5)
     assert [step.milestones for step in child.param_scheduler if 'milestones' in step] == [[8, 11]]
     assert child.train_cfg.max_epochs == 12
+
+
+def test_the_papers_settings_for_ssdlite():
+    """shared/reference.md, hyperparameters of SSDLite; batches and the repeated data set from the release."""
+    search, child = load('fna_ssdlite_search.py'), load('fna_ssdlite_retrain.py')
+    (hook, ) = find_sections(search.custom_hooks, 'AlternatingOptimizerHook')
+    assert (search.train_cfg.max_epochs, hook.begin_epoch, hook.weight_steps_per_arch_step) == (24, 12, 5)
+    assert hook.cost == dict(type='MAddsCost', input_shape=(320, 320), weight=.2, log_base=10, scale=10)
+    assert hook.optim_wrapper.optimizer == dict(type='Adam', lr=3e-4, betas=(.5, .999), weight_decay=1e-3)
+    rmsprop = dict(type='RMSprop', momentum=.9, eps=1., weight_decay=4e-5)
+    assert search.optim_wrapper.optimizer == dict(rmsprop, lr=.03)
+    assert child.optim_wrapper.optimizer == dict(rmsprop, lr=.2)
+    for cfg, epochs, milestones in ((search, 24, [16, 22]), (child, 60, [36, 50, 56])):
+        assert cfg.train_cfg.max_epochs == epochs
+        warm_up, decay = cfg.param_scheduler
+        assert (warm_up.end, warm_up.by_epoch, decay.milestones, decay.gamma) == (500, False, milestones, .1)
+        assert cfg.train_dataloader.dataset.type == 'RepeatDataset'
+        assert cfg.train_dataloader.dataset.times == 5
+        names = [step.type for step in list(find_sections(cfg.train_dataloader, 'CocoDataset'))[0].pipeline]
+        assert {'Expand', 'MinIoURandomCrop', 'PhotoMetricDistortion'} < set(names)
+        for resize in find_sections([cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader], 'Resize'):
+            assert (resize.scale, resize.keep_ratio) == ((320, 320), False)
+    assert search.train_dataloader.dataset.dataset.ratio == .5
+    # The published 4, 6, 6, 6, 4, 4 anchors a cell; 81 classes with mmdet's background.
+    assert [1 + 1 + 2 * len(ratios) for ratios in child.model.bbox_head.anchor_generator.ratios] == [4, 6, 6, 6, 4, 4]
+    assert (child.model.neck.use_depthwise, child.model.bbox_head.use_depthwise) == (True, True)
+    assert child.model.bbox_head.num_classes == 80
 
 
 def test_the_papers_settings_for_segmentation():
@@ -206,7 +249,8 @@ def test_batches_of_one_aspect_ratio(tmp_path):
     assert {tuple(image.shape) for batch in batches for image in batch['inputs']} == {(3, 667, 1333)}
 
 
-@pytest.mark.parametrize('name', ['fna_retinanet_search.py', 'fna_retinanet_retrain.py'])
+@pytest.mark.parametrize('name', ['fna_retinanet_search.py', 'fna_retinanet_retrain.py', 'fna_ssdlite_search.py',
+                                  'fna_ssdlite_retrain.py'])
 def test_bccds_data(name, monkeypatch):
     root = ROOT / '../shared/data/bccd'
     if not (root / 'annotations/train.json').is_file():

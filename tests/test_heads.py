@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-import fna_mm.heads
+from fna_mm.heads import aspp_heads
 from fna_mm import FNAChildNet
 
 HEADS = {
@@ -46,7 +46,7 @@ def test_output_has_the_size_of_the_finest_map_used(name, used, side):
 @pytest.mark.parametrize('name', sorted(HEADS))
 @pytest.mark.parametrize('registry', [mmengine.registry.MODELS, mmseg.registry.MODELS])
 def test_registered_in_the_root(name, registry):
-    assert registry.get(name) is getattr(fna_mm.heads, name)
+    assert registry.get(name) is getattr(aspp_heads, name)
 
 
 def test_depthwise_rates_and_joints():

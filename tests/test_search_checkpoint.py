@@ -51,6 +51,16 @@ def test_defaults_of_the_search_space():
     assert best_architecture(given) == space.architecture([int(alpha.argmax()) for alpha in alphas])
 
 
+def test_a_tapped_layer_has_fewer_candidates():
+    """SSDLite's search: three of the first layer of stage 5 instead of six."""
+    space = SearchSpace(tapped_stages=(5, ))
+    given = checkpoint("model = dict(backbone=dict(type='FNASuperNet', out_indices=('expand5', 7)))", 138)
+    alphas = given['state_dict']['backbone.architecture_parameters'].split([len(x.candidates) for x in space.layers])
+    found = best_architecture(given)
+    assert found == space.architecture([int(alpha.argmax()) for alpha in alphas])
+    assert found.stages[5].layers[0].expand_ratio == 6
+
+
 def test_the_config_in_a_checkpoint_is_never_run(tmp_path):
     """It is Python, and whoever wrote the checkpoint wrote it."""
     bait = tmp_path / 'bait'

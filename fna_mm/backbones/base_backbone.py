@@ -9,13 +9,53 @@ from mmengine.model.weight_init import initialize
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
-from fna_mm.architecture import Architecture
+from fna_mm.architecture import Architecture, Stage
 from fna_mm.blocks import build_stem
+from fna_mm.search_space import TAPPED_RATIO, tapped_stage, tapped_stages
 
 #: The initializer's name in the registry. Backbones know it by this name only.
 REMAPPING = 'ParameterRemapping'
 DEFAULT_INIT = (dict(type='Kaiming', layer='Conv2d'),
                 dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))
+
+
+def _tapped_channels(stage: Stage) -> int:
+    return stage.layers[0].hidden_channels(stage.in_channels)
+
+
+def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architecture, head_channels: int) -> None:
+    """Check what a backbone is asked to return.
+
+    Args:
+        out_indices (Sequence[int | str]): As in :class:`FNABackbone`.
+        skeleton (Architecture): Its stages and layers.
+        head_channels (int): Outputs of the last 1x1 convolution, for the message.
+
+    Raises:
+        ValueError: If an entry names no map, the order is wrong, or a tapped layer has another
+            expansion ratio than MobileNetV2's 6 (SSDLite needs 96 · 6 = 576 channels there).
+    """
+    num_stages = len(skeleton.stages)
+    shown = f'out_indices={tuple(out_indices)!r}'
+    tapped = [tapped_stage(index) for index in out_indices]
+    legal = all(index in range(num_stages + 1) if stage is None else stage < num_stages
+                for index, stage in zip(out_indices, tapped))
+    if not out_indices or not legal:
+        raise ValueError(f'{shown} must name stages from 0 to {num_stages - 1}, or {num_stages} for the '
+                         f"{head_channels}-channel convolution behind them, or 'expandN' for the expanded features of "
+                         'stage N')
+    # The expanded features of a stage have the size of the map before it.
+    places = [2 * int(index) if stage is None else 2 * stage - 1 for index, stage in zip(out_indices, tapped)]
+    if places != sorted(set(places)):
+        raise ValueError(f"{shown} must rise, without repetition, 'expandN' standing before N: features are "
+                         'returned from the finest to the coarsest map')
+    for number in tapped_stages(out_indices):
+        stage = skeleton.stages[number]
+        if stage.layers[0].expand_ratio != TAPPED_RATIO:
+            raise ValueError(f"out_indices asks for 'expand{number}', whose layer must have "
+                             f'{stage.in_channels * TAPPED_RATIO} channels (expansion ratio {TAPPED_RATIO}), but the '
+                             f'first layer of the stage {stage.label} is {stage.layers[0]} with '
+                             f'{_tapped_channels(stage)}')
 
 
 class FNABackbone(BaseModule):
@@ -24,8 +64,9 @@ class FNABackbone(BaseModule):
     Args:
         skeleton (Architecture): Gives the channels of every stage.
         stages (Sequence[nn.Module]): The stages' modules, in order.
-        out_indices (Sequence[int]): Stages whose output is returned, from 0; the number of stages
-            itself asks for the 1x1 convolution behind the last stage.
+        out_indices (Sequence[int | str]): Stages whose output is returned, from 0; the number of stages
+            itself asks for the 1x1 convolution behind the last stage, ``'expandN'`` for the expanded
+            features of stage N's first layer after their activation.
         head_channels (int): Outputs of that 1x1 convolution.
         frozen_stages (int): -1 freezes nothing, 0 the stem, i the stem and the first i stages.
         norm_eval (bool): Keep BN in evaluation mode while training.
@@ -34,26 +75,22 @@ class FNABackbone(BaseModule):
         init_cfg (dict | list[dict], optional): Initialization.
 
     Raises:
-        ValueError: If ``out_indices`` or ``frozen_stages`` is out of range.
+        ValueError: If ``out_indices`` or ``frozen_stages`` is out of range, or a tapped layer has not
+            MobileNetV2's expansion ratio.
     """
 
-    def __init__(self, skeleton: Architecture, stages: Sequence[nn.Module], out_indices: Sequence[int],
-                 head_channels: int, frozen_stages: int, norm_eval: bool, norm_cfg: dict, act_cfg: dict,
-                 init_cfg: Optional[Union[dict, list]]) -> None:
+    def __init__(self, skeleton: Architecture, stages: Sequence[nn.Module],
+                 out_indices: Sequence[Union[int, str]], head_channels: int, frozen_stages: int, norm_eval: bool,
+                 norm_cfg: dict, act_cfg: dict, init_cfg: Optional[Union[dict, list]]) -> None:
         super().__init__(init_cfg)
         self.init_cfg: Any
         num_stages = len(skeleton.stages)
-        legal = range(num_stages + 1)
-        if not out_indices or not all(index in legal for index in out_indices):
-            raise ValueError(f'out_indices={tuple(out_indices)} must name stages from 0 to {num_stages - 1}, or '
-                             f'{num_stages} for the {head_channels}-channel convolution behind them')
-        if list(out_indices) != sorted(set(out_indices)):
-            raise ValueError(f'out_indices={tuple(out_indices)} must rise, without repetition: features are '
-                             'returned from the finest to the coarsest map')
+        check_out_indices(out_indices, skeleton, head_channels)
         if frozen_stages not in range(-1, num_stages + 1):
             raise ValueError(f'frozen_stages={frozen_stages!r} must be from -1 (nothing frozen) '
                              f'to {num_stages} (stem and all stages)')
         self.out_indices = tuple(out_indices)
+        self.tapped_stages = tapped_stages(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.conv1 = build_stem(skeleton.stem_channels, norm_cfg, act_cfg)
@@ -65,7 +102,9 @@ class FNABackbone(BaseModule):
         if self.built_head_channels:
             self.conv2 = ConvModule(skeleton.stages[-1].out_channels, head_channels, 1, norm_cfg=norm_cfg,
                                     act_cfg=act_cfg)
-        channels = [stage.out_channels for stage in skeleton.stages] + [head_channels]
+        channels: dict[Union[int, str], int] = {i: stage.out_channels for i, stage in enumerate(skeleton.stages)}
+        channels[num_stages] = head_channels
+        channels.update({f'expand{i}': _tapped_channels(skeleton.stages[i]) for i in self.tapped_stages})
         #: Channels of each returned map, for the neck's or head's ``in_channels``.
         self.out_channels = tuple(channels[index] for index in self.out_indices)
         # Not only in train(): DDP wraps a model before that, and then waits for every gradient it saw.
@@ -97,12 +136,24 @@ class FNABackbone(BaseModule):
         """Run one stage on x of shape (N, C, H, W)."""
         return self.stage(index)(x)
 
+    def run_tapped_stage(self, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run one stage on x: its output, and the expanded features of its first layer."""
+        layers: Any = self.stage(index)
+        x, expanded = layers[0].forward_tapped(x)
+        for layer in list(layers)[1:]:
+            x = layer(x)
+        return x, expanded
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (N, 3, H, W) → the maps of ``out_indices``, each (N, C, H / stride, W / stride)."""
         x = self.conv1(x)
         outs = []
         for index in range(self.num_stages):
-            x = self.run_stage(index, x)
+            if index in self.tapped_stages:
+                x, expanded = self.run_tapped_stage(index, x)
+                outs.append(expanded)
+            else:
+                x = self.run_stage(index, x)
             if index in self.out_indices:
                 outs.append(x)
         if self.built_head_channels:

@@ -50,12 +50,15 @@ class FNAChildNet(FNABackbone):
         arch (str | dict | Architecture): The name of a published architecture (``mobilenet_v2``,
             ``fna_retinanet``, ``fna_ssdlite``, ``fna_deeplabv3``), a dict, the path of an
             ``arch.json`` (any mmengine file backend), or the published text form.
-        out_indices (Sequence[int]): Stages whose maps are returned: 0 is 32 → 16, 6 is 160 → 320,
-            7 the 1x1 convolution to ``head_channels``, which is built only when asked for.
-            Defaults to (1, 2, 4, 6).
+        out_indices (Sequence[int | str]): Stages whose maps are returned: 0 is 32 → 16, 6 is 160 → 320,
+            7 the 1x1 convolution to ``head_channels``, which is built only when asked for;
+            ``'expand5'``, before 5, the expanded features of stage 5's first layer, 576 channels at
+            stride 16 (SSDLite). Defaults to (1, 2, 4, 6).
         output_stride (int): Input pixels per pixel of the last map. Below the network's own
             stride, stages lose their stride and are dilated instead. Defaults to 32.
         head_channels (int): Outputs of the last convolution. Defaults to 1280.
+        widen_factor (float): Multiplies the channels of ``arch``, rounded as in mm's MobileNetV2; the
+            last convolution only grows with it. Defaults to 1.
         frozen_stages (int): -1 freezes nothing, 0 the stem, i the stem and i stages. Defaults to -1.
         norm_eval (bool): Keep BN in evaluation mode while training. Defaults to False.
         with_cp (bool): Recompute blocks in the backward pass to save memory. Defaults to False.
@@ -76,16 +79,18 @@ class FNAChildNet(FNABackbone):
 
     def __init__(self,
                  arch: Union[str, Mapping[str, Any], Architecture],
-                 out_indices: Sequence[int] = (1, 2, 4, 6),
+                 out_indices: Sequence[Union[int, str]] = (1, 2, 4, 6),
                  output_stride: int = 32,
                  head_channels: int = 1280,
+                 widen_factor: float = 1.,
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  norm_cfg: Mapping[str, Any] = dict(type='BN'),
                  act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
                  init_cfg: Optional[Union[dict, list]] = None) -> None:
-        architecture = Architecture.create(arch)
+        architecture = Architecture.create(arch).widened(widen_factor)
+        head_channels = int(head_channels * max(1., widen_factor))
         norm_cfg, act_cfg = dict(norm_cfg), dict(act_cfg)
         strides = architecture.strides_and_dilations(output_stride)
         stages = [

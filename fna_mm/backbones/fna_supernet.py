@@ -12,7 +12,7 @@ from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import FNABackbone
 from fna_mm.backbones.fna_child_net import build_stage
 from fna_mm.mixed_op import MixedOp
-from fna_mm.search_space import SearchSpace
+from fna_mm.search_space import SearchSpace, tapped_stages
 
 #: Standard deviation of the architecture parameters at the start (authors' release).
 ARCHITECTURE_INIT_STD = 1e-3
@@ -35,7 +35,8 @@ class FNASuperNet(FNABackbone):
         layers_per_stage (Sequence[int]): Layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
         kernel_sizes (Sequence[int]): Depthwise kernels to choose from. Defaults to (3, 5, 7).
         expand_ratios (Sequence[int]): Expansion ratios to choose from. Defaults to (3, 6).
-        out_indices (Sequence[int]): As in ``FNAChildNet``. Defaults to (1, 2, 4, 6).
+        out_indices (Sequence[int | str]): As in ``FNAChildNet``; a layer tapped by ``'expand5'`` is searched
+            with expansion ratio 6 alone. Defaults to (1, 2, 4, 6).
         output_stride (int): As in ``FNAChildNet``. Defaults to 32.
         head_channels (int): As in ``FNAChildNet``. Defaults to 1280.
         with_cp (bool): Recompute candidates in the backward pass to save memory. Defaults to False.
@@ -62,7 +63,7 @@ class FNASuperNet(FNABackbone):
             layers_per_stage: Sequence[int] = (4, 4, 4, 4, 4, 1),
             kernel_sizes: Sequence[int] = (3, 5, 7),
             expand_ratios: Sequence[int] = (3, 6),
-            out_indices: Sequence[int] = (1, 2, 4, 6),
+            out_indices: Sequence[Union[int, str]] = (1, 2, 4, 6),
             output_stride: int = 32,
             head_channels: int = 1280,
             with_cp: bool = False,
@@ -71,7 +72,7 @@ class FNASuperNet(FNABackbone):
                 type='BN', affine=False, track_running_stats=False),
             act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
             init_cfg: Optional[Union[dict, list]] = None) -> None:
-        space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios)
+        space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, tapped_stages=tapped_stages(out_indices))
         norm_cfg, act_cfg, candidate_norm_cfg = dict(norm_cfg), dict(act_cfg), dict(candidate_norm_cfg)
         stages: list[nn.Module] = []
         strides = space.seed.strides_and_dilations(output_stride)
@@ -153,8 +154,21 @@ class FNASuperNet(FNABackbone):
         """Run one stage in the current mode on x of shape (N, C, H, W)."""
         if index not in self._first_layer:
             return super().run_stage(index, x)
+        return self._run_layers(index, 0, x)
+
+    def run_tapped_stage(self, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, with the expanded features of the stage's first layer."""
         layers: Any = self.stage(index)
-        for position, layer in enumerate(layers, self._first_layer[index]):
+        position = self._first_layer[index]
+        if self._mode == 'mixture':
+            x, expanded = layers[0].forward_mixture_tapped(x, self._weights[position])
+        else:
+            x, expanded = layers[0].forward_path_tapped(x, self._path[position])
+        return self._run_layers(index, 1, x), expanded
+
+    def _run_layers(self, index: int, begin: int, x: Tensor) -> Tensor:
+        layers: Any = self.stage(index)
+        for position, layer in enumerate(list(layers)[begin:], self._first_layer[index] + begin):
             if self._mode == 'mixture':
                 x = layer.forward_mixture(x, self._weights[position])
             else:

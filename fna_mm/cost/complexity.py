@@ -1,6 +1,7 @@
 """Parameters and multiply-adds of a whole model of mm, measured by running it on tensors without data."""
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -25,6 +26,42 @@ class Complexity:
 
     params: int
     madds: int
+
+
+@dataclass(frozen=True)
+class CountedModel:
+    """A line of a table.
+
+    Args:
+        name (str): What was counted.
+        input_shape (tuple[int, int]): (height, width) of the image.
+        complexity (Complexity): Its parameters and multiply-adds.
+        published (tuple[str, str], optional): The same in a publication, in M and G, with its digits.
+            Defaults to None.
+    """
+
+    name: str
+    input_shape: tuple[int, int]
+    complexity: Complexity
+    published: Optional[tuple[str, str]] = None
+
+    def differences(self) -> Optional[tuple[float, float]]:
+        """How far the count lies above the published parameters and multiply-adds, as shares of them."""
+        if self.published is None:
+            return None
+        params, madds = (float(text) for text in self.published)
+        return self.complexity.params / 1e6 / params - 1, self.complexity.madds / 1e9 / madds - 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: parameters in M, multiply-adds in G, differences as shares."""
+        result: dict[str, Any] = dict(
+            model=self.name, input_shape=list(self.input_shape), params_m=self.complexity.params / 1e6,
+            madds_g=self.complexity.madds / 1e9)
+        differences = self.differences()
+        if self.published is not None and differences is not None:
+            result.update(paper_params_m=float(self.published[0]), paper_madds_g=float(self.published[1]),
+                          params_difference=differences[0], madds_difference=differences[1])
+        return result
 
 
 def _out_elements(shape: Sequence[int]) -> int:
@@ -121,7 +158,7 @@ def count_config(cfg: Any, input_shape: Sequence[int]) -> tuple[Complexity, Opti
 
 
 def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = None,
-                     output_stride: Optional[int] = None) -> str:
+                     output_stride: Optional[int] = None, style: str = 'text') -> str:
     """Parameters (M) and multiply-adds (G) of configs and architectures, a line each.
 
     Args:
@@ -130,6 +167,7 @@ def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = No
         shape (Sequence[int], optional): (height, width) of the image. Defaults to the
             ``input_shape`` in each config.
         output_stride (int, optional): Of architectures. Defaults to the architecture's own.
+        style (str): As in :func:`render`. Defaults to 'text'.
 
     Raises:
         ValueError: If a target is neither, or there is no input size for it.
@@ -140,21 +178,45 @@ def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = No
             cfg = _load_config(target)
             size = _input_shape(target, shape or cfg.get('input_shape'))
             whole, backbone = count_config(cfg, size)
-            rows.append(_row(target, size, whole))
+            rows.append(CountedModel(target, size, whole))
             if backbone is not None:
-                rows.append(_row(f'- its backbone {cfg.model.backbone.type}', size, backbone))
+                rows.append(CountedModel(f'- its backbone {cfg.model.backbone.type}', size, backbone))
         else:
             architecture = Architecture.create(target)
             size = _input_shape(target, shape)
             counted = Complexity(architecture.params(), architecture.madds(size, output_stride))
-            rows.append(_row(target if '[' not in target else 'architecture', size, counted))
-    headers = ('model', 'input', 'params (M)', 'MAdds (G)')
-    return tabulate(rows, headers, tablefmt='plain', disable_numparse=True,
-                    colalign=('left', 'left', 'right', 'right'))
+            rows.append(CountedModel(target if '[' not in target else 'architecture', size, counted))
+    return render(rows, style)
 
 
-def _row(name: str, size: tuple[int, int], counted: Complexity) -> tuple[str, str, str, str]:
-    return name, f'{size[0]}x{size[1]}', f'{counted.params / 1e6:.6f}', f'{counted.madds / 1e9:.4f}'
+def render(rows: Sequence[CountedModel], style: str = 'text') -> str:
+    """A table of counted models; with columns of published figures if one of them has any.
+
+    Args:
+        rows (Sequence[CountedModel]): A line each.
+        style (str): ``text``, ``markdown`` or ``json``: a list of objects. Defaults to 'text'.
+
+    Raises:
+        ValueError: If ``style`` is none of these.
+    """
+    if style == 'json':
+        return json.dumps([row.to_dict() for row in rows], indent=2, ensure_ascii=False)
+    formats = dict(text='plain', markdown='github')
+    if style not in formats:
+        raise ValueError(f'style={style!r} must be text, markdown or json')
+    published = any(row.published is not None for row in rows)
+    headers = ['model', 'input', 'params (M)', 'MAdds (G)']
+    headers += ['paper (M)', 'difference', 'paper (G)', 'difference'] if published else []
+    cells = []
+    for row in rows:
+        cells.append([row.name, f'{row.input_shape[0]}x{row.input_shape[1]}', f'{row.complexity.params / 1e6:.6f}',
+                      f'{row.complexity.madds / 1e9:.4f}'])
+        if published:
+            differences = row.differences()
+            cells[-1] += ['-'] * 4 if row.published is None or differences is None else [
+                row.published[0], f'{differences[0]:+.1%}', row.published[1], f'{differences[1]:+.1%}']
+    return tabulate(cells, headers, tablefmt=formats[style], disable_numparse=True,
+                    colalign=('left', 'left') + ('right', ) * (len(headers) - 2))
 
 
 def _input_shape(target: str, shape: Any) -> tuple[int, int]:

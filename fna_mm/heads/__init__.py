@@ -1,3 +1,1 @@
-from fna_mm.heads.aspp_heads import DeepLabV3PlusHead, SeparableASPPHead
-
-__all__ = ['DeepLabV3PlusHead', 'SeparableASPPHead']
+"""Heads of the paper's frameworks. Each module needs one of the mm packages, and is imported where that is there."""

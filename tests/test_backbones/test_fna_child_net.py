@@ -77,6 +77,65 @@ def test_last_convolution_only_when_asked_for():
     assert (net.built_head_channels, FNAChildNet('mobilenet_v2').built_head_channels) == (10, 0)
 
 
+def expanded_by_hand(net, x):
+    """What 'expand5' is: the output of the ReLU6 behind stage 5's first expand convolution."""
+    caught = []
+    handle = net.stage(5)[0].expand_conv.activate.register_forward_hook(lambda module, x, out: caught.append(out))
+    with torch.no_grad():
+        net(x)
+    handle.remove()
+    return caught[0]
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+@pytest.mark.parametrize('output_stride', [32, 16, 8])
+@pytest.mark.parametrize('arch', ['mobilenet_v2', 'fna_ssdlite', 'fna_retinanet'])
+def test_expanded_features(arch, output_stride, with_cp, randomize):
+    """576 channels at the depthwise convolution's input resolution; the other maps stay what they are."""
+    net = randomize(FNAChildNet(arch, (4, 'expand5', 5, 7), output_stride, with_cp=with_cp)).eval()
+    outs = net(image())
+    side = SIZE // min(output_stride, 16)
+    assert net.out_channels == (96, 576, 160, 1280)
+    assert outs[1].shape == (1, 576, side, side)
+    assert 0 == outs[1].min() < outs[1].max() <= 6
+    assert torch.equal(outs[1], expanded_by_hand(net, image()))
+    plain = FNAChildNet(arch, (4, 5, 7), output_stride).eval()
+    plain.load_state_dict(net.state_dict())
+    for out, other in zip((outs[0], outs[2], outs[3]), plain(image())):
+        assert torch.equal(out, other)
+
+
+def test_a_narrower_tapped_layer_is_refused():
+    """fna_ssdlite with ratio 3 where SSDLite takes its 576 channels."""
+    text = Architecture.create('fna_ssdlite').to_text().replace("['k5_e6', 'k7_e6', 'k7_e6'], 2]|\n[[160",
+                                                                "['k5_e3', 'k7_e6', 'k7_e6'], 2]|\n[[160")
+    assert FNAChildNet(text, (5, )).architecture.stages[5].layers[0].expand_ratio == 3
+    with pytest.raises(ValueError, match=r"'expand5', whose layer must have 576 channels \(expansion ratio 6\), but the "
+                                         r'first layer of the stage 96 → 160 is k5_e3 with 288'):
+        FNAChildNet(text, ('expand5', 7))
+
+
+@pytest.mark.parametrize('widen_factor', [.35, .5, .75, 1., 1.4, 2])
+def test_widths_are_those_of_mmdet(widen_factor):
+    net = FNAChildNet('mobilenet_v2', ALL, widen_factor=widen_factor)
+    theirs = DetMobileNetV2(widen_factor=widen_factor, out_indices=ALL)
+    assert {key: value.shape for key, value in net.state_dict().items()} == {
+        key: value.shape for key, value in theirs.state_dict().items()}
+    net.load_state_dict(theirs.state_dict())
+    net.eval()
+    theirs.eval()
+    with torch.no_grad():
+        for out, channels, other in zip(net(image()), net.out_channels, theirs(image())):
+            assert out.shape[1] == channels
+            torch.testing.assert_close(out, other)
+
+
+def test_expanded_features_of_a_wider_network():
+    net = FNAChildNet('fna_ssdlite', ('expand5', ), widen_factor=.5)
+    assert net.out_channels == (48 * 6, )
+    assert net(image())[0].shape[1] == 48 * 6
+
+
 def test_every_parameter_gets_a_gradient(toy, randomize):
     net = randomize(FNAChildNet(toy, out_indices=(0, 3), output_stride=8)).train()
     sum(out.square().sum() for out in net(image())).backward()
@@ -257,6 +316,12 @@ def test_activations_default_to_relu6():
     (dict(out_indices=('4', )), r"out_indices=\('4',\) must name stages"),
     (dict(out_indices=(4, 1)), r'out_indices=\(4, 1\) must rise, without repetition'),
     (dict(out_indices=(1, 1)), r'out_indices=\(1, 1\) must rise, without repetition'),
+    (dict(out_indices=(5, 'expand5')), r"out_indices=\(5, 'expand5'\) must rise, .*'expand5?N?' standing before N"),
+    (dict(out_indices=('expand7', )), r"must name stages from 0 to 6, .*or 'expandN'"),
+    (dict(out_indices=('expand', )), r"out_indices=\('expand',\) must name stages"),
+    (dict(out_indices=('expand0', )), r"asks for 'expand0', whose layer must have 192 channels .* is k3_e1 with 32"),
+    (dict(widen_factor=0), r'width multiplier \(widen_factor\) must be a positive number, not 0'),
+    (dict(widen_factor='1'), "must be a positive number, not '1'"),
     (dict(frozen_stages=8), r'frozen_stages=8 must be from -1 \(nothing frozen\) to 7'),
     (dict(frozen_stages=-2), 'frozen_stages=-2 must be from -1'),
     (dict(output_stride=4), r'output_stride=4 is not possible .*choose one of \[8, 16, 32\]'),
@@ -275,8 +340,8 @@ def test_missing_arch_file(tmp_path):
 
 
 def test_unknown_argument():
-    with pytest.raises(TypeError, match='widen_factor'):
-        FNAChildNet('mobilenet_v2', widen_factor=.5)
+    with pytest.raises(TypeError, match='width'):
+        FNAChildNet('mobilenet_v2', width=.5)
 
 
 def test_arch_in_every_form(toy, tmp_path):

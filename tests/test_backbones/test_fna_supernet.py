@@ -104,6 +104,92 @@ def test_best_architecture():
     assert net.best_architecture() == Architecture.create('fna_retinanet')
 
 
+# The tapped layer
+
+TAPPED = dict(SMALL, expand_ratios=(3, 6), out_indices=(1, 'expand5', 7))
+
+
+@pytest.fixture
+def tapped(randomize):
+    torch.manual_seed(0)
+    return randomize(FNASuperNet(**TAPPED))
+
+
+def test_a_tapped_layer_searches_its_width_alone(tapped):
+    names = [[str(spec) for spec in layer.candidates] for layer in tapped.search_space.layers]
+    assert names[5] == ['k3_e6', 'k5_e6']  # the first of stage 5: MobileNetV2's ratio
+    assert names[0] == names[6] == ['k3_e3', 'k5_e3', 'k3_e6', 'k5_e6']
+    assert tapped.out_channels == (24, 576, 1280)
+    table = madds_table(tapped.search_space, (64, 64), head_channels=1280)
+    assert [len(layer) for layer in table.layers] == [len(layer) for layer in names]
+    # 96 → 576 on 4x4, depthwise and 576 → 160 on 2x2.
+    assert table.layers[5][0] * 1e9 == pytest.approx(96 * 576 * 16 + (9 + 160) * 576 * 4)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_every_architecture_of_a_tapped_search_can_be_tapped(tapped, seed):
+    path = tapped.sample_path(np.random.default_rng(seed), uniform=True)
+    architecture = tapped.search_space.architecture(path)
+    child = FNAChildNet(architecture, ('expand5', 7))
+    assert child.out_channels == (576, 1280)
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_expanded_features_of_a_path_are_the_childs(randomize, with_cp):
+    torch.manual_seed(0)
+    net = randomize(FNASuperNet(**dict(TAPPED, norm_cfg=BARE, candidate_norm_cfg=BARE, with_cp=with_cp)))
+    path = (1, 2, 4, 3, 0, 1, 2)
+    net.use_path(path)
+    child = FNAChildNet(net.search_space.architecture(path), (1, 'expand5', 7), norm_cfg=BARE)
+    weights = net.state_dict()
+    state, taken = {}, {}
+    for layer, choice in zip(net.search_space.layers, path):
+        spec = layer.candidates[choice]
+        if spec is None:
+            continue
+        stage = f'layer{layer.stage + 1}'
+        prefix = f'{stage}.{layer.index}.candidates.{spec}.'
+        place = taken[stage] = taken.get(stage, -1) + 1
+        state.update({f'{stage}.{place}.{key[len(prefix):]}': value for key, value in weights.items()
+                      if key.startswith(prefix)})
+    state.update({key: value for key, value in weights.items() if key.startswith(('conv', 'layer1.'))})
+    child.load_state_dict(state)
+    x = image(2, 3, 128, 128)
+    assert_same(outputs(net, x), outputs(child, x))
+    assert net(x)[1].shape == (2, 576, 8, 8)
+
+
+def test_expanded_features_of_the_mixture(tapped):
+    """The weighted sum of the candidates', from which the architecture parameters have gradients."""
+    tapped.use_mixture()
+    tapped.architecture_parameters.requires_grad_(True)
+    x = image(2, 3, 128, 128)
+    expanded = tapped(x)[1]
+    (gradient, ) = torch.autograd.grad(expanded.square().sum(), tapped.architecture_parameters)
+    of_layer = gradient.split([len(layer.candidates) for layer in tapped.search_space.layers])
+    assert of_layer[5].abs().max() > 0
+    assert of_layer[6].abs().max() == 0  # behind the tap
+    caught = []
+    layer = tapped.layer6[0]
+    original = layer.forward_mixture_tapped
+    layer.forward_mixture_tapped = lambda x, weights: caught.append((x, weights)) or original(x, weights)
+    with torch.no_grad():
+        expanded = tapped(x)[1]
+        (given, weights), = caught
+        by_hand = sum(weight * layer.candidates[name].expand_conv(given) for weight, name in zip(weights, layer.names))
+    assert torch.allclose(expanded, by_hand, atol=1e-5)
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (dict(expand_ratios=(3, ), out_indices=('expand5', )),
+     r"'expand5' taps features that are expanded by 6, .*expand_ratios is \(3,\)"),
+    (dict(out_indices=('expand0', )), r"'expand0' taps features .* searched stages \[1, 2, 3, 4, 5, 6\]"),
+])
+def test_what_cannot_be_tapped(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        FNASuperNet(**arguments)
+
+
 @pytest.mark.parametrize('path', [PATH, (0, ) * 7])
 def test_one_hot_mixture_is_the_path(net, path):
     net.eval()

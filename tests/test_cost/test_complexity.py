@@ -1,12 +1,16 @@
+import copy
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet
-from fna_mm.cost.complexity import Complexity, complexity_table, count, count_config
+from fna_mm.cost.complexity import Complexity, CountedModel, complexity_table, count, count_config, render
+from fna_mm.cost.paper import paper_table
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 #: Measured from the authors' networks: (height, width), output stride, parameters, G multiply-adds.
@@ -47,6 +51,65 @@ def test_detectors_of_the_paper(name):
     of_backbone = BACKBONES['fna_retinanet' if name.startswith('fna') else 'mobilenet_v2']
     assert backbone.params == of_backbone[2]
     assert round(backbone.madds / 1e9, 4) == of_backbone[3]
+
+
+#: The paper's table 3, to its printed digits.
+SSDLITES = {'mobilenet_v2_ssdlite.py': (4.3, .8), 'fna_ssdlite_retrain.py': (4.6, .9)}
+
+
+@pytest.mark.parametrize('name', sorted(SSDLITES))
+def test_ssdlites_of_the_paper(name):
+    whole, backbone = count_config(Config.fromfile(CONFIGS / name), (320, 320))
+    assert (round(whole.params / 1e6, 1), round(whole.madds / 1e9, 1)) == SSDLITES[name]
+    arch = 'fna_ssdlite' if name.startswith('fna') else 'mobilenet_v2'
+    architecture = Architecture.create(arch)
+    assert backbone == Complexity(architecture.params(1280), architecture.madds((320, 320), head_channels=1280))
+
+
+@pytest.mark.parametrize(('name', 'shape'), [
+    ('fna_ssdlite_retrain.py', (320, 320)), ('fna_retinanet_retrain.py', (128, 160)),
+    ('fna_deeplabv3_retrain.py', (97, 130)), ('fna_deeplabv3plus_os8_retrain.py', (64, 64))])
+def test_whole_models_agree_with_the_independent_counter(name, shape, count_by_hooks):
+    cfg = Config.fromfile(CONFIGS / name)
+    counted, _ = count_config(cfg, shape)
+    # Weights without memory would not run; SyncBN would not train on a CPU, but evaluates there.
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(copy.deepcopy(cfg.model)).eval()
+    assert count_by_hooks(model, lambda: model(torch.zeros(1, 3, *shape), mode='tensor')) == counted.madds
+    assert sum(parameter.numel() for parameter in model.parameters()) == counted.params
+
+
+@pytest.fixture(scope='module')
+def paper_rows():
+    return json.loads(paper_table('json'))
+
+
+def test_the_papers_table(paper_rows):
+    """Every row of shared/reference.md: measured there in M and G, to its digits; the rest to the paper's own."""
+    pinned = {
+        'backbone of RetinaNet, MobileNetV2': ('1.811712', '4.8471'), 'backbone of RetinaNet, FNA': ('2.055712', '4.8234'),
+        'backbone of SSDLite, FNA': ('2.119040', '0.6424'), 'backbone of DeepLabv3, FNA': ('1.710624', '18.6953'),
+        'backbone of DeepLabv3, MobileNetV2': ('1.811712', '19.0421'), 'RetinaNet, MobileNetV2': ('11.488244', '133.0534'),
+        'RetinaNet, FNA': ('11.732244', '133.0297'), 'SSDLite, MobileNetV2': ('4.3', '0.8'), 'SSDLite, FNA': ('4.6', '0.9'),
+        'DeepLabv3, MobileNetV2': ('2.5675', '24.52'), 'DeepLabv3, FNA': ('2.466', '24.17'),
+        'DeepLabv3+, FNA, output stride 16': ('5.714', '210.1'), 'DeepLabv3+, FNA, output stride 8': ('5.714', '313.8'),
+    }
+    assert {row['model'] for row in paper_rows} == set(pinned)
+    for row in paper_rows:
+        for value, text in zip((row['params_m'], row['madds_g']), pinned[row['model']]):
+            digits = len(text.partition('.')[2])
+            assert f'{value:.{digits}f}' == text, row
+
+
+def test_differences_from_the_paper(paper_rows):
+    """Only the parameters that the paper prints for DeepLabv3 disagree (shared/reference.md)."""
+    compared = {row['model']: row for row in paper_rows if 'paper_params_m' in row}
+    assert len(compared) == 8
+    assert compared['DeepLabv3, FNA']['params_difference'] == pytest.approx(2.466419 / 2.55 - 1, abs=1e-6)
+    for name, row in compared.items():
+        tolerance = .025 if name.startswith('SSDLite') else .002  # the figures of SSDLite have two digits
+        assert abs(row['madds_difference']) < tolerance
+        assert name == 'DeepLabv3, FNA' or abs(row['params_difference']) < tolerance
 
 
 class Layers(nn.Module):
@@ -165,6 +228,25 @@ def test_table_of_a_config_takes_its_input_shape(tmp_path):
     row = complexity_table([str(path)]).splitlines()[1].split()
     assert row[1:] == ['64x96', '2.055712', f'{madds:.4f}']
     assert complexity_table([str(path)], (800, 1088)).splitlines()[1].split()[1:] == ['800x1088', '2.055712', '4.8234']
+
+
+def test_styles():
+    rows = [CountedModel('one', (64, 96), Complexity(1_000_000, 2_000_000_000), ('0.8', '2.0')),
+            CountedModel('other', (4, 4), Complexity(5, 6))]
+    text = [cells(line) for line in render(rows).splitlines()]
+    assert [cell.strip() for cell in text[0]] == ['model', 'input', 'params (M)', 'MAdds (G)', 'paper (M)', 'difference',
+                                                  'paper (G)', 'difference']
+    assert [cell.strip() for cell in text[1]] == ['one', '64x96', '1.000000', '2.0000', '0.8', '+25.0%', '2.0', '+0.0%']
+    assert [cell.strip() for cell in text[2]] == ['other', '4x4', '0.000005', '0.0000', '-', '-', '-', '-']
+    markdown = render(rows, 'markdown').splitlines()
+    assert all(line.startswith('|') and line.endswith('|') for line in markdown)
+    assert [cell.strip() for cell in markdown[2].strip('|').split('|')] == [cell.strip() for cell in text[1]]
+    first, second = json.loads(render(rows, 'json'))
+    assert first == dict(model='one', input_shape=[64, 96], params_m=1., madds_g=2., paper_params_m=.8, paper_madds_g=2.,
+                         params_difference=pytest.approx(.25), madds_difference=0)
+    assert second == dict(model='other', input_shape=[4, 4], params_m=5e-6, madds_g=6e-9)
+    with pytest.raises(ValueError, match="style='html' must be text, markdown or json"):
+        render(rows, 'html')
 
 
 @pytest.mark.parametrize(('target', 'message'), [
