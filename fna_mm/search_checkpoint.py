@@ -8,8 +8,8 @@ from fna_mm.child_config import SUPERNET
 from fna_mm.remapping.initializer import load_checkpoint
 from fna_mm.search_space import SearchSpace
 
-#: Where a converted checkpoint's ``meta`` holds the published text form.
-ARCHITECTURE_META = 'architecture'
+#: Where the ``meta`` of a checkpoint that our commands wrote holds the published text form.
+ARCHITECTURE_META = 'arch'
 _PARAMETERS = 'architecture_parameters'
 _SPACE = ('layers_per_stage', 'kernel_sizes', 'expand_ratios')
 
@@ -72,7 +72,8 @@ def best_architecture(checkpoint: Any) -> Architecture:
 def read_architecture(source: str) -> Architecture:
     """An architecture from a checkpoint (``*.pth``) or anything :meth:`Architecture.create` takes.
 
-    The checkpoint is one of a search, or one that ``fna convert`` wrote.
+    The checkpoint is one of a search, or one with the architecture's text in its ``meta``, as ``fna convert``
+    writes it.
 
     Raises:
         ValueError: If there is none in it.
