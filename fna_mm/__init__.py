@@ -22,7 +22,7 @@ allow_mmengine_checkpoints()
 
 # A package that is missing, or whose own checks refuse the mmcv beside it, is no reason to refuse the other half.
 with suppress(ImportError, AssertionError):
-    import fna_mm.heads.aspp_heads  # noqa: F401
+    import fna_mm.heads.aspp_heads
 with suppress(ImportError, AssertionError):
     import fna_mm.heads.ssd_head  # noqa: F401
 

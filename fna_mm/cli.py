@@ -68,26 +68,29 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
 
 @main.group()
 def arch() -> None:
-    """Show architectures; export them from checkpoints of a search."""
+    """Show architectures; export them from checkpoints."""
 
 
 @arch.command()
 @click.argument('architecture')
 def show(architecture: str) -> None:
-    """Print an architecture as a table: a published name, an arch.json or the published text form.
+    """Print an architecture as a table.
+
+    A published name, an arch.json, the published text form, or a checkpoint of a search or of
+    `fna convert`.
 
     \b
     Example:  fna arch show work_dirs/fna_retinanet_search/arch.json
     """
-    from fna_mm.architecture import Architecture
-    click.echo(str(Architecture.create(architecture)))
+    from fna_mm.search_checkpoint import read_architecture
+    click.echo(str(read_architecture(architecture)))
 
 
 @arch.command()
 @click.argument('source')
 @click.argument('out', required=False)
 def export(source: str, out: Optional[str]) -> None:
-    """Write an arch.json from a search's checkpoint, or from anything `fna arch show` takes.
+    """Write an arch.json from a checkpoint, or from anything else that `fna arch show` takes.
 
     Without OUT it goes to the screen.
 
@@ -102,6 +105,26 @@ def export(source: str, out: Optional[str]) -> None:
     from mmengine.fileio import put_text
     put_text(text, out)
     click.echo(f'written: {out}')
+
+
+@main.command()
+@click.argument('released')
+@click.argument('out')
+@click.option('--net-config', metavar='FILE', help='The net_config that came with the checkpoint: its strides, checked '
+              'against the weights.')
+def convert(released: str, out: str, net_config: Optional[str]) -> None:
+    """Turn a checkpoint of the authors' release into one of mm's with our names.
+
+    The released seed, detectors and segmentation networks; the architecture is read from names and
+    shapes. It is written beside OUT as well, as OUT's name with .arch.json, which arch= takes in a config.
+
+    \b
+    Example:  fna convert fna_retinanet.pth converted/fna_retinanet.pth --net-config net_config
+    """
+    from fna_mm.released_checkpoint import convert_file
+    conversion, files = convert_file(released, out, net_config)
+    click.echo(conversion.report())
+    click.echo(f'written: {", ".join(files)}')
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""The architecture that a checkpoint of a search holds, without building its model."""
+"""The architecture that a checkpoint holds, without building its model."""
 
 import ast
 from typing import Any
@@ -8,6 +8,8 @@ from fna_mm.child_config import SUPERNET
 from fna_mm.remapping.initializer import load_checkpoint
 from fna_mm.search_space import SearchSpace, tapped_stages
 
+#: Where the ``meta`` of a checkpoint that our commands wrote holds the published text form.
+ARCHITECTURE_META = 'arch'
 _PARAMETERS = 'architecture_parameters'
 #: What of a supernet's section decides its search space.
 _SPACE = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'out_indices')
@@ -71,7 +73,10 @@ def best_architecture(checkpoint: Any) -> Architecture:
 
 
 def read_architecture(source: str) -> Architecture:
-    """An architecture from a search's checkpoint (``*.pth``) or anything :meth:`Architecture.create` takes.
+    """An architecture from a checkpoint (``*.pth``) or anything :meth:`Architecture.create` takes.
+
+    The checkpoint is one of a search, or one with the architecture's text in its ``meta``, as ``fna convert``
+    writes it.
 
     Raises:
         ValueError: If there is none in it.
@@ -79,7 +84,10 @@ def read_architecture(source: str) -> Architecture:
     """
     if not source.endswith(('.pth', '.pt')):
         return Architecture.create(source)
+    checkpoint = load_checkpoint(source)
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    text = meta.get(ARCHITECTURE_META) if isinstance(meta, dict) else None
     try:
-        return best_architecture(load_checkpoint(source))
+        return Architecture.parse(text) if isinstance(text, str) else best_architecture(checkpoint)
     except ValueError as error:
         raise ValueError(f'{source}: {error}') from error

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from fna_mm.heads import aspp_heads
 from fna_mm import FNAChildNet
+from fna_mm.heads import aspp_heads
 
 HEADS = {
     'SeparableASPPHead': dict(type='SeparableASPPHead', in_channels=320, in_index=0, channels=256, num_classes=19),

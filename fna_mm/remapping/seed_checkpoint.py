@@ -101,6 +101,17 @@ LAYOUTS = (
             _slot_table((), ('0.0', '0.1'), ('1', '2')),
         ),
         head=r'classifier\..*'),
+    Layout(  # the authors' release: its ``seed_mbv2.pt`` and its retrained networks
+        name='FNA release',
+        stem=rf'blocks\.0\.(?P<slot>[01])\.{_TENSOR}',
+        last=rf'blocks\.[1-9]\d*\.conv\.(?P<slot>[01])\.{_TENSOR}',
+        block=rf'blocks\.(?P<stage>[1-9]\d*)\.layers\.(?P<layer>\d+)\.op\.(?P<slot>\d)\.{_TENSOR}',
+        ends={'0': 'conv', '1': 'bn'},
+        slots=(
+            _slot_table(('0', '1'), ('3', '4'), ('6', '7')),
+            _slot_table((), ('0', '1'), ('3', '4')),
+        ),
+        head=r'(classifier|extra)\..*'),
 )
 
 #: Keys under which trainers put the weights, and prefixes that wrappers put before every key.

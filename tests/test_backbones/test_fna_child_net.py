@@ -110,8 +110,8 @@ def test_a_narrower_tapped_layer_is_refused():
     text = Architecture.create('fna_ssdlite').to_text().replace("['k5_e6', 'k7_e6', 'k7_e6'], 2]|\n[[160",
                                                                 "['k5_e3', 'k7_e6', 'k7_e6'], 2]|\n[[160")
     assert FNAChildNet(text, (5, )).architecture.stages[5].layers[0].expand_ratio == 3
-    with pytest.raises(ValueError, match=r"'expand5', whose layer must have 576 channels \(expansion ratio 6\), but the "
-                                         r'first layer of the stage 96 → 160 is k5_e3 with 288'):
+    with pytest.raises(ValueError, match=r"'expand5', whose layer must have 576 channels \(expansion ratio 6\), but "
+                                         r'the first layer of the stage 96 → 160 is k5_e3 with 288'):
         FNAChildNet(text, ('expand5', 7))
 
 

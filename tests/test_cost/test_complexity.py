@@ -87,12 +87,19 @@ def paper_rows():
 def test_the_papers_table(paper_rows):
     """Every row of shared/reference.md: measured there in M and G, to its digits; the rest to the paper's own."""
     pinned = {
-        'backbone of RetinaNet, MobileNetV2': ('1.811712', '4.8471'), 'backbone of RetinaNet, FNA': ('2.055712', '4.8234'),
-        'backbone of SSDLite, FNA': ('2.119040', '0.6424'), 'backbone of DeepLabv3, FNA': ('1.710624', '18.6953'),
-        'backbone of DeepLabv3, MobileNetV2': ('1.811712', '19.0421'), 'RetinaNet, MobileNetV2': ('11.488244', '133.0534'),
-        'RetinaNet, FNA': ('11.732244', '133.0297'), 'SSDLite, MobileNetV2': ('4.3', '0.8'), 'SSDLite, FNA': ('4.6', '0.9'),
-        'DeepLabv3, MobileNetV2': ('2.5675', '24.52'), 'DeepLabv3, FNA': ('2.466', '24.17'),
-        'DeepLabv3+, FNA, output stride 16': ('5.714', '210.1'), 'DeepLabv3+, FNA, output stride 8': ('5.714', '313.8'),
+        'backbone of RetinaNet, MobileNetV2': ('1.811712', '4.8471'),
+        'backbone of RetinaNet, FNA': ('2.055712', '4.8234'),
+        'backbone of SSDLite, FNA': ('2.119040', '0.6424'),
+        'backbone of DeepLabv3, FNA': ('1.710624', '18.6953'),
+        'backbone of DeepLabv3, MobileNetV2': ('1.811712', '19.0421'),
+        'RetinaNet, MobileNetV2': ('11.488244', '133.0534'),
+        'RetinaNet, FNA': ('11.732244', '133.0297'),
+        'SSDLite, MobileNetV2': ('4.3', '0.8'),
+        'SSDLite, FNA': ('4.6', '0.9'),
+        'DeepLabv3, MobileNetV2': ('2.5675', '24.52'),
+        'DeepLabv3, FNA': ('2.466', '24.17'),
+        'DeepLabv3+, FNA, output stride 16': ('5.714', '210.1'),
+        'DeepLabv3+, FNA, output stride 8': ('5.714', '313.8'),
     }
     assert {row['model'] for row in paper_rows} == set(pinned)
     for row in paper_rows:
@@ -234,16 +241,17 @@ def test_styles():
     rows = [CountedModel('one', (64, 96), Complexity(1_000_000, 2_000_000_000), ('0.8', '2.0')),
             CountedModel('other', (4, 4), Complexity(5, 6))]
     text = [cells(line) for line in render(rows).splitlines()]
-    assert [cell.strip() for cell in text[0]] == ['model', 'input', 'params (M)', 'MAdds (G)', 'paper (M)', 'difference',
-                                                  'paper (G)', 'difference']
+    assert [cell.strip() for cell in text[0]] == [
+        'model', 'input', 'params (M)', 'MAdds (G)', 'paper (M)', 'difference', 'paper (G)', 'difference']
     assert [cell.strip() for cell in text[1]] == ['one', '64x96', '1.000000', '2.0000', '0.8', '+25.0%', '2.0', '+0.0%']
     assert [cell.strip() for cell in text[2]] == ['other', '4x4', '0.000005', '0.0000', '-', '-', '-', '-']
     markdown = render(rows, 'markdown').splitlines()
     assert all(line.startswith('|') and line.endswith('|') for line in markdown)
     assert [cell.strip() for cell in markdown[2].strip('|').split('|')] == [cell.strip() for cell in text[1]]
     first, second = json.loads(render(rows, 'json'))
-    assert first == dict(model='one', input_shape=[64, 96], params_m=1., madds_g=2., paper_params_m=.8, paper_madds_g=2.,
-                         params_difference=pytest.approx(.25), madds_difference=0)
+    assert first == dict(
+        model='one', input_shape=[64, 96], params_m=1., madds_g=2., paper_params_m=.8, paper_madds_g=2.,
+        params_difference=pytest.approx(.25), madds_difference=0)
     assert second == dict(model='other', input_shape=[4, 4], params_m=5e-6, madds_g=6e-9)
     with pytest.raises(ValueError, match="style='html' must be text, markdown or json"):
         render(rows, 'html')
