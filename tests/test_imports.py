@@ -18,7 +18,7 @@ ROWS = [
     ['blocks', 'mixed_op'],
     ['backbones.base_backbone', 'backbones.fna_child_net', 'backbones.fna_supernet', 'backbones'],
     ['remapping.tensor_remapping', 'remapping.seed_checkpoint', 'remapping.parameter_remapping',
-     'remapping.initializer', 'remapping'],
+     'remapping.checkpoint_file', 'remapping.initializer', 'remapping'],
     ['cost.madds', 'cost.cost_loss', 'cost.complexity', 'cost'],
     ['datasets.random_split', 'datasets.shapes', 'datasets', 'child_config', 'search_checkpoint',
      'heads.aspp_heads', 'heads'],
