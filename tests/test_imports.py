@@ -21,7 +21,7 @@ ROWS = [
      'remapping.checkpoint_file', 'remapping.initializer', 'remapping'],
     ['cost.madds', 'cost.cost_loss', 'cost.complexity', 'cost'],
     ['datasets.random_split', 'datasets.shapes', 'datasets', 'child_config', 'search_checkpoint',
-     'heads.aspp_heads', 'heads'],
+     'remapped_checkpoint', 'heads.aspp_heads', 'heads'],
     ['hooks.endless_batches', 'hooks.alternating_optimizer_hook', 'hooks.bn_calibration_hook'],
     ['visualization', 'comparison'],
     ['hooks.architecture_export_hook', 'hooks'],
