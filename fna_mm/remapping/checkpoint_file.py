@@ -121,7 +121,8 @@ def _diagnosis(path: Any, error: Exception) -> str:
         with zipfile.ZipFile(path) as archive:
             if not any(name.endswith('/data.pkl') for name in archive.namelist()):
                 return 'it is a zip archive, but none that PyTorch wrote'
-    elif start.startswith(_PICKLE_START) and ('unexpected EOF' in str(error) or _is_cut_pickle(path)):
+    elif start.startswith(_PICKLE_START) and (isinstance(error, EOFError) or 'unexpected EOF' in str(error)
+                                              or _is_cut_pickle(path)):
         return truncated
     if isinstance(error, pickle.UnpicklingError):
         named = re.search(r'(?:GLOBAL|class) ([\w.]+\w)', str(error))

@@ -157,6 +157,26 @@ def test_depthwise_convolution_keeps_its_output(kernel_size, stride):
     torch.testing.assert_close(run(remap_kernel(weight, kernel_size)), run(weight))
 
 
+@given(st.sampled_from([1, 3, 5]), st.sampled_from([5, 7, 9, 11]), st.integers(1, 4), st.integers(1, 2))
+def test_centre_keeps_the_output_at_any_dilation(small, large, dilation, stride):
+    """Away from the border exactly what the small kernel sees; at the border too, if that is padded with zeros."""
+    generator = torch.Generator().manual_seed(small)
+    weight = torch.randn(3, 1, small, small, generator=generator)
+    x = torch.randn(1, 3, 47, 50, generator=generator)
+
+    def run(weight, padding):
+        return torch.nn.functional.conv2d(x, weight, stride=stride, padding=padding, dilation=dilation, groups=3)
+
+    remapped = remap_kernel(weight, large, 'center')
+    padded = run(weight, dilation * (small // 2))
+    torch.testing.assert_close(run(remapped, dilation * (large // 2)), padded)
+    inner = run(remapped, 0)
+    margin = dilation * (large // 2)
+    shifted = torch.nn.functional.conv2d(x[:, :, margin - dilation * (small // 2):, margin - dilation * (small // 2):],
+                                         weight, stride=stride, dilation=dilation, groups=3)
+    torch.testing.assert_close(inner, shifted[:, :, :inner.shape[2], :inner.shape[3]])
+
+
 def test_result_is_a_copy_of_the_same_kind():
     weight = torch.ones(1, 1, 3, 3, dtype=torch.float16)
     for kernel_size, kernel in itertools.product((1, 3, 5), KERNEL_METHODS):
