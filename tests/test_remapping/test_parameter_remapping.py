@@ -265,9 +265,12 @@ def test_every_tensor_is_accounted_for_once(toy_seed, operations, width, kernel)
     assert sorted([*sources, *report.unused]) == sorted(toy_seed)
 
 
+#: Depth, expansion ratio and kernel of a stage.
+stage_values = st.tuples(st.integers(1, 4), st.integers(2, 6), st.sampled_from([3, 5, 7, 11]))
+
+
 @settings(max_examples=20)
-@given(st.permutations(['depth', 'width', 'kernel']), widths, kernels,
-       st.lists(st.tuples(st.integers(1, 4), st.integers(2, 6), st.sampled_from([3, 5, 7, 11])), min_size=2, max_size=2))
+@given(st.permutations(['depth', 'width', 'kernel']), widths, kernels, st.tuples(stage_values, stage_values))
 def test_depth_width_and_kernel_commute(toy_seed, order, width, kernel, wanted):
     """One after the other, in any order, is all at once."""
     names = ('depth', 'width', 'kernel')
