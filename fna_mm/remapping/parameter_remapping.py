@@ -169,7 +169,7 @@ class _HiddenChannels:
             weight, scale = (self.seed.tensors.get(Key(*place, 'expand', kind, 'weight')) for kind in ('conv', 'bn'))
             if weight is None:
                 raise ValueError(f'the block expands nothing: its {seed_channels} channels are those of its input, '
-                                 f'of which {channels} cannot be chosen')
+                                 f'where {channels} are wanted')
             self.references[place] = reference_vector(self.width, weight, scale)
         return select_channels(seed_channels, channels, self.references[place])
 

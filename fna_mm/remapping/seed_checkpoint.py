@@ -269,8 +269,14 @@ def _read(layout: Layout, tensors: dict[str, Tensor], beside: tuple[str, ...]) -
             for key, tensor in entries:
                 places[key] = Key(*stage_of[place], *parts[place][slot], tensor)
     depths = _depths(set(stage_of.values()), layout)
-    return Seed(layout.name, {place: tensors[key] for key, place in places.items()},
-                {place: key for key, place in places.items()}, depths, tuple(ignored), tuple(unknown))
+    names: dict[Key, str] = {}
+    for key, where in places.items():
+        if where in names:
+            raise ValueError(f'{names[where]!r} and {key!r} have the same place in a MobileNetV2 (the checkpoint of a '
+                             'search, with many candidates for every layer, is no seed)')
+        names[where] = key
+    return Seed(layout.name, {where: tensors[key] for where, key in names.items()}, names, depths,
+                tuple(ignored), tuple(unknown))
 
 
 def _check_tensor(key: str, tensor: Tensor, kind: str, name: str) -> None:

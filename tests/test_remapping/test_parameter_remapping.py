@@ -432,7 +432,7 @@ def test_inputs_are_not_chosen_among(toy, toy_seed, width):
     _, report = remap_parameters(read_seed(toy_seed), FNAChildNet(Architecture(stages), (2, ), 8).state_dict(), width)
     lines = [line for line in report.problems() if line.startswith('layer1.0')]
     assert len(lines) == 6
-    assert all('expands nothing: its 8 channels are those of its input, of which 6 cannot' in line for line in lines)
+    assert all('expands nothing: its 8 channels are those of its input, where 6 are wanted' in line for line in lines)
     assert report.problems()[0].startswith('conv1.conv.weight: conv1.conv.weight does not fit: shape (8, 3, 3, 3)')
 
 

@@ -240,6 +240,13 @@ def test_a_resnet_is_called_one():
     assert 'ResNet' not in str(caught.value)
 
 
+def test_a_search_is_no_seed():
+    """Its layers have many candidates; which of them would be the seed's is not for us to guess."""
+    net = FNASuperNet((1, 1, 1, 1, 1, 1), candidate_norm_cfg=dict(type='BN'))
+    with pytest.raises(ValueError, match=r"2\.0\.candidates\..* and 'layer2\.0\.candidates\..* have the same place"):
+        read_seed(net.state_dict())
+
+
 @pytest.mark.parametrize('names', [
     ['classifier.1.weight', 'classifier.1.bias'], ['classifier.weight'], ['head.fc.weight', 'head.fc.bias'],
     ['bbox_head.cls.weight', 'neck.convs.0.weight']])
