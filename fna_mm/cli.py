@@ -127,6 +127,29 @@ def convert(released: str, out: str, net_config: Optional[str]) -> None:
     click.echo(f'written: {", ".join(files)}')
 
 
+@click.argument('seed')
+@click.argument('architecture', metavar='ARCH')
+@click.argument('out', metavar='OUT.pth')
+@click.option('--width', default='first', show_default=True, help='How narrowed blocks choose channels: first, bn, '
+              'std, l1.')
+@click.option('--kernel', default='center', show_default=True, help='How kernels of another size are filled: center, '
+              'dilate.')
+@click.option('--report', metavar='FILE.json', help='Write where every tensor came from.')
+def remap(seed: str, architecture: str, out: str, width: str, kernel: str, report: Optional[str]) -> None:
+    """Remap a MobileNetV2 checkpoint onto an architecture, and write a checkpoint for load_from.
+
+    SEED is a file, a URL or an open-mmlab:// name; ARCH anything `fna arch export` takes. In a config
+    with an FNAChildNet of that architecture, load_from = 'OUT.pth' starts from the result, and so does
+    the backbone's init_cfg=dict(type='Pretrained', checkpoint='OUT.pth', prefix='backbone.').
+
+    \b
+    Example:  fna remap mobilenet_v2.pth fna_retinanet remapped.pth --report remapped.json
+    """
+    from fna_mm.remapped_checkpoint import write_remapped_checkpoint
+    click.echo(write_remapped_checkpoint(seed, architecture, out, width, kernel, report))
+    click.echo(f'written: {out}')
+
+
 @main.command()
 @click.option('--model', 'models', nargs=3, multiple=True, required=True, metavar='NAME CONFIG CHECKPOINT',
               help='A trained model; give the option once for each.')

@@ -6,7 +6,6 @@ The release knows four kinds of file: the seed (``seed_mbv2.pt``), RetinaNet and
 
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from torch import Tensor
 
 from fna_mm.architecture import Architecture, MBConvSpec, Stage
 from fna_mm.backbones import FNAChildNet
-from fna_mm.remapping.initializer import load_checkpoint
+from fna_mm.remapping.checkpoint_file import load_checkpoint
 from fna_mm.remapping.seed_checkpoint import STEM, Key, Seed, parse_own_key, read_seed
 from fna_mm.search_checkpoint import ARCHITECTURE_META
+from fna_mm.whole_files import checkpoint_bytes, write_whole
 
 #: Weights do not tell strides. MobileNetV2's, and those of every network of the release, by stage.
 PUBLISHED_STRIDES = (1, 2, 2, 2, 1, 2, 1)
@@ -351,20 +351,6 @@ def convert_released(checkpoint: Any, net_config: Optional[str] = None) -> Conve
     return Conversion(family.kind, architecture, state, tuple(moves + other_moves), kept, left_out, family.notes)
 
 
-def _write_whole(files: Mapping[Path, Callable[[Path], Any]]) -> None:
-    """Write all of the files, which share a folder, or none; what stood there is lost only to a whole new one."""
-    for path in files:
-        if path.is_dir():
-            raise ValueError(f'{path} is a folder: give the path of a file')
-    folder = next(iter(files)).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.fna_convert_', dir=folder) as made:
-        for path, write in files.items():
-            write(Path(made, path.name))
-        for path in files:
-            os.replace(Path(made, path.name), path)
-
-
 def convert_file(released: str, out: str, net_config: Optional[str] = None) -> tuple[Conversion, tuple[str, str]]:
     """Convert a released checkpoint's file.
 
@@ -394,9 +380,8 @@ def convert_file(released: str, out: str, net_config: Optional[str] = None) -> t
     except ValueError as error:
         raise ValueError(f'{released}: {error}') from error
     arch = path.with_suffix('.arch.json')
-    _write_whole({
-        path: lambda name: torch.save(conversion.checkpoint(), name),
-        arch: lambda name: name.write_text(conversion.architecture.to_json(), encoding='utf-8')})
+    write_whole({str(path): checkpoint_bytes(conversion.checkpoint()),
+                 str(arch): conversion.architecture.to_json().encode()})
     return conversion, (str(path), str(arch))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fna_mm.architecture import Architecture
 from fna_mm.child_config import SUPERNET
-from fna_mm.remapping.initializer import load_checkpoint
+from fna_mm.remapping.checkpoint_file import load_checkpoint
 from fna_mm.search_space import SearchSpace, tapped_stages
 
 #: Where the ``meta`` of a checkpoint that our commands wrote holds the published text form.

@@ -59,20 +59,28 @@ def _in_layout(state, layout):
             if layout == 'torchvision':
                 index = 0 if words[0] == 'conv1' else len(blocks) + 1
                 key = f'features.{index}.{("conv", "bn").index(words[1])}.{words[2]}'
+            elif layout == 'timm':
+                names = dict(conv=('conv_stem', 'conv_head'), bn=('bn1', 'bn2'))
+                key = f'{names[words[1]][words[0] == "conv2"]}.{words[2]}'
         else:
             stage, layer, part, kind, tensor = words
             place = ('expand_conv', 'depthwise_conv', 'linear_conv').index(part)
             place -= (stage, layer) not in expanded
-            if layout == 'mmseg':
+            if layout == 'timm':
+                convs = ('conv_pw', 'conv_dw', 'conv_pwl') if (stage, layer) in expanded else ('conv_dw', 'conv_pw')
+                name = convs[place] if kind == 'conv' else f'bn{place + 1}'
+                key = f'blocks.{int(stage[5:]) - 1}.{layer}.{name}.{tensor}'
+            elif layout == 'mmseg':
                 key = f'{stage}.{layer}.conv.{place}.{kind}.{tensor}'
             else:
                 number = ('conv', 'bn').index(kind)
                 slot = str(place + number) if part == 'linear_conv' else f'{place}.{number}'
                 key = f'features.{blocks.index((stage, layer)) + 1}.conv.{slot}.{tensor}'
         result[key] = value
-    if layout == 'torchvision':
-        result['classifier.1.weight'] = torch.zeros(5, 1280)
-        result['classifier.1.bias'] = torch.zeros(5)
+    if layout in ('torchvision', 'timm'):
+        classifier = 'classifier.1' if layout == 'torchvision' else 'classifier'
+        result[f'{classifier}.weight'] = torch.zeros(5, 1280)
+        result[f'{classifier}.bias'] = torch.zeros(5)
     return result
 
 
@@ -112,7 +120,7 @@ def randomize():
 
 @pytest.fixture(scope='session')
 def in_layout():
-    """``in_layout(state, 'torchvision' | 'mmseg' | 'mmdet')`` renames the keys of a child's state dict."""
+    """``in_layout(state, 'torchvision' | 'timm' | 'mmseg' | 'mmdet')`` renames the keys of a child's state dict."""
     return _in_layout
 
 
@@ -131,7 +139,7 @@ def seed_state():
 @pytest.fixture(scope='session')
 def seed_layouts(seed_state):
     """The same MobileNetV2 in every layout, by the layout's name."""
-    return {layout: _in_layout(seed_state, layout) for layout in ('torchvision', 'mmdet', 'mmseg')}
+    return {layout: _in_layout(seed_state, layout) for layout in ('torchvision', 'timm', 'mmdet', 'mmseg')}
 
 
 @pytest.fixture(scope='session')

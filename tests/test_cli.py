@@ -36,7 +36,7 @@ def test_as_a_command(command, tmp_path):
     done = subprocess.run([*command, '--help'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           cwd=tmp_path)
     assert done.returncode == 0
-    for word in ('complexity', 'arch', 'convert', 'demo', '--debug', '--version'):
+    for word in ('complexity', 'arch', 'convert', 'remap', 'demo', '--debug', '--version'):
         assert word in done.stdout
     done = subprocess.run([*command, 'arch', 'show', 'nothing'], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
@@ -49,8 +49,8 @@ def test_version():
     assert fna_mm.__version__ in fna('--version')
 
 
-@pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['arch', 'export'], ['convert'], ['demo'],
-                                       ['arch'], []])
+@pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['arch', 'export'], ['convert'], ['remap'],
+                                       ['compare'], ['demo'], ['arch'], []])
 def test_every_command_has_help_with_an_example(arguments):
     printed = fna(*arguments, '--help')
     assert 'Usage:' in printed

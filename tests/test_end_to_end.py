@@ -166,7 +166,7 @@ def checkpoint(path):
      r"checkpoint='seeds/none.pth': there is no such file .* give the path of a MobileNetV2 checkpoint"),
     (lambda material: checkpoint(truncated(material)), ValueError, r"truncated.pth' is no readable checkpoint"),
     (lambda material: checkpoint(other_keys(material)), ValueError,
-     r"resnet.pth': the keys are those of no known MobileNetV2 layout \(.*\): the first of 2 are conv1.weight"),
+     r"resnet.pth': the keys are those of no known .* but look like a ResNet's: the first of 2 are conv1.weight"),
     (lambda material: {'model.backbone': dict(type='FNAChildNet', arch='fna_retinanetto')}, ValueError,
      "unknown arch 'fna_retinanetto': expected one of .*'fna_retinanet'"),
     (lambda material: {'model.backbone': dict(type='FNAChildNet', arch='found/arch.json')}, FileNotFoundError,

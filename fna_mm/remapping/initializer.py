@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -11,77 +10,41 @@ from mmengine.model.weight_init import update_init_info
 from mmengine.registry import HOOKS, WEIGHT_INITIALIZERS
 from torch import nn
 
+from fna_mm.remapping.checkpoint_file import load_checkpoint
 from fna_mm.remapping.parameter_remapping import Report, remap_parameters
-from fna_mm.remapping.seed_checkpoint import read_seed
+from fna_mm.remapping.seed_checkpoint import Seed, read_seed
 from fna_mm.remapping.tensor_remapping import check_methods
 
 _MAX_PROBLEMS = 10
-
-
-def resolve_checkpoint(checkpoint: str) -> str:
-    """``open-mmlab://`` and ``torchvision://`` names → their URL; anything else as it is.
-
-    Raises:
-        ValueError: If the name is not in mmengine's or torchvision's list.
-    """
-    from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
-    for prefix, models in (('open-mmlab://', get_external_models), ('torchvision://', get_torchvision_models)):
-        if checkpoint.startswith(prefix):
-            known, name = models(), checkpoint[len(prefix):]
-            if name not in known:
-                near = sorted(key for key in known if 'mobilenet' in key)
-                raise ValueError(f'checkpoint={checkpoint!r}: {prefix} has no {name!r}; its MobileNets are {near}')
-            return known[name]
-    return checkpoint
-
-
-def load_checkpoint(checkpoint: str) -> Any:
-    """Open a checkpoint on the CPU; code that it may carry is never executed.
-
-    Args:
-        checkpoint (str): A path (any mmengine file backend), ``https://``, ``open-mmlab://`` or
-            ``torchvision://``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no readable checkpoint, or one that holds more than tensors.
-    """
-    from mmengine.fileio import exists, get_local_path
-    location = resolve_checkpoint(checkpoint)
-    if location.startswith(('http://', 'https://')):
-        return torch.hub.load_state_dict_from_url(location, map_location='cpu', weights_only=True)
-    if not exists(location):
-        raise FileNotFoundError(f'checkpoint={checkpoint!r}: there is no such file (seen from {os.getcwd()}); give '
-                                'the path of a MobileNetV2 checkpoint, or open-mmlab://mmdet/mobilenet_v2')
-    try:
-        with get_local_path(location) as path:
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # what torch raises over a damaged file has no end: OSError, AssertionError, …
-        reason = str(error).split('\n')[0][:200]
-        raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint (truncated, of another kind, or with '
-                         f'more in it than tensors): {type(error).__name__}: {reason}') from error
 
 
 @WEIGHT_INITIALIZERS.register_module()
 class ParameterRemapping:
     """Initialize a supernet or child from a MobileNetV2 checkpoint (paper, section 3.1).
 
-    The checkpoint's layout (torchvision, mmdet, mmseg/mmpretrain) is recognised by its keys. New
-    layers are copies of their stage's last one, narrower layers keep the first channels, larger
-    kernels hold the old one in their centre. One table in the log says what came from where.
+    The checkpoint's layout (torchvision, timm, mmdet, mmseg/mmpretrain) is recognised by its keys. New
+    layers are copies of their stage's last one; narrower layers keep the same channels throughout a
+    block; kernels of another size hold the old one's values, or some of them. One table in the log
+    says what came from where.
 
     Args:
         checkpoint (str): A path (any mmengine file backend), ``https://``, ``open-mmlab://`` or
-            ``torchvision://``.
-        width (str): How narrowed layers choose channels: ``first``. Defaults to 'first'.
-        kernel (str): How larger kernels are filled: ``center``. Defaults to 'center'.
+            ``torchvision://``; safetensors too, if that package is installed.
+        width (str): How narrowed blocks choose channels: the ``first`` ones (equation 2), or those
+            whose expand convolution has the largest BN scale (``bn``), standard deviation of its
+            weights (``std``) or L1 norm (``l1``), in their old order (section 4.4).
+            Defaults to 'first'.
+        kernel (str): How kernels of another size are filled: around the ``center`` (equation 3), or
+            spread from corner to corner (``dilate``, equation 6). Smaller ones than the seed's are
+            read from the same places. Defaults to 'center'.
         strict (bool): Refuse a seed that does not explain every tensor, instead of leaving
             such tensors at their random start. Defaults to True.
 
     Raises:
         FileNotFoundError: When called, if there is no such checkpoint.
+        ImportError: When called, if safetensors are given and that package is missing.
         ValueError: If a method is unknown; when called, if the checkpoint cannot be read, has an
-            unknown layout, or does not fit under ``strict``. Nothing is changed then.
+            unknown layout or broken numbers, or does not fit under ``strict``. Nothing is changed then.
     """
 
     def __init__(self, checkpoint: str, width: str = 'first', kernel: str = 'center', strict: bool = True) -> None:
@@ -93,14 +56,17 @@ class ParameterRemapping:
         self.kernel = kernel
         self.strict = strict
 
-    def __call__(self, module: nn.Module) -> Report:
-        """Remap onto ``module``, a backbone with this package's or mmdet's MobileNetV2 names."""
+    def read_seed(self) -> Seed:
+        """Open the checkpoint and bring it into canonical form."""
+        loaded = load_checkpoint(self.checkpoint)
         try:
-            seed = read_seed(load_checkpoint(self.checkpoint))
+            return read_seed(loaded)
         except ValueError as error:
             raise ValueError(f'ParameterRemapping cannot use checkpoint={self.checkpoint!r}: {error}') from error
-        target = module.state_dict()
-        state, report = remap_parameters(seed, target, self.width, self.kernel)
+
+    def apply(self, seed: Seed, module: nn.Module) -> Report:
+        """Remap a seed onto ``module``, a backbone with this package's or mmdet's MobileNetV2 names."""
+        state, report = remap_parameters(seed, module.state_dict(), self.width, self.kernel)
         problems = report.problems()
         if not state:
             problems = (f'no tensor of {type(module).__name__} has a name that remapping knows '
@@ -111,7 +77,12 @@ class ParameterRemapping:
             raise ValueError(f'checkpoint={self.checkpoint!r} does not fit {type(module).__name__} '
                              f'(strict=False would leave these at their random start):\n  {shown}{more}')
         module.load_state_dict(state, strict=False)
-        print_log(f'ParameterRemapping onto {type(module).__name__} from {self.checkpoint} ({seed.layout} layout, '
+        return report
+
+    def __call__(self, module: nn.Module) -> Report:
+        """Remap the checkpoint onto ``module``, and log what came from where."""
+        report = self.apply(self.read_seed(), module)
+        print_log(f'ParameterRemapping onto {type(module).__name__} from {self.checkpoint} ({report.layout} layout, '
                   f'width={self.width}, kernel={self.kernel}):\n{report.table()}', logger='current')
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=f'{type(self).__name__}: remapped from {self.checkpoint}')
@@ -132,8 +103,9 @@ class ParameterRemappingHook(Hook):
         strict (bool): As there. Defaults to True.
 
     Raises:
-        ValueError: If a method is unknown; the rest as in :class:`ParameterRemapping`.
+        ValueError: If a method is unknown; before training as in :class:`ParameterRemapping`.
         FileNotFoundError: Before training, if there is no such checkpoint.
+        ImportError: Before training, as in :class:`ParameterRemapping`.
     """
 
     priority = 'VERY_HIGH'

@@ -3,14 +3,20 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from tabulate import tabulate
 from torch import Tensor
 
 from fna_mm.remapping.seed_checkpoint import Key, Seed, parse_own_key
-from fna_mm.remapping.tensor_remapping import check_methods, depth_index, remap_kernel, select_channels
+from fna_mm.remapping.tensor_remapping import (
+    check_methods,
+    depth_index,
+    reference_vector,
+    remap_kernel,
+    select_channels,
+)
 
 RANDOM = 'left at its start'
 
@@ -42,6 +48,8 @@ class Report:
 
     Args:
         layout (str): The seed's layout.
+        width (str): How narrowed layers chose channels.
+        kernel (str): How kernels of another size were filled.
         rows (tuple[Row, ...]): One for every tensor of the network.
         unused (tuple[str, ...]): The seed's backbone tensors that the network has no place for.
         ignored (tuple[str, ...]): The checkpoint's tensors outside the backbone.
@@ -49,6 +57,8 @@ class Report:
     """
 
     layout: str
+    width: str
+    kernel: str
     rows: tuple[Row, ...]
     unused: tuple[str, ...]
     ignored: tuple[str, ...]
@@ -58,6 +68,12 @@ class Report:
         """What strict remapping does not accept, a line each."""
         left = [f'{row.target}: {row.action}' for row in self.rows if not row.explained]
         return tuple(left + [f'{key}: unknown in the {self.layout} layout' for key in self.unknown])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: one entry a tensor, and what of the seed was left over."""
+        tensors = [dict(target=row.target, source=row.source, action=row.action) for row in self.rows]
+        return dict(layout=self.layout, width=self.width, kernel=self.kernel, tensors=tensors,
+                    unused=list(self.unused), ignored=list(self.ignored), unknown=list(self.unknown))
 
     def table(self) -> str:
         """The report by layers, for a log."""
@@ -87,12 +103,18 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
                      kernel: str = 'center') -> tuple[dict[str, Tensor], Report]:
     """Remap a seed onto a network (paper, section 3.1: depth first, then width and kernel).
 
+    All tensors of a block that carry its hidden channels keep the same ones. The paper's section 3.1
+    names the first 1x1 convolution as what makes them, so ``bn``, ``std`` and ``l1`` (section 4.4) rank
+    them by that convolution's rows and the BN behind it.
+
     Args:
         seed (Seed): The seed in canonical form.
         target (Mapping[str, Tensor]): The network's state dict, of which only names, shapes and
             dtypes are read.
-        width (str): How narrowed layers choose channels: ``first``. Defaults to 'first'.
-        kernel (str): How larger kernels are filled: ``center``. Defaults to 'center'.
+        width (str): How narrowed layers choose channels: the ``first`` ones, or those of largest BN
+            scale (``bn``), standard deviation (``std``) or L1 norm (``l1``). Defaults to 'first'.
+        kernel (str): How kernels of another size are filled: in the ``center``, or spread from corner
+            to corner (``dilate``). Defaults to 'center'.
 
     Returns:
         tuple: New tensors by the network's keys, and the report. Keys that have no source are not
@@ -102,6 +124,7 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
         ValueError: If a method is unknown.
     """
     check_methods(width, kernel)
+    channels = _HiddenChannels(seed, width)
     state: dict[str, Tensor] = {}
     rows, used = [], set()
     for name, tensor in target.items():
@@ -117,13 +140,13 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
                             explained=counter))
             continue
         try:
-            state[name], action = _remap(source_key, seed.tensors[source_key], tensor)
+            state[name], action = _remap(source_key, seed.tensors[source_key], tensor, channels, kernel)
             rows.append(Row(name, seed.names[source_key], action))
             used.add(source_key)
         except ValueError as error:
             rows.append(Row(name, None, f'{seed.names[source_key]} does not fit: {error}', explained=False))
     unused = tuple(seed.names[key] for key in seed.tensors if key not in used)
-    return state, Report(seed.layout, tuple(rows), unused, seed.ignored, seed.unknown)
+    return state, Report(seed.layout, width, kernel, tuple(rows), unused, seed.ignored, seed.unknown)
 
 
 def _source(key: Key, seed: Seed) -> Key:
@@ -133,17 +156,35 @@ def _source(key: Key, seed: Seed) -> Key:
     return key
 
 
-def _remap(key: Key, source: Tensor, target: Tensor) -> tuple[Tensor, str]:
+class _HiddenChannels:
+    """Which hidden channels a narrower block keeps: ranked once a block of the seed."""
+
+    def __init__(self, seed: Seed, width: str) -> None:
+        self.seed, self.width = seed, width
+        self.references: dict[tuple[int, int], Optional[Tensor]] = {}
+
+    def __call__(self, key: Key, seed_channels: int, channels: int) -> Tensor:
+        place = key[:2]
+        if place not in self.references:
+            weight, scale = (self.seed.tensors.get(Key(*place, 'expand', kind, 'weight')) for kind in ('conv', 'bn'))
+            if weight is None:
+                raise ValueError(f'the block expands nothing: its {seed_channels} channels are those of its input, '
+                                 f'where {channels} are wanted')
+            self.references[place] = reference_vector(self.width, weight, scale)
+        return select_channels(seed_channels, channels, self.references[place])
+
+
+def _remap(key: Key, source: Tensor, target: Tensor, channels: _HiddenChannels, kernel: str) -> tuple[Tensor, str]:
     actions = []
     result = source.detach()
     dim = _HIDDEN_DIM.get((key.part, key.kind))
     if dim is not None and result.dim() > dim and target.dim() > dim and result.shape[dim] != target.shape[dim]:
-        # The same channels for all five tensors of a block that carry them.
         actions.append(f'width {result.shape[dim]} → {target.shape[dim]}')
-        result = result.index_select(dim, select_channels(result.shape[dim], target.shape[dim]))
+        kept = channels(key, result.shape[dim], target.shape[dim])
+        result = result.index_select(dim, kept.to(result.device))
     if result.dim() == target.dim() == 4 and result.shape[2:] != target.shape[2:]:
         actions.append(f'kernel {result.shape[-1]} → {target.shape[-1]}')
-        result = remap_kernel(result, target.shape[-1])
+        result = remap_kernel(result, target.shape[-1], kernel)
     if result.shape != target.shape:
         raise ValueError(f'shape {tuple(source.shape)} in the seed, {tuple(target.shape)} here')
     result = result.to(dtype=target.dtype, memory_format=torch.contiguous_format, copy=True)

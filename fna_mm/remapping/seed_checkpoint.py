@@ -4,13 +4,17 @@ A layout says how its keys spell a place in the network; the place itself is a :
 what stands between a block and a tensor's name in a key, such as ``conv.1.0`` or ``linear_conv.bn``.
 """
 
+import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
+import torch
 from torch import Tensor
+
+from fna_mm.architecture import Architecture
 
 #: Stage number of the stem; the last 1x1 convolution has the number of stages.
 STEM = -1
@@ -38,10 +42,11 @@ class Layout:
         stem (str): Pattern of the stem's keys, groups ``slot`` and ``tensor``.
         last (str): Pattern of the last convolution's keys, likewise.
         block (str): Pattern of a block's keys, groups ``slot``, ``tensor`` and either ``stage`` (from
-            1) and ``layer`` (from 0), or ``index``, counted through all stages.
+            ``first_stage``) and ``layer`` (from 0), or ``index``, counted through all stages from 1.
         ends (Mapping): Slot → kind, for stem and last convolution.
         slots (tuple[Mapping, ...]): For each form of a block: slot → (part, kind).
         head (str): Pattern of keys behind the backbone, which are left alone.
+        first_stage (int): The number of the first stage of blocks. Defaults to 1.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Layout:
     ends: Mapping[str, str]
     slots: tuple[Mapping[str, tuple[str, str]], ...]
     head: str
+    first_stage: int = 1
 
 
 def _slot_table(expand: Iterable[str], depthwise: Iterable[str], project: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -75,7 +81,7 @@ OWN = Layout(
                     ('linear_conv.conv', 'linear_conv.bn')),
         _slot_table((), ('depthwise_conv.conv', 'depthwise_conv.bn'), ('linear_conv.conv', 'linear_conv.bn')),
     ),
-    head=r'(head|neck|fc|classifier)\..*')
+    head=r'(\w*head|neck|fc|classifier)\..*')
 
 LAYOUTS = (
     OWN,
@@ -112,10 +118,25 @@ LAYOUTS = (
             _slot_table((), ('0', '1'), ('3', '4')),
         ),
         head=r'(classifier|extra)\..*'),
+    Layout(
+        name='timm',
+        stem=rf'(?P<slot>conv_stem|bn1)\.{_TENSOR}',
+        last=rf'(?P<slot>conv_head|bn2)\.{_TENSOR}',
+        block=rf'blocks\.(?P<stage>\d+)\.(?P<layer>\d+)\.(?P<slot>conv_pw|conv_dw|conv_pwl|bn[123])\.{_TENSOR}',
+        ends={'conv_stem': 'conv', 'bn1': 'bn', 'conv_head': 'conv', 'bn2': 'bn'},
+        slots=(
+            _slot_table(('conv_pw', 'bn1'), ('conv_dw', 'bn2'), ('conv_pwl', 'bn3')),
+            _slot_table((), ('conv_dw', 'bn1'), ('conv_pw', 'bn2')),
+        ),
+        head=r'classifier\..*',
+        first_stage=0),
 )
 
+#: Other families that people try, by a key that only they have.
+_OTHERS = {'ResNet': r'layer\d+\.\d+\.conv\d\.weight'}
+
 #: Keys under which trainers put the weights, and prefixes that wrappers put before every key.
-_WRAPPERS = ('state_dict', 'model', 'model_state', 'state_dict_ema', 'ema')
+_WRAPPERS = ('state_dict', 'model', 'model_state', 'state_dict_ema', 'ema_state_dict', 'ema')
 _PREFIXES = ('module.', 'model.', 'backbone.')
 
 
@@ -199,7 +220,8 @@ def read_seed(checkpoint: Any) -> Seed:
         checkpoint: As for :func:`unwrap`.
 
     Raises:
-        ValueError: If no layout fits, or a block is incomplete.
+        ValueError: If no layout fits, a block is incomplete, stages cannot be told apart, or a tensor
+            is not what it should be: not floating point, or with a NaN or infinity in it.
     """
     tensors, beside = unwrap(checkpoint)
     for layout in LAYOUTS:
@@ -207,7 +229,13 @@ def read_seed(checkpoint: Any) -> Seed:
                 any(re.fullmatch(layout.block, key) for key in tensors):
             return _read(layout, tensors, beside)
     shown = ', '.join(list(tensors)[:4])
-    raise ValueError(f'the keys are those of no known MobileNetV2 layout ({", ".join(x.name for x in LAYOUTS)}): '
+    if all(any(re.fullmatch(layout.head, key) for layout in LAYOUTS) for key in tensors):
+        raise ValueError(f'it holds only what stands behind a backbone, such as a classifier ({shown}): '
+                         'the seed is the backbone')
+    alike = ''.join(f' but look like a {name}\'s' for name, pattern in _OTHERS.items()
+                    if any(re.fullmatch(pattern, key) for key in tensors))
+    names = ', '.join(layout.name for layout in LAYOUTS)
+    raise ValueError(f'the keys are those of no known MobileNetV2 layout ({names}){alike}: '
                      f'the first of {len(tensors)} are {shown}')
 
 
@@ -218,7 +246,7 @@ def _read(layout: Layout, tensors: dict[str, Tensor], beside: tuple[str, ...]) -
     for key in tensors:
         if match := re.fullmatch(layout.block, key):
             groups = match.groupdict()
-            place = ((int(groups['stage']) - 1, int(groups['layer'])) if groups.get('stage') else
+            place = ((int(groups['stage']) - layout.first_stage, int(groups['layer'])) if groups.get('stage') else
                      (0, int(groups['index'])))
             blocks[place][match['slot']].append((key, match['tensor']))
         elif match := re.fullmatch(layout.stem, key):
@@ -238,6 +266,11 @@ def _read(layout: Layout, tensors: dict[str, Tensor], beside: tuple[str, ...]) -
             raise ValueError(f'the block of {example!r} ({layout.name} layout) is no whole MBConv: '
                              f'it has {sorted(slots)}, expected {sorted(layout.slots[0])}')
         parts[place] = table
+        for slot, entries in slots.items():
+            for key, name in entries:
+                _check_tensor(key, tensors[key], table[slot][1], name)
+    for key, end in places.items():
+        _check_tensor(key, tensors[key], end.kind, end.tensor)
     if 'index' in re.compile(layout.block).groupindex:
         stage_of = _group_into_stages(blocks, parts, tensors)
     else:
@@ -247,24 +280,71 @@ def _read(layout: Layout, tensors: dict[str, Tensor], beside: tuple[str, ...]) -
             for key, tensor in entries:
                 places[key] = Key(*stage_of[place], *parts[place][slot], tensor)
     depths = _depths(set(stage_of.values()), layout)
-    return Seed(layout.name, {place: tensors[key] for key, place in places.items()},
-                {place: key for key, place in places.items()}, depths, tuple(ignored), tuple(unknown))
+    names: dict[Key, str] = {}
+    for key, where in places.items():
+        if where in names:
+            raise ValueError(f'{names[where]!r} and {key!r} have the same place in a MobileNetV2 (the checkpoint of a '
+                             'search, with many candidates for every layer, is no seed)')
+        names[where] = key
+    return Seed(layout.name, {where: tensors[key] for where, key in names.items()}, names, depths,
+                tuple(ignored), tuple(unknown))
+
+
+def _check_tensor(key: str, tensor: Tensor, kind: str, name: str) -> None:
+    if name == 'num_batches_tracked':
+        return
+    dims = 4 if (kind, name) == ('conv', 'weight') else 1
+    if tensor.layout != torch.strided or not tensor.is_floating_point() or tensor.dim() != dims:
+        raise ValueError(f'{key} is {tensor.dtype} of shape {tuple(tensor.shape)}: a {kind}\'s {name} is floating '
+                         f'point with {dims} dimension{"s" * (dims > 1)} (a quantized network is no seed)')
+    broken = tensor.numel() - int(tensor.isfinite().sum())
+    if broken:
+        raise ValueError(f'{key} holds a NaN or infinity in {broken} of {tensor.numel()} places: the file is damaged, '
+                         'or its training went wrong')
 
 
 def _group_into_stages(blocks: Any, parts: Any, tensors: dict[str, Tensor]) -> dict[tuple[int, int], tuple[int, int]]:
-    """Blocks counted through: a new stage begins where the output's channels change."""
+    """The stages of blocks that are only counted through."""
     missing = sorted(set(range(1, 1 + max(index for _, index in blocks))) - {index for _, index in blocks})
     if missing:
         raise ValueError(f'the checkpoint lacks the blocks {missing} of those up to '
                          f'{max(index for _, index in blocks)}: it is not whole')
-    stage, layer, channels, result = -1, 0, None, {}
+    channels = []
     for place in sorted(blocks):
         slot = next(slot for slot, part in parts[place].items() if part == ('project', 'conv'))
-        out_channels = tensors[blocks[place][slot][0][0]].shape[0]
-        stage, layer = (stage, layer + 1) if out_channels == channels else (stage + 1, 0)
-        channels = out_channels
-        result[place] = (stage, layer)
-    return result
+        channels.append(tensors[blocks[place][slot][0][0]].shape[0])
+    places = iter(sorted(blocks))
+    return {next(places): (stage, layer) for stage, depth in enumerate(stage_depths(channels))
+            for layer in range(depth)}
+
+
+def stage_depths(channels: Sequence[int]) -> tuple[int, ...]:
+    """Layers of each stage, from the output channels of all blocks in order.
+
+    A stage begins where the channels change. Of a narrow MobileNetV2 this sees too few stages: at half
+    width, 24 and 32 channels both become 16. Its seven stages are then those of the original depths.
+
+    Args:
+        channels (Sequence[int]): Output channels of every block.
+
+    Raises:
+        ValueError: If stages of equal channels cannot be told apart.
+
+    >>> stage_depths([8, 16, 16, 24])
+    (1, 2, 1)
+    """
+    runs = tuple(len(list(run)) for _, run in itertools.groupby(channels))
+    seed = tuple(len(stage.layers) for stage in Architecture.create('mobilenet_v2').stages)
+    # With fewer blocks than MobileNetV2 has stages, it is another network: nothing is hidden.
+    if len(runs) >= len(seed) or len(channels) < len(seed):
+        return runs
+    bounds = list(itertools.accumulate(seed, initial=0))
+    if len(channels) == bounds[-1] and all(len(set(channels[a:b])) == 1 for a, b in zip(bounds, bounds[1:])):
+        return seed
+    raise ValueError(f'the stages cannot be told apart: the {len(channels)} blocks have {list(channels)} output '
+                     f'channels, which change {len(runs) - 1} times, where MobileNetV2 has {len(seed)} stages (of '
+                     f'{list(seed)} layers, if they are as deep as the original): give the checkpoint in a layout '
+                     'whose keys name the stages, such as mmdet\'s or timm\'s')
 
 
 def _depths(places: set[tuple[int, int]], layout: Layout) -> tuple[int, ...]:

@@ -1,4 +1,3 @@
-import contextlib
 import copy
 import logging
 import os
@@ -10,8 +9,6 @@ import mmdet.registry
 import mmseg.registry
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
@@ -20,7 +17,6 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet, ParameterRemapping, ParameterRemappingHook
-from fna_mm.remapping.initializer import load_checkpoint, resolve_checkpoint
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import read_seed
 
@@ -216,7 +212,7 @@ def test_no_checkpoint(tmp_path, kind, strict):
     FILES[kind](path)
     net = child()
     before = copy.deepcopy(net.state_dict())
-    with pytest.raises(ValueError, match=r'ParameterRemapping cannot use checkpoint=.*seed\.pth'):
+    with pytest.raises(ValueError, match=r'checkpoint=.*seed\.pth'):
         ParameterRemapping(str(path), strict=strict)(net)
     assert_state(net, before)
 
@@ -229,7 +225,7 @@ def test_truncated_file(toy_seed, tmp_path, share, zipped):
     path.write_bytes(whole[:int(len(whole) * share)])
     net = child()
     before = copy.deepcopy(net.state_dict())
-    with pytest.raises(ValueError, match=r'cut\.pth.* is no readable checkpoint \(truncated'):
+    with pytest.raises(ValueError, match=r'cut\.pth.* is no readable checkpoint: it is truncated or damaged'):
         ParameterRemapping(str(path))(net)
     assert_state(net, before)
 
@@ -258,49 +254,13 @@ def test_code_in_a_checkpoint_is_not_executed(toy_seed, tmp_path, zipped):
                  _use_new_zipfile_serialization=zipped)
     net = child()
     before = copy.deepcopy(net.state_dict())
-    with pytest.raises(ValueError, match='with more in it than tensors'):
+    message = r'it holds more than tensors: opening it would run code, \w+\.mkdir\. That was refused, nothing'
+    with pytest.raises(ValueError, match=message):
         ParameterRemapping(path, strict=False)(net)
     assert_state(net, before)
     assert not marker.exists()
     torch.load(path, weights_only=False)  # the bomb is a real one
     assert marker.exists()
-
-
-@pytest.fixture(scope='session')
-def small_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp('files') / 'small.pth'
-    return Path(saved({'conv1.conv.weight': torch.arange(4.), 'meta': dict(epoch=3)}, path,
-                      _use_new_zipfile_serialization=False)), path.with_name('damaged.pth')
-
-
-@given(st.data())
-def test_a_damaged_file_is_a_value_error(small_file, data):
-    """Whatever a disk or download does to a file, the user learns which file it was."""
-    whole, path = small_file
-    content = bytearray(whole.read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content)
-    with contextlib.suppress(ValueError):  # not every damage can be noticed
-        load_checkpoint(str(path))
-
-
-@given(st.binary(max_size=200))
-def test_any_file_is_a_value_error(small_file, content):
-    path = small_file[1]
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r'damaged\.pth.* is no readable checkpoint'):
-        load_checkpoint(str(path))
-
-
-def test_names_of_model_zoos(tmp_path):
-    assert resolve_checkpoint('seed.pth') == 'seed.pth'
-    assert resolve_checkpoint('https://example.org/x.pth') == 'https://example.org/x.pth'
-    url = resolve_checkpoint('open-mmlab://mmdet/mobilenet_v2')
-    assert url.startswith('https://')
-    assert 'mobilenet' in url
-    with pytest.raises(ValueError, match=r"open-mmlab:// has no 'mobilenet_v9'; its MobileNets.*'mmdet/mobilenet_v2'"):
-        load_checkpoint('open-mmlab://mobilenet_v9')
 
 
 # Inside mm's models

@@ -1,8 +1,10 @@
+import json
 import re
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.backbones import MobileNetV2 as DetMobileNetV2
 from torch.nn.functional import pad
@@ -11,6 +13,7 @@ from fna_mm import Architecture, FNAChildNet, FNASuperNet, MBConvSpec, Stage
 from fna_mm.architecture import PUBLISHED
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import parse_own_key, read_seed
+from fna_mm.remapping.tensor_remapping import KERNEL_METHODS, WIDTH_METHODS
 
 ALL = tuple(range(8))
 #: Small enough for many of them; a tensor is read by its name and shape only.
@@ -28,9 +31,9 @@ def image():
     return torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(5)) * 4 - 2
 
 
-def remap(seed_state, net):
+def remap(seed_state, net, width='first', kernel='center'):
     """Remap a state dict, which must explain everything, and load it into ``net``."""
-    state, report = remap_parameters(read_seed(seed_state), net.state_dict())
+    state, report = remap_parameters(read_seed(seed_state), net.state_dict(), width, kernel)
     assert report.problems() == ()
     own = set(net.state_dict()) - {'architecture_parameters'}
     assert set(state) == own == {row.target for row in report.rows if row.source}
@@ -70,7 +73,7 @@ def expected_tensor(seed_state, key, shape):
 # The same network
 
 
-@pytest.mark.parametrize('layout', ['torchvision', 'mmdet', 'mmseg'])
+@pytest.mark.parametrize('layout', ['torchvision', 'timm', 'mmdet', 'mmseg'])
 def test_every_layout_gives_the_same_child(seed_layouts, layout):
     net, report = remap(seed_layouts[layout], FNAChildNet('mobilenet_v2', ALL))
     for key, value in net.state_dict().items():
@@ -79,7 +82,7 @@ def test_every_layout_gives_the_same_child(seed_layouts, layout):
     assert report.unused == report.unknown == ()
 
 
-@pytest.mark.parametrize('layout', ['torchvision', 'mmdet', 'mmseg'])
+@pytest.mark.parametrize('layout', ['torchvision', 'timm', 'mmdet', 'mmseg'])
 def test_remapped_mobilenet_v2_is_mmdets(seed_layouts, layout):
     net, _ = remap(seed_layouts[layout], FNAChildNet('mobilenet_v2', ALL))
     theirs = DetMobileNetV2(out_indices=ALL)
@@ -101,8 +104,8 @@ def test_real_seed(real_seed, seed_state, in_layout):
         torch.testing.assert_close(out, their, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('kernels', [(5, 3, 3), (7, 7, 7), (3, 5, 7)])
-@pytest.mark.parametrize('output_stride', [32, 16])
+@pytest.mark.parametrize('kernels', [(5, 3, 3), (7, 7, 7), (3, 5, 7), (11, 3, 9)])
+@pytest.mark.parametrize('output_stride', [32, 16, 8])
 def test_larger_kernels_keep_the_function(seed_state, kernels, output_stride):
     """Zeros around a kernel change nothing, not even at the border, which is padded with zeros."""
     seed = Architecture.create('mobilenet_v2')
@@ -200,6 +203,8 @@ def test_all_at_once_written_out(toy_seed):
 
 # Any architecture
 
+widths, kernels = st.sampled_from(WIDTH_METHODS), st.sampled_from(KERNEL_METHODS)
+
 
 @st.composite
 def toy_operations(draw):
@@ -223,14 +228,212 @@ def test_any_architecture(toy_seed, operations):
     assert not sources & set(report.unused)
 
 
-@given(toy_operations())
-def test_own_checkpoint_is_remapped_onto_itself_unchanged(toy_seed, operations):
-    first, _ = remap(toy_seed, toy_child(operations))
-    second, report = remap(first.state_dict(), toy_child(operations))
-    for key, value in first.state_dict().items():
+def assert_remapped_onto_itself(state, operations, width, kernel):
+    second, report = remap(state, toy_child(operations), width, kernel)
+    for key, value in state.items():
         assert torch.equal(second.state_dict()[key], value)
     assert {row.action for row in report.rows} == {'copied'}
     assert all(row.source == row.target for row in report.rows)
+    assert report.unused == ()
+
+
+@pytest.mark.parametrize('kernel', KERNEL_METHODS)
+@pytest.mark.parametrize('width', WIDTH_METHODS)
+def test_its_own_architecture_is_the_identity(toy_seed, width, kernel):
+    assert_remapped_onto_itself(toy_seed, 'k3_e1|k3_e6 k3_e6|k3_e6 k3_e6 k3_e6', width, kernel)
+
+
+@settings(max_examples=20)
+@given(toy_operations(), widths, kernels)
+def test_remapping_again_changes_nothing(toy_seed, operations, width, kernel):
+    first, _ = remap(toy_seed, toy_child(operations), width, kernel)
+    assert_remapped_onto_itself(first.state_dict(), operations, width, kernel)
+
+
+@settings(max_examples=20)
+@given(toy_operations(), widths, kernels)
+def test_every_tensor_is_accounted_for_once(toy_seed, operations, width, kernel):
+    net = toy_child(operations)
+    state, report = remap_parameters(read_seed(toy_seed), net.state_dict(), width, kernel)
+    assert [row.target for row in report.rows] == list(net.state_dict())
+    assert {name for name, _ in (*net.named_parameters(), *net.named_buffers())} == {row.target for row in report.rows}
+    assert set(state) == {row.target for row in report.rows if row.source}
+    for row in report.rows:
+        shape, before = tuple(net.state_dict()[row.target].shape), tuple(toy_seed[row.source].shape)
+        assert (row.action == 'copied') == (shape == before)
+    sources = {row.source for row in report.rows}
+    assert sorted([*sources, *report.unused]) == sorted(toy_seed)
+
+
+#: Depth, expansion ratio and kernel of a stage.
+stage_values = st.tuples(st.integers(1, 4), st.integers(2, 6), st.sampled_from([3, 5, 7, 11]))
+
+
+@settings(max_examples=20)
+@given(st.permutations(['depth', 'width', 'kernel']), widths, kernels, st.tuples(stage_values, stage_values))
+def test_depth_width_and_kernel_commute(toy_seed, order, width, kernel, wanted):
+    """One after the other, in any order, is all at once."""
+    names = ('depth', 'width', 'kernel')
+
+    def child(done):
+        stages = []
+        for own, new in zip(((2, 6, 3), (3, 6, 3)), wanted):
+            depth, ratio, side = (new[i] if names[i] in done else own[i] for i in range(3))
+            stages.append(' '.join([f'k{side}_e{ratio}'] * depth))
+        return toy_child('|'.join(['k3_e1', *stages]))
+
+    state = toy_seed
+    for step in range(1, 4):
+        state = remap(state, child(order[:step]), width, kernel)[0].state_dict()
+    at_once, _ = remap(toy_seed, child(names), width, kernel)
+    for key, value in at_once.state_dict().items():
+        assert torch.equal(state[key], value), key
+
+
+# The variants of section 4.4
+
+
+def scores(state, block, width):
+    """What each hidden channel of a block is worth, one after the other."""
+    weight, scale = state[f'{block}.expand_conv.conv.weight'], state[f'{block}.expand_conv.bn.weight']
+    if width == 'bn':
+        return [abs(float(value)) for value in scale]
+    return [float(np.std(row) if width == 'std' else np.abs(row).sum()) for row in weight.double().flatten(1).numpy()]
+
+
+@pytest.mark.parametrize('width', ['bn', 'std', 'l1'])
+def test_a_narrow_block_keeps_the_best_channels_in_all_its_tensors(toy_seed, width):
+    net, report = remap(toy_seed, toy_child('k3_e1|k3_e3 k3_e6|k3_e6 k3_e2 k5_e3'), width)
+    state = net.state_dict()
+    choices = []
+    for block, channels in (('layer2.0', 12), ('layer3.1', 16), ('layer3.2', 24)):
+        values = scores(toy_seed, block, width)
+        kept = sorted(sorted(range(len(values)), key=lambda i: (-values[i], i))[:channels])
+        assert kept != list(range(channels))
+        choices.append(kept)
+        narrowed = [name for name in HIDDEN if f'{block}.{name}' in state]
+        assert len(narrowed) == 11
+        for name in narrowed:
+            value = toy_seed[f'{block}.{name}'].index_select(HIDDEN[name], torch.tensor(kept))
+            if value.dim() == 4 and block == 'layer3.2' and 'depthwise' in name:
+                value = pad(value, [1] * 4)
+            assert torch.equal(state[f'{block}.{name}'], value), name
+    assert choices[1] != choices[2][:16]
+    assert report.width == width
+
+
+def permuted(state, block, order):
+    """The same network with a block's hidden channels in another order."""
+    result = dict(state)
+    for name, dim in HIDDEN.items():
+        result[f'{block}.{name}'] = state[f'{block}.{name}'].index_select(dim, order)
+    return result
+
+
+@settings(max_examples=8)
+@given(st.permutations(range(36)), st.permutations(range(48)), st.integers(1, 5), st.integers(1, 5),
+       st.sampled_from(['bn', 'std', 'l1']))
+def test_the_order_of_a_seeds_hidden_channels_does_not_matter(toy_seed, second, third, ratio, other, width):
+    """The same function before and after, narrowed too: all five parts of a block carry the same choice."""
+    shuffled = permuted(permuted(toy_seed, 'layer2.1', torch.tensor(second)), 'layer3.1', torch.tensor(third))
+    whole = 'k3_e1|k3_e6 k3_e6|k3_e6 k3_e6 k3_e6'
+    torch.testing.assert_close(outputs(remap(shuffled, toy_child(whole))[0]),
+                               outputs(remap(toy_seed, toy_child(whole))[0]), rtol=1e-4, atol=1e-4)
+    narrow = f'k3_e1|k3_e6 k5_e{ratio + 1}|k3_e6 k3_e{other + 1} k3_e6'
+    torch.testing.assert_close(outputs(remap(shuffled, toy_child(narrow), width)[0]),
+                               outputs(remap(toy_seed, toy_child(narrow), width)[0]), rtol=1e-4, atol=1e-4)
+
+
+def test_without_ranking_the_order_does_matter(toy_seed):
+    shuffled = permuted(toy_seed, 'layer2.1', torch.arange(35, -1, -1))
+    narrow = 'k3_e1|k3_e6 k3_e2|k3_e6'
+    (first, ), (other, ) = (outputs(remap(seed, toy_child(narrow))[0]) for seed in (toy_seed, shuffled))
+    assert (first - other).abs().max() > .01
+
+
+def test_added_layers_keep_the_channels_of_their_source(toy_seed):
+    net, _ = remap(toy_seed, toy_child('k3_e1|k3_e6 k3_e3 k3_e3|k3_e6'), 'l1')
+    state = net.state_dict()
+    names = [key[9:] for key in state if key.startswith('layer2.1.')]
+    assert len(names) == 18
+    assert all(torch.equal(state[f'layer2.1.{name}'], state[f'layer2.2.{name}']) for name in names)
+
+
+@pytest.mark.parametrize('width', WIDTH_METHODS)
+def test_a_supernets_candidates_of_one_width_keep_the_same_channels(seed_state, width):
+    net, _ = remap(seed_state, FNASuperNet(**SUPERNET), width)
+    state = net.state_dict()
+    for part in ('expand_conv', 'linear_conv'):
+        key = 'layer3.1.candidates.{}.' + f'{part}.conv.weight'
+        for kernel in (5, 7):
+            assert torch.equal(state[key.format('k3_e3')], state[key.format(f'k{kernel}_e3')])
+
+
+def test_dilated_kernels(toy_seed):
+    net, report = remap(toy_seed, toy_child('k5_e1|k3_e6|k11_e3'), kernel='dilate')
+    state = net.state_dict()
+    for key, side in (('layer1.0', 5), ('layer3.0', 11)):
+        seed, found = (x[f'{key}.depthwise_conv.conv.weight'] for x in (toy_seed, state))
+        assert found.shape[-1] == side
+        step = (side - 1) // 2
+        assert torch.equal(found[:, :, ::step, ::step], seed[:len(found)])
+        assert torch.count_nonzero(found) == torch.count_nonzero(seed[:len(found)])
+    assert report.kernel == 'dilate'
+
+
+def test_smaller_kernels_than_the_seeds(toy_seed):
+    large, _ = remap(toy_seed, toy_child('k7_e1|k5_e6|k9_e6 k9_e6'))
+    net, report = remap(large.state_dict(), toy_child('k3_e1|k3_e6|k5_e3 k1_e6'))
+    actions = {row.target: row.action for row in report.rows}
+    assert actions['layer1.0.depthwise_conv.conv.weight'] == 'kernel 7 → 3'
+    assert actions['layer3.0.depthwise_conv.conv.weight'] == 'width 36 → 18, kernel 9 → 5'
+    for block in ('layer1.0', 'layer2.0'):
+        assert torch.equal(net.state_dict()[f'{block}.depthwise_conv.conv.weight'],
+                           toy_seed[f'{block}.depthwise_conv.conv.weight'])
+    middle = toy_seed['layer3.1.depthwise_conv.conv.weight'][:, :, 1:2, 1:2]
+    assert torch.equal(net.state_dict()['layer3.1.depthwise_conv.conv.weight'], middle)
+
+
+def test_dilate_that_does_not_come_out_even(toy_seed):
+    large, _ = remap(toy_seed, toy_child('k3_e1|k5_e6|k3_e6'))
+    state, report = remap_parameters(read_seed(large.state_dict()), toy_child('k3_e1|k7_e6|k3_e6').state_dict(),
+                                     kernel='dilate')
+    assert report.problems() == (
+        "layer2.0.depthwise_conv.conv.weight: layer2.0.depthwise_conv.conv.weight does not fit: kernel='dilate' does "
+        'not go between 5x5 and 7x7: the places 1 + i * (7 - 1) / (5 - 1) are not whole numbers', )
+
+
+def test_no_scale_to_rank_by():
+    """A seed whose BN has no affine parameters."""
+    bare = dict(norm_cfg=dict(type='BN', affine=False))
+    seed = read_seed(toy_child('k3_e1|k3_e6|k3_e6', **bare).state_dict())
+    narrow = toy_child('k3_e1|k3_e6|k3_e3', **bare).state_dict()
+    state, report = remap_parameters(seed, narrow, 'bn')
+    problems = report.problems()
+    assert {line.split(': ')[0] for line in problems} == {
+        f'layer3.0.{name}' for name in HIDDEN if f'layer3.0.{name}' in narrow}
+    assert len(problems) == 3 + 2 * 2
+    assert all("fit: width='bn' needs the scale of the BN that makes the channels" in line for line in problems)
+    assert remap_parameters(seed, narrow, 'l1')[1].problems() == ()
+    assert remap_parameters(seed, toy_child('k3_e1|k3_e6|k5_e6', **bare).state_dict(), 'bn')[1].problems() == ()
+
+
+def test_a_block_whose_tensors_do_not_belong_together(toy_seed):
+    seed = dict(toy_seed, **{'layer2.0.depthwise_conv.bn.bias': torch.zeros(20)})
+    _, report = remap_parameters(read_seed(seed), toy_child('k3_e1|k3_e3|k3_e6').state_dict(), 'l1')
+    assert [line.partition(': ')[2] for line in report.problems()] == [
+        'layer2.0.depthwise_conv.bn.bias does not fit: it has 20 channels, but the convolution that makes them 24']
+
+
+@pytest.mark.parametrize('width', WIDTH_METHODS)
+def test_inputs_are_not_chosen_among(toy, toy_seed, width):
+    """A block without expansion convolves its input's channels: none of them can be left out."""
+    stages = (Stage(6, 4, 1, toy.stages[0].layers), *toy.stages[1:])
+    _, report = remap_parameters(read_seed(toy_seed), FNAChildNet(Architecture(stages), (2, ), 8).state_dict(), width)
+    lines = [line for line in report.problems() if line.startswith('layer1.0')]
+    assert len(lines) == 6
+    assert all('expands nothing: its 8 channels are those of its input, where 6 are wanted' in line for line in lines)
+    assert report.problems()[0].startswith('conv1.conv.weight: conv1.conv.weight does not fit: shape (8, 3, 3, 3)')
 
 
 @given(toy_operations())
@@ -337,6 +540,19 @@ def test_table(toy_seed):
     assert 'layer2.0.se.weight' in rest[2]
 
 
+def test_plain_values(toy_seed):
+    seed = dict(toy_seed, **{'fc.weight': torch.zeros(1), 'extra': torch.zeros(1)})
+    _, report = remap_parameters(read_seed(seed), toy_child('k5_e1|k3_e6|k3_e6').state_dict(), 'std', 'dilate')
+    values = json.loads(json.dumps(report.to_dict()))
+    assert list(values) == ['layout', 'width', 'kernel', 'tensors', 'unused', 'ignored', 'unknown']
+    assert (values['layout'], values['width'], values['kernel']) == ('mmdet', 'std', 'dilate')
+    assert len(values['tensors']) == len(report.rows)
+    assert dict(target='layer1.0.depthwise_conv.conv.weight', source='layer1.0.depthwise_conv.conv.weight',
+                action='kernel 3 → 5') in values['tensors']
+    assert (values['ignored'], values['unknown']) == (['fc.weight'], ['extra'])
+    assert values['unused'] == list(report.unused)
+
+
 def test_table_of_a_torchvision_seed(seed_layouts):
     _, report = remap(seed_layouts['torchvision'], FNAChildNet('fna_retinanet'))
     rows = {line.split()[0]: line.split()[1] for line in report.table().splitlines()}
@@ -351,7 +567,6 @@ def problems(seed_state, net):
 
 @pytest.mark.parametrize(('operations', 'key', 'message'), [
     ('k3_e1|k3_e8|k3_e6', 'layer2.0.expand_conv.conv.weight', "32 channels cannot be taken from the seed's 24"),
-    ('k1_e1|k3_e6|k3_e6', 'layer1.0.depthwise_conv.conv.weight', 'a 3x3 kernel cannot be put .* 1x1'),
     ('k3_e2|k3_e6|k3_e6', 'layer1.0.expand_conv.conv.weight', 'the seed has no such layer'),
 ])
 def test_what_does_not_fit_is_named(toy_seed, operations, key, message):

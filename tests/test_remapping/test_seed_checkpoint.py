@@ -5,12 +5,13 @@ import mmseg.models.backbones
 import pytest
 import torch
 
-from fna_mm import FNAChildNet, FNASuperNet
-from fna_mm.remapping.seed_checkpoint import STEM, Key, parse_own_key, read_seed, unwrap
+from fna_mm import Architecture, FNAChildNet, FNASuperNet, MBConvSpec, Stage
+from fna_mm.remapping.seed_checkpoint import STEM, Key, parse_own_key, read_seed, stage_depths, unwrap
 
-LAYOUTS = ('torchvision', 'mmdet', 'mmseg')
-NAMES = dict(torchvision='torchvision', mmdet='mmdet', mmseg='mmseg/mmpretrain')
+LAYOUTS = ('torchvision', 'timm', 'mmdet', 'mmseg')
+NAMES = dict(torchvision='torchvision', timm='timm', mmdet='mmdet', mmseg='mmseg/mmpretrain')
 DEPTHS = (1, 2, 3, 4, 3, 3, 1)
+IGNORED = dict(torchvision=('classifier.1.weight', 'classifier.1.bias'), timm=('classifier.weight', 'classifier.bias'))
 PREFIXES = ('', 'backbone.', 'module.', 'module.backbone.', 'model.', 'model.module.', 'module.model.backbone.')
 
 
@@ -25,6 +26,8 @@ WRAPPERS = {
     'references': lambda state: dict(model=state, epoch=3, args=None),
     'example': lambda state: dict(epoch=3, arch='mobilenet_v2', best_acc1=torch.tensor(71.9), state_dict=state),
     'ema': lambda state: dict(state_dict_ema=state, epoch=3),
+    'bare ema': lambda state: dict(ema=state, epoch=3),
+    'ema of mmengine': lambda state: dict(ema_state_dict=dict(prefixed(state, 'module.'), steps=torch.tensor(3))),
     'twice': lambda state: dict(model=dict(state_dict=state)),
 }
 
@@ -49,7 +52,10 @@ def assert_seed(seed, expected, layout):
 def test_every_wrapper(seed_layouts, layout, wrapper):
     seed = read_seed(WRAPPERS[wrapper](seed_layouts[layout]))
     assert_seed(seed, seed_layouts['mmdet'], layout)
-    assert seed.ignored == (('classifier.1.weight', 'classifier.1.bias') if layout == 'torchvision' else ())
+    if wrapper == 'ema of mmengine':
+        assert seed.ignored == ('steps', *IGNORED.get(layout, ()))
+        return
+    assert seed.ignored == IGNORED.get(layout, ())
 
 
 @pytest.mark.parametrize('prefix', PREFIXES)
@@ -73,6 +79,14 @@ def test_names_are_the_checkpoints_own(seed_layouts, layout):
     ('torchvision', Key(2, 1, 'expand', 'conv', 'weight'), 'features.5.conv.0.0.weight'),
     ('torchvision', Key(6, 0, 'project', 'conv', 'weight'), 'features.17.conv.2.weight'),
     ('torchvision', Key(0, 0, 'last', 'conv', 'weight'), 'features.18.0.weight'),
+    ('timm', Key(STEM, 0, 'stem', 'bn', 'running_var'), 'bn1.running_var'),
+    ('timm', Key(0, 0, 'depthwise', 'conv', 'weight'), 'blocks.0.0.conv_dw.weight'),
+    ('timm', Key(0, 0, 'project', 'conv', 'weight'), 'blocks.0.0.conv_pw.weight'),
+    ('timm', Key(0, 0, 'project', 'bn', 'bias'), 'blocks.0.0.bn2.bias'),
+    ('timm', Key(2, 1, 'expand', 'conv', 'weight'), 'blocks.2.1.conv_pw.weight'),
+    ('timm', Key(2, 1, 'depthwise', 'bn', 'weight'), 'blocks.2.1.bn2.weight'),
+    ('timm', Key(6, 0, 'project', 'conv', 'weight'), 'blocks.6.0.conv_pwl.weight'),
+    ('timm', Key(0, 0, 'last', 'bn', 'weight'), 'bn2.weight'),
     ('mmseg', Key(0, 0, 'depthwise', 'conv', 'weight'), 'layer1.0.conv.0.conv.weight'),
     ('mmseg', Key(5, 2, 'depthwise', 'bn', 'weight'), 'layer6.2.conv.1.bn.weight'),
     ('mmdet', Key(5, 2, 'depthwise', 'bn', 'weight'), 'layer6.2.depthwise_conv.bn.weight'),
@@ -218,6 +232,103 @@ def test_another_network(build):
         read_seed(build().state_dict())
 
 
+def test_a_resnet_is_called_one():
+    with pytest.raises(ValueError, match=r"layout \(.*\) but look like a ResNet's: the first of 120 are conv1\.weight"):
+        read_seed(mmdet.models.backbones.ResNet(18).state_dict())
+    with pytest.raises(ValueError, match='no known MobileNetV2 layout') as caught:
+        read_seed(mmdet.models.backbones.EfficientNet('b0').state_dict())
+    assert 'ResNet' not in str(caught.value)
+
+
+def test_a_search_is_no_seed():
+    """Its layers have many candidates; which of them would be the seed's is not for us to guess."""
+    net = FNASuperNet((1, 1, 1, 1, 1, 1), candidate_norm_cfg=dict(type='BN'))
+    with pytest.raises(ValueError, match=r"2\.0\.candidates\..* and 'layer2\.0\.candidates\..* have the same place"):
+        read_seed(net.state_dict())
+
+
+@pytest.mark.parametrize('names', [
+    ['classifier.1.weight', 'classifier.1.bias'], ['classifier.weight'], ['head.fc.weight', 'head.fc.bias'],
+    ['bbox_head.cls.weight', 'neck.convs.0.weight']])
+def test_classes_only(names):
+    with pytest.raises(ValueError, match=f'only what stands behind a backbone, such as a classifier .{names[0]}'):
+        read_seed(dict(state_dict={name: torch.zeros(5, 8) for name in names}))
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+@pytest.mark.parametrize('key', ['layer3.1.depthwise_conv.conv.weight', 'conv1.bn.running_var', 'conv2.conv.weight'])
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_broken_numbers(seed_state, in_layout, layout, key, value):
+    names = dict(zip(in_layout({name: name for name in seed_state}, layout).values(),
+                     in_layout({name: name for name in seed_state}, layout)))
+    state = in_layout(seed_state, layout)
+    broken = state[names[key]].clone()
+    broken.view(-1)[-3] = value
+    state[names[key]] = broken
+    with pytest.raises(ValueError, match=f'{names[key]} holds a NaN or infinity in 1 of {broken.numel()} places'):
+        read_seed(state)
+
+
+def test_numbers_outside_the_backbone_do_not_matter(seed_layouts):
+    state = dict(seed_layouts['torchvision'], **{'classifier.1.weight': torch.full((5, 1280), float('nan'))})
+    assert read_seed(state).depths == DEPTHS
+
+
+@pytest.mark.parametrize(('key', 'change', 'message'), [
+    ('features.3.conv.0.0.weight', lambda x: (x * 9).to(torch.int8), r"torch.int8 .*: a conv's weight is float"),
+    ('features.3.conv.0.0.weight', lambda x: x.flatten(1), r'of shape \(144, 24\): .* with 4 dimensions'),
+    ('features.3.conv.2.weight', lambda x: x.sum(), r'of shape \(\): .* with 4 dimensions'),
+    ('features.3.conv.3.weight', lambda x: x[None], r"of shape \(1, 24\): a bn's weight is .* with 1 dimension \("),
+    ('features.0.0.weight', lambda x: x.to_sparse(), "a conv's weight is floating point"),
+])
+def test_tensors_of_another_kind(seed_layouts, key, change, message):
+    state = dict(seed_layouts['torchvision'])
+    state[key] = change(state[key])
+    with pytest.raises(ValueError, match=f'{key} is .*{message}'):
+        read_seed(state)
+
+
+# Stages of blocks that are counted through
+
+#: Output channels of MobileNetV2's stages by width multiplier, as its paper's code rounds them.
+WIDTHS = {
+    .25: (8, 8, 8, 16, 24, 40, 80), .35: (8, 8, 16, 24, 32, 56, 112), .5: (8, 16, 16, 32, 48, 80, 160),
+    .75: (16, 24, 24, 48, 72, 120, 240), 1.: (16, 24, 32, 64, 96, 160, 320), 1.4: (24, 32, 48, 88, 136, 224, 448)}
+
+
+def blocks(channels, depths):
+    return [channel for channel, depth in zip(channels, depths) for _ in range(depth)]
+
+
+@pytest.mark.parametrize('width', sorted(WIDTHS))
+def test_stages_of_equal_channels(width):
+    assert stage_depths(blocks(WIDTHS[width], DEPTHS)) == DEPTHS
+
+
+@pytest.mark.parametrize('depths', [(1, 1, 1, 1, 1, 1, 1), (1, 3, 4, 5, 4, 4, 1), (2, 2, 2, 4, 3, 3, 1)])
+def test_seven_changes_are_seven_stages_of_any_depth(depths):
+    """The last has as many blocks as MobileNetV2: what changes in it wins over what is usual."""
+    assert stage_depths(blocks(WIDTHS[1.], depths)) == depths
+
+
+@pytest.mark.parametrize(('width', 'depths'), [
+    (.5, (1, 3, 4, 5, 4, 4, 1)), (.75, (1, 2, 3, 3, 3, 3, 1)), (.25, (2, 2, 3, 4, 3, 3, 1)),
+    (.5, (1, 2, 3, 3, 4, 3, 1))])
+def test_stages_that_cannot_be_told_apart(width, depths):
+    channels = blocks(WIDTHS[width], depths)
+    with pytest.raises(ValueError, match=rf'cannot be told apart: the {len(channels)} blocks have \[.*\] output'):
+        stage_depths(channels)
+
+
+def test_half_width_in_torchvisions_layout(randomize, in_layout):
+    outs = WIDTHS[.5]
+    stages = [Stage(a, b, stride, (MBConvSpec(3, 1 if i == 0 else 6), ) * depth) for i, (a, b, stride, depth) in
+              enumerate(zip((16, *outs), outs, (1, 2, 2, 2, 1, 2, 1), DEPTHS))]
+    net = randomize(FNAChildNet(Architecture(tuple(stages)), (7, )))
+    seed = read_seed(in_layout(net.state_dict(), 'torchvision'))
+    assert_seed(seed, net.state_dict(), 'torchvision')
+
+
 @pytest.mark.parametrize(('layout', 'missing', 'message'), [
     ('mmdet', 'layer3.1.depthwise_conv.bn.', r"block of 'layer3\.1\..* \(mmdet layout\) is no whole MBConv: it has"),
     ('mmseg', 'layer3.1.conv.1.bn.', r"block of 'layer3\.1\..* is no whole MBConv"),
@@ -225,6 +336,8 @@ def test_another_network(build):
     ('mmdet', 'layer3.1.', r'\(mmdet layout\) lacks layer 1 of stage 2: it is not whole'),
     ('mmseg', 'layer5.', r'lacks layer 0 of stage 4'),
     ('torchvision', 'features.5.', r'lacks the blocks \[5\] of those up to 17: it is not whole'),
+    ('timm', 'blocks.2.1.conv_dw.', r"block of 'blocks\.2\.1\..* \(timm layout\) is no whole MBConv: it has"),
+    ('timm', 'blocks.2.1.', r'\(timm layout\) lacks layer 1 of stage 2: it is not whole'),
     ('mmdet', 'conv1.', 'no known MobileNetV2 layout'),
 ])
 def test_part_of_a_checkpoint(seed_layouts, layout, missing, message):

@@ -1,0 +1,43 @@
+"""Writing several files as one: a command that fails leaves none of them, and none of them half."""
+
+import io
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+
+def checkpoint_bytes(checkpoint: Any) -> bytes:
+    """What ``torch.save`` writes."""
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    return content.getvalue()
+
+
+def write_whole(files: Mapping[str, bytes]) -> None:
+    """Write all files or none; folders are made, what stood there is only replaced by a whole new file.
+
+    Args:
+        files (Mapping[str, bytes]): Content by local path.
+
+    Raises:
+        ValueError: If a path is a folder.
+        OSError: If a file cannot be written.
+    """
+    for path in files:
+        if os.path.isdir(path):
+            raise ValueError(f'{path!r} cannot be written: it is a folder')
+    written: dict[str, str] = {}
+    try:
+        for path, content in files.items():
+            os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+            written[path] = f'{path}.{os.getpid()}.tmp'
+            with open(written[path], 'wb') as file:
+                file.write(content)
+        for path, temporary in written.items():
+            os.replace(temporary, path)
+    finally:
+        for temporary in written.values():
+            if os.path.exists(temporary):
+                os.remove(temporary)
