@@ -111,7 +111,7 @@ def carry_out(runs: Sequence[Run], jobs: int = 1, metric: Optional[str] = None) 
                 if process.poll() is None:
                     continue
                 del processes[run]
-                if process.returncode or not run.result():
+                if not run.result():
                     failed.append(run)
                     screen.end(run, _error(run, process.returncode))
                 else:
@@ -124,7 +124,7 @@ def carry_out(runs: Sequence[Run], jobs: int = 1, metric: Optional[str] = None) 
                     waiting.remove(run)
                     failed.append(run)
                     screen.end(run, f'SKIPPED, it needs {", ".join(lost)}')
-                elif not all(other.result() for other in before.values()):
+                elif not all(other.result() and other not in processes for other in before.values()):
                     continue
                 elif run.same_as:
                     waiting.remove(run)
