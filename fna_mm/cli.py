@@ -26,6 +26,24 @@ class Command(click.Group):
             raise click.ClickException(f'{name}{error}') from error
 
 
+class ManyValues(click.Command):
+    """Takes several values behind an option that may be repeated, as mm's ``--cfg-options`` does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each value."""
+        many = {name for option in self.params if getattr(option, 'multiple', False) for name in option.opts}
+        repeated: list[str] = []
+        option, values = '', 0
+        for arg in args:
+            if arg.startswith('-'):
+                option, values = arg, 0
+            else:
+                repeated += [option] if option in many and values else []
+                values += 1
+            repeated.append(arg)
+        return super().parse_args(ctx, repeated)
+
+
 @click.group(cls=Command, context_settings=dict(help_option_names=['-h', '--help']))
 @click.option('--debug', is_flag=True, help='Show the whole traceback of an error.')
 @click.version_option(package_name='fna-mm')
@@ -172,6 +190,34 @@ def compare(models: Sequence[tuple[str, str, str]], images: int, out: str) -> No
                                 for name, config, checkpoint in models], images)
     put(to_png(figure), out)
     click.echo(f'written: {out}')
+
+
+@main.command(cls=ManyValues)
+@click.argument('configs', nargs=-1, required=True, metavar='CONFIG...')
+@click.option('--seeds', multiple=True, type=click.IntRange(0), default=(0, ), metavar='SEED...',
+              help='Train every config with each of them. Defaults to 0.')
+@click.option('--work-dir', default='work_dirs/ablations', show_default=True, help='Where everything goes.')
+@click.option('--cfg-options', multiple=True, metavar='KEY=VALUE...', help='Replaced in every config.')
+@click.option('--seed-checkpoint', help='In place of the checkpoint of every parameter remapping.')
+@click.option('--jobs', default=1, show_default=True, type=click.IntRange(1), help='Trainings at a time, which share '
+              'the cores unless OMP_NUM_THREADS is set.')
+@click.option('--metric', help="Of the table. Defaults to the evaluator's first.")
+@click.option('--out', help='A file for the rows.')
+@click.option('--format', 'form', default='json', show_default=True, type=click.Choice(['json', 'md']),
+              help="Of --out's file; with md, the printed table is Markdown as well.")
+def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: str, cfg_options: Sequence[str],
+           seed_checkpoint: Optional[str], jobs: int, metric: Optional[str], out: Optional[str], form: str) -> None:
+    """Train and test many configs with several seeds, and print one table.
+
+    Every run is a process of its own in WORK_DIR/seed_S/NAME; a config names the files of another one
+    there by the environment variable FNA_ABLATION_DIR, and then waits for it. Given again, the
+    command repeats nothing that is finished and continues what was interrupted.
+
+    \b
+    Example:  fna ablate configs/ablations/camvid/*.py --seeds 0 1 --jobs 2 --out ablations.json
+    """
+    from fna_mm.ablation import run_ablation
+    run_ablation(configs, seeds, work_dir, cfg_options, seed_checkpoint, jobs, metric, out, form == 'md')
 
 
 @main.command()

@@ -36,7 +36,7 @@ def test_as_a_command(command, tmp_path):
     done = subprocess.run([*command, '--help'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           cwd=tmp_path)
     assert done.returncode == 0
-    for word in ('complexity', 'arch', 'convert', 'remap', 'demo', '--debug', '--version'):
+    for word in ('complexity', 'arch', 'convert', 'remap', 'ablate', 'demo', '--debug', '--version'):
         assert word in done.stdout
     done = subprocess.run([*command, 'arch', 'show', 'nothing'], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
@@ -50,7 +50,7 @@ def test_version():
 
 
 @pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['arch', 'export'], ['convert'], ['remap'],
-                                       ['compare'], ['demo'], ['arch'], []])
+                                       ['compare'], ['ablate'], ['demo'], ['arch'], []])
 def test_every_command_has_help_with_an_example(arguments):
     printed = fna(*arguments, '--help')
     assert 'Usage:' in printed
@@ -184,9 +184,22 @@ def test_debug_in_a_process():
 
 
 @pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['complexity', 'x', '--shape', 'a', 'b'],
-                                       ['nonsense'], ['demo', '--seed', 'x'], ['demo', 'x']])
+                                       ['nonsense'], ['demo', '--seed', 'x'], ['demo', 'x'], ['ablate'],
+                                       ['ablate', 'x.py', '--seeds', '-1'],
+                                       ['ablate', 'x.py', '--jobs', '0'], ['ablate', '--seeds', '0', 'x.py']])
 def test_wrong_usage_is_clicks_to_explain(arguments):
     assert 'Usage:' in fna(*arguments, code=2)
+
+
+def test_ablate_hands_its_arguments_on(monkeypatch):
+    calls = []
+    monkeypatch.setattr('fna_mm.ablation.run_ablation', lambda *args: calls.append(args))
+    fna('ablate', 'a.py', 'b.py')
+    fna('ablate', 'a.py', '--seeds', 3, 1, '--cfg-options', 'x=1', 'y.z=2', '--cfg-options', 'w=3', '--jobs', 2,
+        '--work-dir', 'there', '--seed-checkpoint', 's.pth', '--metric', 'aAcc', '--out', 'rows.md', '--format', 'md')
+    assert calls == [
+        (('a.py', 'b.py'), (0, ), 'work_dirs/ablations', (), None, 1, None, None, False),
+        (('a.py', ), (3, 1), 'there', ('x=1', 'y.z=2', 'w=3'), 's.pth', 2, 'aAcc', 'rows.md', True)]
 
 
 def test_demo_hands_its_arguments_on(monkeypatch):

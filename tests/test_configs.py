@@ -1,6 +1,7 @@
 """Every shipped config, and those that the README shows."""
 
 import copy
+import functools
 import re
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from fna_mm.datasets.shapes import draw_shapes
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(path.relative_to(ROOT / 'configs') for path in (ROOT / 'configs').rglob('*.py')
                  if '_base_' not in path.parts)
+IMAGENET = [path for path in CONFIGS if path.name.startswith('imagenet')]  # tests/test_imagenet.py
+CONFIGS = [path for path in CONFIGS if path not in IMAGENET]
 SEARCHES = [path for path in CONFIGS if 'search' in path.name]
-OTHERS = [path for path in CONFIGS if path not in SEARCHES]
+ABLATED = [path for path in CONFIGS if path.name.startswith('table')]
+OTHERS = [path for path in CONFIGS if path not in SEARCHES + ABLATED]
 
 
 @pytest.fixture(autouse=True)
@@ -28,14 +32,20 @@ def _scope():
     init_default_scope('mmdet')
 
 
+@functools.cache
+def read(path):
+    return Config.fromfile(ROOT / 'configs' / path)
+
+
 def load(path):
-    cfg = Config.fromfile(ROOT / 'configs' / path)
+    """A config of one's own to change; the file is read once, for all tests."""
+    cfg = copy.deepcopy(read(str(path)))
     init_default_scope(cfg.default_scope)
     return cfg
 
 
 def is_segmentation(path):
-    return 'deeplab' in path.name
+    return 'deeplab' in path.name or 'ablations' in path.parts
 
 
 def is_ssd(path):
@@ -144,10 +154,110 @@ def test_a_searchs_child_is_trained_as_the_baseline(path):
     retraining = Config.fromfile(hook.child_config)
     child = child_config(search, Architecture.create('fna_ssdlite'), 'x', retraining)
     assert build_model(child).backbone.architecture == Architecture.create('fna_ssdlite')
-    assert child.model.backbone.init_cfg == search.model.backbone.init_cfg
+    if search.model.backbone.init_cfg is not None:
+        assert child.model.backbone.init_cfg == search.model.backbone.init_cfg
     child.model.backbone.arch = retraining.model.backbone.arch
     for section in set(retraining) - {'work_dir', 'resume'}:
         assert child[section] == retraining[section]
+
+
+# Tables 5 and 6
+
+
+FOLDERS = dict(cityscapes='ablations', camvid='ablations/camvid')
+OWN = 'table5_expansion_remapped_adaptation_remapped'
+
+
+def without(cfg, *keys):
+    """The config's sections, without what two configs are allowed to differ in: dotted keys."""
+    cfg = cfg.to_dict()
+    for key in ('work_dir', *keys):
+        *outer, last = key.split('.')
+        section = cfg
+        for word in outer:
+            section = section[word]
+        section.pop(last, None)
+    return cfg
+
+
+@pytest.mark.parametrize(('folder', 'count'), [('ablations', 11), ('ablations/camvid', 9)])
+def test_there_are_ablations(folder, count):
+    assert len([path for path in ABLATED if str(path.parent) == folder]) == count
+    assert len([path for path in SEARCHES if str(path.parent) == folder]) == 2
+
+
+@pytest.mark.parametrize('path', [path for path in CONFIGS if 'ablations' in path.parts], ids=str)
+def test_an_ablation_lies_where_the_others_look_for_it(path):
+    cfg, folder = load(path), Path('work_dirs') / path.parent
+    assert cfg.work_dir == str(folder / path.stem)
+    assert set(re.findall(r'{{\$(.*?)}}', (ROOT / 'configs' / path).read_text())) == {f'FNA_ABLATION_DIR:{folder}'}
+    if path in ABLATED:
+        expansion = 'random' if 'expansion_random' in path.name else 'remapped'
+        assert cfg.model.backbone.arch == str(folder / f'search_{expansion}/arch.json')
+        assert path.with_name(f'search_{expansion}.py') in SEARCHES
+
+
+def test_the_environment_says_where_an_ablation_lies(monkeypatch):
+    monkeypatch.setenv('FNA_ABLATION_DIR', '/some where/v1.2')
+    cfg = Config.fromfile(ROOT / 'configs/ablations/table5_expansion_random_adaptation_imagenet.py')
+    backbone = cfg.model.backbone
+    assert (cfg.work_dir, backbone.arch, backbone.init_cfg.checkpoint) == tuple(f'/some where/v1.2/{name}' for name in (
+        'table5_expansion_random_adaptation_imagenet', 'search_random/arch.json',
+        'imagenet_pretrain_random/epoch_300.pth'))
+
+
+@pytest.mark.parametrize('folder', FOLDERS.values(), ids=FOLDERS)
+def test_searches_of_table_5_differ_in_their_start(folder):
+    remapped, random = (load(f'{folder}/search_{start}.py') for start in ('remapped', 'random'))
+    assert remapped.model.backbone.init_cfg.type == 'ParameterRemapping'
+    assert random.model.backbone.init_cfg is None
+    assert without(remapped, 'model.backbone.init_cfg') == without(random, 'model.backbone.init_cfg')
+
+
+@pytest.mark.parametrize('path', ABLATED, ids=str)
+def test_trainings_of_tables_5_and_6(path):
+    """Each differs from FNA's own in what its name says, and in nothing else."""
+    cfg, own = load(path), load(path.with_name(f'{OWN}.py'))
+    assert cfg.model.backbone.type == 'FNAChildNet'
+    allowed, init = ['model.backbone.arch', 'model.backbone.init_cfg'], cfg.model.backbone.init_cfg
+    hooks = [hook.type for hook in cfg.custom_hooks]
+    if path.stem.endswith('adaptation_random'):
+        assert init is None
+        assert hooks == []
+        allowed.append('custom_hooks')
+    elif path.stem.endswith('adaptation_imagenet'):
+        expansion = path.stem.split('_')[2]
+        assert init == dict(type='Pretrained', prefix='backbone.', checkpoint=str(
+            Path('work_dirs/ablations') / f'imagenet_pretrain_{expansion}/epoch_300.pth'))
+        assert path.with_name(f'imagenet_pretrain_{expansion}.py') in IMAGENET
+    else:
+        options = dict(width_bn=dict(width='bn'), width_std=dict(width='std'), width_l1=dict(width='l1'),
+                       kernel_dilate=dict(kernel='dilate'))
+        expected = options.get(path.stem.partition('_')[2], {})
+        assert init == dict(own.model.backbone.init_cfg, **expected)
+        assert bool(expected) == (path.stem.startswith('table6') and path.stem != 'table6_fna')
+    if hooks:
+        assert hooks == ['BNCalibrationHook']
+    assert without(cfg, *allowed) == without(own, *allowed)
+
+
+def test_ablations_on_cityscapes_have_the_papers_settings():
+    search, base = load('ablations/search_remapped.py'), load('fna_deeplabv3_search.py')
+    assert without(search) == without(base)
+    child, base = load(f'ablations/{OWN}.py'), load('fna_deeplabv3_retrain.py')
+    assert without(child, 'model.backbone.arch') == without(base, 'model.backbone.arch')
+
+
+@pytest.mark.parametrize('folder', FOLDERS.values(), ids=FOLDERS)
+def test_a_random_start_needs_no_seed(folder):
+    """And takes the architecture that its search wrote."""
+    cfg = load(f'{folder}/table5_expansion_random_adaptation_random.py')
+    cfg.model.backbone.arch = 'fna_ssdlite'
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    weight = model.backbone.layer3[0].expand_conv.conv.weight
+    # Kaiming's normal, fan-out: mmengine's defaults.
+    assert float(weight.std()) == pytest.approx((2 / weight.shape[0])**.5, rel=.1)
 
 
 @pytest.mark.parametrize(('one', 'other'), [

@@ -25,7 +25,8 @@ ROWS = [
     ['hooks.endless_batches', 'hooks.alternating_optimizer_hook', 'hooks.bn_calibration_hook'],
     ['visualization', 'comparison'],
     ['hooks.architecture_export_hook', 'hooks'],
-    ['demo', 'cli', '__main__', ''],
+    ['ablation.run', 'ablation.training', 'ablation.plan', 'ablation.schedule', 'ablation.table', 'ablation',
+     'demo', 'cli', '__main__', ''],
 ]
 ORDER = [module for row in ROWS for module in row]
 #: What a plain ``pip install fna-mm`` brings, cv2 with mmcv; mmdet and mmseg are extras.
