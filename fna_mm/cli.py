@@ -145,6 +145,7 @@ def convert(released: str, out: str, net_config: Optional[str]) -> None:
     click.echo(f'written: {", ".join(files)}')
 
 
+@main.command()
 @click.argument('seed')
 @click.argument('architecture', metavar='ARCH')
 @click.argument('out', metavar='OUT.pth')

@@ -127,6 +127,7 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
     channels = _HiddenChannels(seed, width)
     state: dict[str, Tensor] = {}
     rows, used = [], set()
+    without_last = not any(key.part == 'last' for key in seed.tensors)
     for name, tensor in target.items():
         parsed = parse_own_key(name)
         if parsed is None:
@@ -134,10 +135,11 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
             continue
         source_key = _source(parsed[0], seed)
         if source_key not in seed.tensors:
-            # Checkpoints from before torch 0.4.1 have no such counter; it only starts at 0.
-            counter = parsed[0].tensor == 'num_batches_tracked'
-            rows.append(Row(name, None, RANDOM if counter else f'the seed has no such layer {tuple(parsed[0][:3])}',
-                            explained=counter))
+            # Checkpoints from before torch 0.4.1 have no such counter; it only starts at 0. Seeds that were saved as
+            # backbones of segmentors end before the last 1x1 convolution.
+            explained = parsed[0].tensor == 'num_batches_tracked' or (parsed[0].part == 'last' and without_last)
+            rows.append(Row(name, None, RANDOM if explained else f'the seed has no such layer {tuple(parsed[0][:3])}',
+                            explained=explained))
             continue
         try:
             state[name], action = _remap(source_key, seed.tensors[source_key], tensor, channels, kernel)

@@ -600,6 +600,24 @@ def test_deeper_last_stage_of_one_layer(seed_state):
     assert all(line.startswith('layer7.1.') for line in found)
 
 
+def test_a_seed_without_a_last_convolution(toy, toy_seed):
+    """As backbones of segmentors are saved: the target's own keeps its start, and the report says so."""
+    seed = read_seed({key: value for key, value in toy_seed.items() if not key.startswith('conv2')})
+    target = FNAChildNet(toy, (3, ), toy.total_stride, head_channels=10).state_dict()
+    state, report = remap_parameters(seed, target)
+    assert set(target) - set(state) == {key for key in target if key.startswith('conv2')}
+    assert report.problems() == ()
+    assert [row.action for row in report.rows if row.target == 'conv2.conv.weight'] == ['left at its start']
+    assert any('conv2' in line and 'left at its start' in line for line in report.table().splitlines())
+
+
+def test_a_last_convolution_of_which_a_part_is_missing(toy, toy_seed):
+    seed = read_seed({key: value for key, value in toy_seed.items() if key != 'conv2.bn.bias'})
+    target = FNAChildNet(toy, (3, ), toy.total_stride, head_channels=10).state_dict()
+    (problem, ) = remap_parameters(seed, target)[1].problems()
+    assert problem.startswith('conv2.bn.bias: the seed has no such layer')
+
+
 def test_missing_counters_are_no_problem(toy_seed):
     seed = {key: value for key, value in toy_seed.items() if 'num_batches' not in key}
     state, found = problems(seed, toy_child('k3_e1|k3_e6|k3_e6'))
