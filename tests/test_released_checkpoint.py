@@ -267,6 +267,28 @@ def test_ssdlite(nets, randomize, anchors):
         torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-4)
 
 
+def test_a_whole_ssdlite(tmp_path, nets, randomize, image):
+    """The converted file in the shipped config, with the eps that the command names, computes what the released did."""
+    source = randomize(ReleasedSSDLite(), 5).eval()
+    state = dict(prefixed(release_backbone(nets['fna_ssdlite'].state_dict()), 'backbone.'), **source.state_dict())
+    torch.save(dict(meta=dict(mmdet_version='0.6.0'), state_dict=prefixed(state, 'module.')), tmp_path / 'released.pth')
+    fna('convert', tmp_path / 'released.pth', tmp_path / 'out.pth')
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(ROOT / 'configs/fna_ssdlite_retrain.py').model
+    cfg.backbone.update(init_cfg=None, arch=str(tmp_path / 'out.arch.json'), norm_cfg=dict(type='BN', eps=1e-3))
+    model = MODELS.build(cfg).eval()
+    model.load_state_dict(load(tmp_path / 'out.pth')['state_dict'], strict=True)
+    with torch.no_grad():
+        scores, boxes = model(image, mode='tensor')
+        old_scores, old_boxes = source(model.backbone(image))
+    assert [score.shape for score in scores] == [score.shape for score in old_scores]
+    for old, new in zip(old_boxes, boxes):
+        torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-3)
+    for old, new in zip(old_scores, scores):
+        old, new = (value.permute(0, 2, 3, 1).reshape(-1, 81) for value in (old, new))
+        torch.testing.assert_close(new, old.roll(-1, 1), rtol=1e-3, atol=1e-3)
+
+
 def test_the_last_convolution_of_ssdlite(nets):
     backbone = release_backbone(nets['fna_ssdlite'].state_dict())
     conversion = convert_released(prefixed(backbone, 'module.backbone.'))
