@@ -1,4 +1,7 @@
-"""A toy search on several processes, run by torchrun from test_distributed.py: python distributed_search.py OUT.
+"""A toy search on several processes, run by torchrun from test_distributed.py.
+
+python distributed_search.py OUT [strays]
+With "strays" one rank's architecture leaves the others'.
 
 A CPU-only mmengine cannot set up the process group itself; it takes the one that is there.
 """
@@ -11,7 +14,7 @@ import torch.distributed
 from toy_search import build, find_hook, search_config, snapshot
 
 
-def main(out):
+def main(out, strays):
     torch.set_num_threads(1)
     torch.distributed.init_process_group('gloo')
     rank = torch.distributed.get_rank()
@@ -36,6 +39,13 @@ def main(out):
         record['steps'].append(dict(step, after=snapshot(model)))
         return logs
 
+    own_step = hook.arch_step
+
+    def straying_step(batch):
+        logs = own_step(batch)
+        hook._supernet.architecture_parameters[0] += 2**-20
+        return logs
+
     train_step = runner.model.train_step
 
     def recorded_train_step(data, optim_wrapper):
@@ -43,6 +53,8 @@ def main(out):
         record['paths'].append(hook._supernet._path)
         return train_step(data, optim_wrapper)
 
+    if strays and rank == 1:
+        arch_step = straying_step
     hook.arch_step = recorded_step
     runner.model.train_step = recorded_train_step
     runner.train()
@@ -52,4 +64,4 @@ def main(out):
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), 'strays' in sys.argv[2:])

@@ -15,18 +15,30 @@ from fna_mm.cost import expected_cost, madds_table
 HERE = Path(__file__).parent
 
 
+def run_search(out, *arguments):
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get('PYTHONPATH', '')]),
+                       OMP_NUM_THREADS='1')
+    call = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
+            str(HERE / 'distributed_search.py'), str(out), *arguments]
+    return subprocess.run(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=240)
+
+
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     """What each of two ranks recorded in a search of three epochs, and the folder."""
     out = tmp_path_factory.mktemp('distributed')
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get('PYTHONPATH', '')]),
-                       OMP_NUM_THREADS='1')
-    call = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
-            str(HERE / 'distributed_search.py'), str(out)]
-    done = subprocess.run(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=240)
+    done = run_search(out)
     assert done.returncode == 0, done.stdout[-4000:]
     return [torch.load(out / f'rank_{rank}.pth') for rank in (0, 1)], out
+
+
+def test_a_rank_that_leaves_the_others_stops_the_search(tmp_path):
+    """Before a checkpoint is written of it; until the architecture steps begin, all is well."""
+    done = run_search(tmp_path, 'strays')
+    assert done.returncode != 0
+    assert 'RuntimeError: the architecture parameters of rank 1 differ from those of the other 1 of 2' in done.stdout
+    assert [path.name for path in (tmp_path / 'work').glob('*.pth')] == ['epoch_1.pth']
 
 
 def test_both_ranks_made_all_steps(ranks):

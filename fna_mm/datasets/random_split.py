@@ -85,17 +85,25 @@ class RandomSplit:
         if self._fully_initialized:
             return
         self.dataset.full_init()
+        length = len(self.dataset)
         try:
-            indices = split_indices(len(self.dataset), self.ratio, self.seed)[self.part]
+            indices = split_indices(length, self.ratio, self.seed)[self.part]
         except ValueError as error:
             raise ValueError(f'RandomSplit of {type(self.dataset).__name__} '
                              f'({self.dataset.ann_file or "no annotation file"}): {error}') from None
         # Not get_subset: in mmengine 0.10 all its deep copies share one memo, which remembers objects that are gone
         # and may hand out one of them for a new one at the same address.
+        #: What it is a part of (type, annotations, images, samples), and its samples' places there.
+        self.whole = (type(self.dataset).__name__, self.dataset.ann_file, str(self.dataset.data_prefix), length)
+        self.indices = indices
         subset = copy.copy(self.dataset)
         subset.get_subset_(indices.tolist())
         self.dataset = subset
         self._fully_initialized = True
+
+    def described(self) -> str:
+        """Its arguments, for messages."""
+        return f'RandomSplit(ratio={self.ratio}, part={self.part!r}, seed={self.seed})'
 
     def get_data_info(self, idx: int) -> dict:
         """Annotations of one sample, by its place in this part."""

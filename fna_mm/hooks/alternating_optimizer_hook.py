@@ -8,11 +8,11 @@ from typing import Any, Optional, Union
 
 import numpy as np
 import torch
-from mmengine.dist import all_reduce, broadcast_object_list, get_rank
-from mmengine.hooks import Hook, LoggerHook
+from mmengine.dist import all_reduce, broadcast_object_list, get_rank, get_world_size
+from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import HOOKS, OPTIM_WRAPPERS, OPTIMIZERS, TASK_UTILS
 from mmengine.runner import IterBasedTrainLoop
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from torch.utils.data import DataLoader
 from fna_mm.cost.cost_loss import expected_cost
 from fna_mm.cost.madds import CostTable, madds_table
 from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches
+from fna_mm.hooks.preflight import check_costs_are_finite, check_parts_are_disjoint, check_space
+from fna_mm.hooks.rank_agreement import check_ranks_agree
 
 STATE = 'alternating_optimizer'
 
@@ -144,6 +146,7 @@ class AlternatingOptimizerHook(Hook):
         self.weight_steps_per_arch_step = weight_steps_per_arch_step
         self.cost: Any = TASK_UTILS.build(cost) if isinstance(cost, dict) else cost
         self.arch_steps = 0
+        self.skipped_steps = 0
         self._dataloader = dataloader
         self._optim_wrapper_cfg = optim_wrapper
         self._loaded_state: Optional[dict] = None
@@ -162,7 +165,8 @@ class AlternatingOptimizerHook(Hook):
             if self.begin_epoch >= runner.max_epochs:
                 raise ValueError(f'begin_epoch={self.begin_epoch}, but training ends after {runner.max_epochs} '
                                  f'epochs: no architecture step would be made; use at most {runner.max_epochs - 1}')
-            return self.begin_epoch * len(runner.train_dataloader)
+            # From where the run is: one that was saved on another number of processes had other epochs.
+            return runner.iter + (self.begin_epoch - runner.epoch) * len(runner.train_dataloader)
         assert self.begin_iter is not None  # one of the two is, says __init__
         if self.begin_iter >= runner.max_iters:
             raise ValueError(f'begin_iter={self.begin_iter}, but training ends after {runner.max_iters} iterations: '
@@ -177,7 +181,8 @@ class AlternatingOptimizerHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Build what the architecture steps need, and check it before the first iteration."""
         self._first_iter = self.first_iter(runner)
-        weight_steps = runner.max_iters - self._first_iter
+        weight_steps = runner.max_iters - self.begin_iter if self.begin_iter is not None else \
+            (runner.max_epochs - (self.begin_epoch or 0)) * len(runner.train_dataloader)
         total = weight_steps // self.weight_steps_per_arch_step
         if total == 0:
             raise ValueError(f'weight_steps_per_arch_step={self.weight_steps_per_arch_step}, but only {weight_steps} '
@@ -200,6 +205,10 @@ class AlternatingOptimizerHook(Hook):
         if self.cost is not None:
             self._table = madds_table(self._supernet.search_space, self.cost.input_shape,
                                       self._supernet.output_stride, self._supernet.built_head_channels)
+            check_costs_are_finite(self._table)
+        check_parts_are_disjoint(runner.train_dataloader.dataset, dataloader.dataset)
+        check_space(self._model, runner.work_dir)
+        self._checkpoint_hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
         self._log_interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         if runner.iter > 0:
             self._restore(runner)
@@ -220,16 +229,25 @@ class AlternatingOptimizerHook(Hook):
                                   'data start anew')
             return
         self.optim_wrapper.load_state_dict(state['optim_wrapper'])
-        self.arch_steps = state['arch_steps']
+        self.arch_steps, self.skipped_steps = state['arch_steps'], state.get('skipped_steps', 0)
+        then, now = state.get('world_size', get_world_size()), get_world_size()
+        if then != now:
+            runner.logger.warning(
+                f'the search was saved by {then} processes and is resumed by {now}: a step sees {now}/{then} as many '
+                'images, for which the learning rates are not changed; epochs have another number of iterations; the '
+                'order of the data and the random numbers of each process are others. The architecture, both '
+                'optimizers, the paths and the two parts of the data go on as they were')
         runner.logger.info(f'Search resumed: {self.arch_steps} architecture steps made, '
                            f'data at epoch {state["data"]["epoch"]}, batch {state["data"]["batch"]}')
-        self._batches.load_state_dict(state['data'])
+        self._batches.load_state_dict(state['data'], then / now)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Put the architecture optimizer, its place in the data and the seed into the checkpoint."""
         checkpoint[STATE] = dict(
             optim_wrapper=self.optim_wrapper.state_dict(),
             arch_steps=self.arch_steps,
+            skipped_steps=self.skipped_steps,
+            world_size=get_world_size(),
             seed=self._seed,
             data=self._batches.state_dict())
 
@@ -271,6 +289,19 @@ class AlternatingOptimizerHook(Hook):
                 runner.message_hub.update_scalar(f'train/{name}', value)
         if runner.iter >= self._first_iter and self.every_n_train_iters(runner, self._log_interval):
             runner.visualizer.add_scalars(self._layer_entropies(), step=runner.iter + 1)
+        if any(not hook.by_epoch and (self.every_n_train_iters(runner, hook.interval)
+                                      or self.is_last_train_iter(runner)) for hook in self._checkpoint_hooks):
+            self._check_ranks()
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Before a checkpoint is written, compare what the ranks hold."""
+        if any(hook.by_epoch and (self.every_n_epochs(runner, hook.interval) or self.is_last_train_epoch(runner))
+               for hook in self._checkpoint_hooks):
+            self._check_ranks()
+
+    def _check_ranks(self) -> None:
+        check_ranks_agree(self._supernet.architecture_parameters, 'the architecture parameters')
+        check_ranks_agree(self.optim_wrapper.state_dict(), 'the states of the architecture optimizer')
 
     def arch_step(self, batch: Any) -> dict[str, float]:
         """One step of the architecture optimizer on a batch of the dataloader.
@@ -298,17 +329,28 @@ class AlternatingOptimizerHook(Hook):
             self.optim_wrapper.backward(self.optim_wrapper.scale_loss(loss))
             if self.optim_wrapper.should_update():
                 all_reduce(architecture.grad, op='mean')
-                self.optim_wrapper.step()
-                self.optim_wrapper.zero_grad()
+                self._step(architecture)
         self.arch_steps += 1
         if self._table is not None:
             logs['best_path_gmadds'] = self._table.of_path(self._supernet.best_path())
         entropies = self._layer_entropies().values()
+        logs['arch_skipped_steps'] = float(self.skipped_steps)
         logs['arch_entropy'] = sum(entropies) / len(entropies)
         norms = self.optim_wrapper.message_hub.log_scalars.get('train/grad_norm')
         if norms is not None:
             logs['arch_grad_norm'] = float(norms.current())
         return logs
+
+    def _step(self, architecture: Tensor) -> None:
+        """One step of the optimizer, unless the gradients are not finite: one NaN would stay in them for ever."""
+        assert architecture.grad is not None  # backward has just been called
+        finite = bool(torch.isfinite(architecture.grad).all())  # after the all-reduce: alike on all ranks
+        if not finite:
+            self.skipped_steps += 1
+        # A gradient scaler skips such a step itself, and must see it to lower its scale.
+        if finite or isinstance(self.optim_wrapper, AmpOptimWrapper):
+            self.optim_wrapper.step()
+        self.optim_wrapper.zero_grad()
 
     def _layer_entropies(self) -> dict[str, float]:
         """Entropy of every layer's distribution over its candidates, nats."""

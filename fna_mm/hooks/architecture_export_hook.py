@@ -4,13 +4,14 @@ import os.path as osp
 from typing import Any, Optional
 
 from mmengine.config import Config
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.fileio import join_path, put, put_text
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from fna_mm.child_config import child_config, dump_child_config
 from fna_mm.hooks.alternating_optimizer_hook import find_supernet
+from fna_mm.hooks.preflight import check_can_write
 from fna_mm.visualization import architecture_figure, probability_figure, to_image, to_png
 
 
@@ -59,6 +60,8 @@ class ArchitectureExportHook(Hook):
         if self.child_config is not None:
             self._retraining = Config.fromfile(self.child_config)
         child_config(runner.cfg, supernet.best_architecture(), runner.work_dir, self._retraining)
+        if is_main_process():
+            check_can_write(self.out_dir or runner.work_dir)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Export every ``interval`` epochs and after the last one."""

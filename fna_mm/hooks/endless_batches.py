@@ -75,9 +75,15 @@ class EndlessBatches:
         """Passes completed, and batches taken in this one."""
         return dict(epoch=self.epoch, batch=self.batch)
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue at a saved place; the batches before it in its pass are loaded and dropped."""
+    def load_state_dict(self, state: dict[str, int], scale: float = 1.) -> None:
+        """Continue at a saved place; the batches before it in its pass are loaded and dropped.
+
+        Args:
+            state (dict[str, int]): As :meth:`state_dict` gave it.
+            scale (float): Batches now for one batch then, when other processes share the data.
+                Defaults to 1.
+        """
         self.epoch, self.batch = state['epoch'], 0
         self._iterator = None
-        for _ in range(state['batch']):
+        for _ in range(min(int(state['batch'] * scale), len(self.dataloader))):
             next(self)

@@ -327,6 +327,25 @@ def test_accumulation_takes_the_mean_gradient(tmp_path):
     assert (first - second).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path, value):
+    cfg = search_config(tmp_path)
+    runner, hook = started(cfg)
+    batch = next(hook._batches)
+    broken = dict(batch, inputs=batch['inputs'] * value)
+    before, optimizer = snapshot(runner.model), json.dumps(hook.optim_wrapper.state_dict(), default=str)
+    logs = hook.arch_step(broken)
+    assert logs['arch_skipped_steps'] == hook.skipped_steps == 1
+    assert changed(before, snapshot(runner.model)) == set()
+    assert json.dumps(hook.optim_wrapper.state_dict(), default=str) == optimizer
+    logs = hook.arch_step(batch)
+    assert changed(before, snapshot(runner.model)) == {'alpha'}
+    assert logs['arch_skipped_steps'] == 1
+    checkpoint = {}
+    hook.before_save_checkpoint(runner, checkpoint)
+    assert checkpoint['alternating_optimizer']['skipped_steps'] == 1
+
+
 def test_mixed_precision(tmp_path, monkeypatch):
     # mmengine refuses its AMP wrapper without a GPU, though autocast to bfloat16 works on a CPU.
     monkeypatch.setattr('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True)
@@ -495,6 +514,26 @@ def test_a_resumed_search_is_the_uninterrupted_one(tmp_path, loop, stop, end):
     for part in ('state_dict', 'optimizer', 'alternating_optimizer'):
         assert_same(resumed[part], whole[part], part)
     assert whole['alternating_optimizer']['arch_steps'] == (6 if 'epochs' in loop else 4)
+
+
+@pytest.mark.parametrize('stop', ['epoch_1', 'epoch_3'])
+def test_another_number_of_processes_goes_on(tmp_path, stop, caplog):
+    """A checkpoint of two processes, whose epochs had half as many iterations, continued by one."""
+    cfg = search_config(tmp_path / 'two', epochs=4, hook=dict(begin_epoch=2))
+    cfg.train_dataloader.batch_size = 8  # one iteration an epoch, as two processes with batches of 4 have it
+    train(cfg)
+    checkpoint = load(tmp_path / f'two/{stop}.pth')
+    assert checkpoint['meta']['iter'] == checkpoint['meta']['epoch'] == int(stop[-1])
+    checkpoint['alternating_optimizer'].update(world_size=2)
+    torch.save(checkpoint, tmp_path / 'two.pth')
+    cfg = search_config(tmp_path / 'one', epochs=4, hook=dict(begin_epoch=2), log_level='INFO')
+    runner = stop_at(cfg, tmp_path / 'two.pth')
+    assert runner.epoch == 4
+    hook = find_hook(runner, 'AlternatingOptimizerHook')
+    # Two iterations in each epoch that is left, each with a step of the architecture from epoch 2 on.
+    assert hook.arch_steps == (4 if stop == 'epoch_1' else 1 + 2)
+    (log, ) = Path(runner.log_dir).glob('*.log')
+    assert 'the search was saved by 2 processes and is resumed by 1: a step sees 1/2 as many images' in log.read_text()
 
 
 def test_workers_read_the_same_after_a_resume(tmp_path):

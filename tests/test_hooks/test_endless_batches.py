@@ -53,3 +53,14 @@ def test_a_seed_for_every_batch():
     batches = SeededBatches(iter('abc'), calls.append)
     assert [next(batches), list(calls), next(batches), list(calls)] == ['a', [0], 'b', [0, 1]]
     assert list(batches) == ['c']
+
+
+@pytest.mark.parametrize(('taken', 'scale', 'place'), [
+    (2, .5, (0, 1)), (1, 2., (0, 2)), (3, 2., (0, 3)), (4, 1., (1, 1))])
+def test_goes_on_with_other_batches_in_a_pass(taken, scale, place):
+    """As many samples on, but never beyond the pass."""
+    batches = EndlessBatches(dataloader())
+    take(batches, taken)
+    other = EndlessBatches(dataloader())
+    other.load_state_dict(batches.state_dict(), scale)
+    assert (other.epoch, other.batch) == place

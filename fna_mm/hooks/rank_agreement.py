@@ -1,0 +1,50 @@
+"""Whether all processes of a search hold the same architecture."""
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+from mmengine.dist import all_gather_object
+from torch import Tensor
+
+
+def digest(value: Any) -> str:
+    """A fingerprint of tensors and plain values in nested dicts and lists, bit by bit."""
+    sha = hashlib.sha256()
+
+    def feed(node: Any) -> None:
+        if isinstance(node, Tensor):
+            sha.update(str((node.dtype, tuple(node.shape))).encode())
+            sha.update(node.detach().cpu().contiguous().numpy().tobytes())
+        elif isinstance(node, dict):
+            for key in sorted(node, key=str):
+                sha.update(str(key).encode())
+                feed(node[key])
+        elif isinstance(node, (list, tuple)):
+            for item in node:
+                feed(item)
+        else:
+            sha.update(repr(node).encode())
+
+    feed(value)
+    return sha.hexdigest()
+
+
+def check_ranks_agree(state: Any, what: str) -> None:
+    """Compare a value over all ranks; every rank must call this.
+
+    Args:
+        state (Any): Tensors and plain values in nested dicts and lists.
+        what (str): How the error calls it.
+
+    Raises:
+        RuntimeError: On every rank, if one holds another value than most.
+    """
+    digests = all_gather_object(digest(state))
+    common = Counter(digests).most_common(1)[0][0]
+    others = [rank for rank, own in enumerate(digests) if own != common]
+    if others:
+        raise RuntimeError(f'{what} of rank {", ".join(map(str, others))} differ from those of the other '
+                           f'{len(digests) - len(others)} of {len(digests)} ranks: the search is no longer one; resume '
+                           'from the last checkpoint, which was written before, and look for what the rank does alone '
+                           '(its data, its device, an error that was caught)')
