@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,29 +87,51 @@ def comparison_figure(models: Sequence[TrainedModel], num_images: int = 4, score
         score_threshold (float): Detections below it are not drawn. Defaults to 0.4.
 
     Raises:
-        ValueError: If there is no model, or one of them was tested on other images.
+        ValueError: If there is no model, two have the same name, or one was tested on other images.
         FileNotFoundError: If there is no such checkpoint.
     """
-    import mmcv
     if not models:
         raise ValueError('nothing to compare: give at least one model')
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise ValueError(f'the models must have different names, not {names}')
     predicted = [predict(model, num_images) for model in models]
-    paths = [[sample.img_path for sample in samples] for samples, _ in predicted]
-    for model, others in zip(models, paths):
-        if others != paths[0]:
-            raise ValueError(f'{model.name} is tested on other images ({others[0]}, …) than {models[0].name} '
-                             f'({paths[0][0]}, …): give the configs the same test set')
-    init_default_scope(models[0].config.get('default_scope', 'mmengine'))
+    answers = {model.name: samples for model, (samples, _) in zip(models, predicted)}
+    return samples_figure(answers, models[0].config, predicted[0][1], score_threshold)
+
+
+def samples_figure(answers: Mapping[str, Sequence[Any]], config: Config, dataset_meta: Mapping[str, Any],
+                   score_threshold: float = .4) -> Figure:
+    """The same picture from data samples that are there already.
+
+    Args:
+        answers (Mapping[str, Sequence]): For every model, by its name: data samples of the same images,
+            with truth and predictions.
+        config (Config): Names the visualizer and its scope.
+        dataset_meta (Mapping): Classes and colours.
+        score_threshold (float): Detections below it are not drawn. Defaults to 0.4.
+
+    Raises:
+        ValueError: If a model answers for other images than the first.
+    """
+    import mmcv
+    names = list(answers)
+    paths = {name: [sample.img_path for sample in samples] for name, samples in answers.items()}
+    for name in names:
+        if paths[name] != paths[names[0]]:
+            raise ValueError(f'{name} is tested on other images ({paths[name][0]}, …) than {names[0]} '
+                             f'({paths[names[0]][0]}, …): give the configs the same test set')
+    init_default_scope(config.get('default_scope', 'mmengine'))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of the visualizer: that it stores nothing, that a box leaves the image
-        visualizer = VISUALIZERS.build(dict(models[0].config.visualizer, vis_backends=None, name='fna_comparison'))
-        visualizer.dataset_meta = predicted[0][1]
+        visualizer = VISUALIZERS.build(dict(config.visualizer, vis_backends=None, name='fna_comparison'))
+        visualizer.dataset_meta = dict(dataset_meta)
         rows = []
-        for row, path in enumerate(paths[0]):
+        for row, path in enumerate(paths[names[0]]):
             image = mmcv.imread(path, channel_order='rgb')
-            drawn = [_draw(visualizer, image, samples[row], False, score_threshold) for samples, _ in predicted]
-            rows.append([image, _draw(visualizer, image, predicted[0][0][row], True, score_threshold), *drawn])
-    titles = ['input', 'truth', *(model.name for model in models)]
+            drawn = [_draw(visualizer, image, answers[name][row], False, score_threshold) for name in names]
+            rows.append([image, _draw(visualizer, image, answers[names[0]][row], True, score_threshold), *drawn])
+    titles = ['input', 'truth', *names]
     height, width = rows[0][0].shape[:2]
     figure = Figure(figsize=(3. * len(titles), 3. * height / width * len(rows) + .3), layout='constrained')
     FigureCanvasAgg(figure)

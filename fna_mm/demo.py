@@ -1,10 +1,8 @@
 """The whole flow on drawn images: seed, search, remapping, fine-tuning, evaluation, one table."""
 
-import copy
 import os
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -12,13 +10,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 import click
-from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tabulate import tabulate
 
 from fna_mm.architecture import Architecture
+from fna_mm.comparison import samples_figure
 from fna_mm.cost.complexity import Complexity, count_config
 from fna_mm.datasets.shapes import draw_shapes
 from fna_mm.shipped_configs import configs_dir
@@ -27,9 +25,7 @@ from fna_mm.visualization import to_png
 NUM_IMAGES = dict(train=400, val=50, test=200)
 #: Seconds between two lines of progress.
 _LINE_EVERY = 5.
-_SHOWN_IMAGES = 8
-_SHOWN_SCALE = 3
-_SHOWN_SCORE = .4
+_SHOWN_IMAGES = 6
 
 
 @dataclass(frozen=True)
@@ -119,38 +115,6 @@ def _load(path: Path, **environment: str) -> Config:
     return Config.fromfile(str(path))
 
 
-def detection_figure(trained: Sequence[Trained], classes: Sequence[str], palette: Sequence[Sequence[int]]) -> Figure:
-    """Truth above the detections of each detector, one column an image.
-
-    Args:
-        trained (Sequence[Trained]): One row each, with the same samples.
-        classes (Sequence[str]): Names of the classes.
-        palette (Sequence[Sequence[int]]): Their colours, RGB.
-    """
-    import mmcv
-    from mmdet.visualization import DetLocalVisualizer
-    visualizer = DetLocalVisualizer(name='fna_demo', line_width=2, alpha=1.)
-    visualizer.dataset_meta = dict(classes=tuple(classes), palette=list(palette))
-    rows = [('truth', trained[0], True)] + [(one.name.replace(', ', '\n'), one, False) for one in trained]
-    columns = len(trained[0].samples)
-    figure = Figure(figsize=(1.7 * columns + .5, 1.75 * len(rows)), layout='constrained')
-    for row, (name, one, truth) in enumerate(rows):
-        for column, shared in enumerate(one.samples):
-            sample = copy.deepcopy(shared)
-            for instances in (sample.gt_instances, sample.pred_instances):
-                instances.bboxes = instances.bboxes * _SHOWN_SCALE
-            image = mmcv.imrescale(mmcv.imread(sample.img_path, channel_order='rgb'), float(_SHOWN_SCALE))
-            visualizer.add_datasample('', image, sample, draw_gt=truth, draw_pred=not truth,
-                                      pred_score_thr=_SHOWN_SCORE)
-            axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
-            axes.imshow(visualizer.get_image())
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if column == 0:
-                axes.set_ylabel(name, fontsize=8)
-    return figure
-
-
 def _table(trained: Sequence[Trained], search_minutes: float) -> str:
     rows = []
     for one in trained:
@@ -214,9 +178,7 @@ def _run(root: Path, configs: Path, seed: int) -> None:
     trained.append(_train_and_test('MobileNetV2, remapped, fine-tuned', baseline, root / 'mobilenet_v2', seed))
     trained.append(_train_and_test('child, remapped, fine-tuned', child, root / 'child', seed))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # the visualizer's, that it stores nothing and that boxes leave the image
-        figure = detection_figure(trained, cfg.metainfo['classes'], cfg.metainfo['palette'])
+    figure = samples_figure({one.name: one.samples for one in trained}, cfg, cfg.metainfo)
     (root / 'detections.png').write_bytes(to_png(figure))
     table = _table(trained, search_minutes)
     (root / 'table.txt').write_text(table + '\n')
