@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 export PYTHONUNBUFFERED = 1
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test faults lint clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +32,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -q
+
+faults: install
+	$(BIN)/python -m pytest -q -m faults
 
 lint: install
 	$(BIN)/ruff check .

@@ -204,8 +204,8 @@ def compare(models: Sequence[tuple[str, str, str]], images: int, out: str) -> No
               'the cores unless OMP_NUM_THREADS is set.')
 @click.option('--metric', help="Of the table. Defaults to the evaluator's first.")
 @click.option('--out', help='A file for the rows.')
-@click.option('--format', 'form', default='json', show_default=True, type=click.Choice(['json', 'md']),
-              help="Of --out's file; with md, the printed table is Markdown as well.")
+@click.option('--format', 'form', default='json', show_default=True, type=click.Choice(['json', 'markdown']),
+              help="Of --out's file; with markdown, the printed table is Markdown as well.")
 def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: str, cfg_options: Sequence[str],
            seed_checkpoint: Optional[str], jobs: int, metric: Optional[str], out: Optional[str], form: str) -> None:
     """Train and test many configs with several seeds, and print one table.
@@ -218,7 +218,7 @@ def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: str, cfg_opti
     Example:  fna ablate configs/ablations/camvid/*.py --seeds 0 1 --jobs 2 --out ablations.json
     """
     from fna_mm.ablation import run_ablation
-    run_ablation(configs, seeds, work_dir, cfg_options, seed_checkpoint, jobs, metric, out, form == 'md')
+    run_ablation(configs, seeds, work_dir, cfg_options, seed_checkpoint, jobs, metric, out, form == 'markdown')
 
 
 @main.command()

@@ -137,7 +137,7 @@ def test_nothing_is_repeated(finished):
     folder, configs, _ = finished
     before = {path: path.stat().st_mtime_ns for path in (folder / 'out').rglob('*') if path.is_file()}
     printed = ablate(*configs, '--seeds', 0, 5, '--work-dir', folder / 'out', '--out', folder / 'rows.md', '--format',
-                     'md')
+                     'markdown')
     assert printed.count('finished earlier') == 4
     after = {path: path.stat().st_mtime_ns for path in (folder / 'out').rglob('*') if path.suffix != '.py'}
     assert {path: before[path] for path in before if path.suffix != '.py'} == \

@@ -209,6 +209,9 @@ class AlternatingOptimizerHook(Hook):
         check_parts_are_disjoint(runner.train_dataloader.dataset, dataloader.dataset)
         check_space(self._model, runner.work_dir)
         self._checkpoint_hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        if any(hook.max_keep_ckpts == 1 for hook in self._checkpoint_hooks):
+            runner.logger.warning('CheckpointHook(max_keep_ckpts=1) removes the last checkpoint before it writes the '
+                                  'next one: killed in between, the search would have to start anew; keep two')
         self._log_interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         if runner.iter > 0:
             self._restore(runner)

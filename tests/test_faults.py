@@ -1,0 +1,87 @@
+"""A search that is killed anywhere and started again ends as one that was not, bit for bit.
+
+These take minutes, so a plain ``pytest`` leaves them out: ``make faults``, or ``pytest -m faults``.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from faulty_search import KILLED
+from toy_search import load
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.faults
+FAULTS = ('weight_step', 'arch_step', 'checkpoint', 'evaluation')
+LAST = dict(epochs='epoch_4', iters='iter_8')
+
+
+def run(work_dir, loop, processes, fault='none'):
+    """A search in processes of its own; its exit code."""
+    environment = dict(os.environ, OMP_NUM_THREADS='1',
+                       PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get('PYTHONPATH', '')]))
+    launcher = [] if processes == 1 else ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
+                                          str(processes)]
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', *launcher, str(HERE / 'faulty_search.py'), str(work_dir), loop, fault],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    if fault == 'none':
+        assert done.returncode == 0, done.stdout
+    return done.returncode
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+    """Work directories of searches that nothing happened to, made when first asked for."""
+    made = {}
+
+    def get(loop, processes):
+        if (loop, processes) not in made:
+            made[loop, processes] = tmp_path_factory.mktemp(f'{loop}_{processes}')
+            run(made[loop, processes], loop, processes)
+        return made[loop, processes]
+
+    return get
+
+
+def assert_same(one, other, path=''):
+    """Equal in every bit, dicts and lists all the way down."""
+    assert type(one) is type(other), path
+    if isinstance(one, dict):
+        assert list(one) == list(other), path
+        for key in one:
+            assert_same(one[key], other[key], f'{path}.{key}')
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), path
+        for index, pair in enumerate(zip(one, other)):
+            assert_same(*pair, f'{path}.{index}')
+    elif hasattr(one, 'shape'):
+        assert one.shape == other.shape, path
+        assert bool((one == other).all()), path
+    else:
+        assert one == other, path
+
+
+@pytest.mark.parametrize('fault', FAULTS)
+@pytest.mark.parametrize('loop', ['epochs', 'iters'])
+@pytest.mark.parametrize('processes', [1, 2])
+def test_nothing_is_lost(tmp_path, uninterrupted, processes, loop, fault):
+    code = run(tmp_path, loop, processes, fault)
+    assert code != 0
+    assert processes == 2 or code == -signal.SIGKILL
+    assert (tmp_path / KILLED).exists()
+    last = LAST[loop]
+    assert not (tmp_path / f'{last}.pth').exists()
+    if fault == 'checkpoint':
+        with pytest.raises(RuntimeError):
+            load(tmp_path / ('epoch_3.pth' if loop == 'epochs' else 'iter_6.pth'))
+    run(tmp_path, loop, processes)
+    whole = uninterrupted(loop, processes)
+    expected, found = (load(folder / f'{last}.pth') for folder in (whole, tmp_path))
+    for part in ('state_dict', 'optimizer', 'param_schedulers', 'alternating_optimizer'):
+        assert_same(found[part], expected[part], part)
+    assert expected['alternating_optimizer']['arch_steps'] == 6
+    assert (tmp_path / 'arch.json').read_text() == (whole / 'arch.json').read_text()
