@@ -196,7 +196,8 @@ def test_ablate_hands_its_arguments_on(monkeypatch):
     monkeypatch.setattr('fna_mm.ablation.run_ablation', lambda *args: calls.append(args))
     fna('ablate', 'a.py', 'b.py')
     fna('ablate', 'a.py', '--seeds', 3, 1, '--cfg-options', 'x=1', 'y.z=2', '--cfg-options', 'w=3', '--jobs', 2,
-        '--work-dir', 'there', '--seed-checkpoint', 's.pth', '--metric', 'aAcc', '--out', 'rows.md', '--format', 'markdown')
+        '--work-dir', 'there', '--seed-checkpoint', 's.pth', '--metric', 'aAcc', '--out', 'rows.md',
+        '--format', 'markdown')
     assert calls == [
         (('a.py', 'b.py'), (0, ), 'work_dirs/ablations', (), None, 1, None, None, False),
         (('a.py', ), (3, 1), 'there', ('x=1', 'y.z=2', 'w=3'), 's.pth', 2, 'aAcc', 'rows.md', True)]
