@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from faulty_search import KILLED
-from toy_search import load
+from toy_search import assert_same, load
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.faults
@@ -45,24 +45,6 @@ def uninterrupted(tmp_path_factory):
         return made[loop, processes]
 
     return get
-
-
-def assert_same(one, other, path=''):
-    """Equal in every bit, dicts and lists all the way down."""
-    assert type(one) is type(other), path
-    if isinstance(one, dict):
-        assert list(one) == list(other), path
-        for key in one:
-            assert_same(one[key], other[key], f'{path}.{key}')
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), path
-        for index, pair in enumerate(zip(one, other)):
-            assert_same(*pair, f'{path}.{index}')
-    elif hasattr(one, 'shape'):
-        assert one.shape == other.shape, path
-        assert bool((one == other).all()), path
-    else:
-        assert one == other, path
 
 
 @pytest.mark.parametrize('fault', FAULTS)

@@ -131,6 +131,23 @@ def changed(before, after):
     return {key for key in before if not torch.equal(before[key], after[key])}
 
 
+def assert_same(one, other, path=''):
+    """Equal in every bit, dicts and lists all the way down."""
+    assert type(one) is type(other), path
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    elif isinstance(one, dict):
+        assert list(one) == list(other), path
+        for key in one:
+            assert_same(one[key], other[key], f'{path}.{key}')
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), path
+        for index, pair in enumerate(zip(one, other)):
+            assert_same(*pair, f'{path}.{index}')
+    else:
+        assert one == other, path
+
+
 def toy_dataloader(part, ratio=.5, batch_size=4, length=16, **kwargs):
     """A section like ``train_dataloader``, of one part of the toy images, or of all under ``part=None``."""
     dataset = dict(type='ToyImages', length=length, pipeline=[dict(type='ToyNoise')] if part else [])

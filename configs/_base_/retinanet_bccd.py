@@ -1,5 +1,5 @@
 # A small RetinaNet for BCCD: narrow FPN and head, images of 240x320.
-_base_ = ['./retinanet_fna.py', './bccd.py']
+_base_ = './retinanet_fna.py'
 
 input_shape = (240, 320)
 

@@ -1,6 +1,6 @@
 # Fine-tune an architecture in RetinaNet on BCCD: the published one here, another one by
 # model.backbone.arch=PATH/arch.json.
-_base_ = '../_base_/retinanet_bccd.py'
+_base_ = ['../_base_/retinanet_bccd.py', '../_base_/bccd.py']
 
 model = dict(backbone=dict(arch='fna_retinanet'))
 

@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 from torch import nn
 from toy_search import (
     COST,
+    assert_same,
     build,
     changed,
     child_net_config,
@@ -470,23 +471,6 @@ def stop_at(cfg, checkpoint):
     # A started process differs from this one; nothing here may rest on what the last run left behind.
     random.seed(99), np.random.seed(99), torch.manual_seed(99)
     return train(cfg)
-
-
-def assert_same(one, other, path=''):
-    """Equal in every bit, dicts and lists all the way down."""
-    assert type(one) is type(other), path
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), path
-    elif isinstance(one, dict):
-        assert list(one) == list(other), path
-        for key in one:
-            assert_same(one[key], other[key], f'{path}.{key}')
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), path
-        for index, pair in enumerate(zip(one, other)):
-            assert_same(*pair, f'{path}.{index}')
-    else:
-        assert one == other, path
 
 
 @pytest.mark.parametrize(('loop', 'stop', 'end'), [
