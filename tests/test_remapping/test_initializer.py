@@ -440,3 +440,26 @@ def test_in_a_config_file(toy_checkpoint, tmp_path, expected):
     assert net.architecture == Architecture.parse(CHILD)
     net.init_weights()
     assert_state(net, expected)
+
+
+# Other widths
+
+
+@pytest.mark.parametrize('layout', ['mmdet', 'mmseg', 'torchvision'])
+@pytest.mark.parametrize('widen_factor', [.5, .75, 1.4])
+def test_a_seed_of_another_width(tmp_path, randomize, in_layout, widen_factor, layout):
+    """Onto a child of that width; onto one of width 1 it is an error that names the first layer that does not fit."""
+    seed = randomize(FNAChildNet('mobilenet_v2', (7, ), widen_factor=widen_factor), 4).eval()
+    torch.save(in_layout(seed.state_dict(), layout), tmp_path / 'seed.pth')
+    remapping = ParameterRemapping(str(tmp_path / 'seed.pth'))
+    child = FNAChildNet('mobilenet_v2', (7, ), widen_factor=widen_factor).eval()
+    remapping(child)
+    image = torch.randn(1, 3, 64, 64)
+    assert torch.equal(child(image)[0], seed(image)[0])
+    deeper = FNAChildNet('fna_ssdlite', (7, ), widen_factor=widen_factor)
+    assert remapping(deeper).problems() == ()
+    other = FNAChildNet('mobilenet_v2', (7, ))
+    before = {key: value.clone() for key, value in other.state_dict().items()}
+    with pytest.raises(ValueError, match=r'does not fit FNAChildNet .*\n  conv1.conv.weight: .* does not fit: shape'):
+        remapping(other)
+    assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
