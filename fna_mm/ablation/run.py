@@ -8,6 +8,7 @@ from typing import Optional
 from mmengine.config import Config
 
 from fna_mm.child_config import SUPERNET, find_sections
+from fna_mm.whole_files import write_whole
 
 #: Configs find each other's results in the folder that this environment variable names.
 FOLDER = 'FNA_ABLATION_DIR'
@@ -76,6 +77,4 @@ def read_json(path: Path) -> Optional[dict]:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a file, whole or not at all, whenever the process is killed."""
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
+    write_whole({str(path): json.dumps(content).encode()})

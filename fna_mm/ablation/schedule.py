@@ -39,11 +39,12 @@ class _Screen:
         self._print(f'[{self.ended}/{self.total}] seed {run.seed} {run.name}: {outcome} '
                     f'({elapsed:.1f} min elapsed)', '\n')
 
+    def due(self) -> bool:
+        """Whether it is time for the next line of progress."""
+        return time.monotonic() - self._last >= (1 if self._rewrites else _LINE_EVERY)
+
     def running(self, text: str, left: Optional[float]) -> None:
-        now = time.monotonic()
-        if now - self._last < (1 if self._rewrites else _LINE_EVERY):
-            return
-        self._last = now
+        self._last = now = time.monotonic()
         about = 'time left not known yet' if left is None else f'about {left:.1f} min left'
         self._print(f'   {text}; {(now - self._start) / 60:.1f} min elapsed, {about}', '' if self._rewrites else '\n')
 
@@ -134,8 +135,9 @@ def carry_out(runs: Sequence[Run], jobs: int = 1, metric: Optional[str] = None) 
                 elif len(processes) < jobs:
                     waiting.remove(run)
                     processes[run] = _start(run, jobs)
-            screen.running(', '.join(_share(run) for run in processes),
-                           _minutes_left(runs, [*processes, *waiting], jobs))
+            if screen.due():  # what it shows is read from many files
+                screen.running(', '.join(_share(run) for run in processes),
+                               _minutes_left(runs, [*processes, *waiting], jobs))
             time.sleep(_POLL)
     finally:
         for process in processes.values():

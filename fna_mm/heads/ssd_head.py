@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 class SSDLiteHead(SSDHead):
     """``SSDHead`` of mmdet with the one attribute that its base class asks for and it does not set.
 
-    Since mmdet 3.1 prediction looks at ``self.loss_cls``, but SSD's losses are no module
+    In mmdet 3.3 prediction looks at ``self.loss_cls``, but SSD's losses are no module
     (open-mmlab/mmdetection#11063); training works, every evaluation fails. Arguments, weights and
     results are those of ``SSDHead``.
     """
