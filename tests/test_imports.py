@@ -26,7 +26,8 @@ ROWS = [
      'hooks.bn_calibration_hook'],
     ['visualization', 'comparison'],
     ['hooks.architecture_export_hook', 'hooks'],
-    ['ablation.run', 'ablation.training', 'ablation.plan', 'ablation.schedule', 'ablation.table', 'ablation',
+    ['bench.simple_mixture', 'bench',
+     'ablation.run', 'ablation.training', 'ablation.plan', 'ablation.schedule', 'ablation.table', 'ablation',
      'demo', 'cli', '__main__', ''],
 ]
 ORDER = [module for row in ROWS for module in row]
