@@ -8,7 +8,7 @@ installed.
 from contextlib import suppress
 
 from fna_mm.architecture import Architecture, MBConvSpec, Stage
-from fna_mm.backbones import FNAChildNet, FNASuperNet
+from fna_mm.backbones import FNAChildNet, FNADistributedDataParallel, FNASuperNet
 from fna_mm.cost import MAddsCost
 from fna_mm.datasets import RandomSplit
 from fna_mm.hooks import AlternatingOptimizerHook, ArchitectureExportHook, BNCalibrationHook
@@ -28,6 +28,6 @@ with suppress(ImportError, AssertionError):
 
 __all__ = [
     'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',
-    'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping', 'ParameterRemappingHook', 'RandomSplit',
-    'SearchSpace', 'Stage', '__version__'
+    'FNADistributedDataParallel', 'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping',
+    'ParameterRemappingHook', 'RandomSplit', 'SearchSpace', 'Stage', '__version__'
 ]

@@ -22,8 +22,7 @@ def main(out, strays):
     cfg = search_config(
         out / 'work', epochs=3, hook=dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.))),
         experiment_name='distributed', launcher='pytorch', randomness=dict(seed=3, diff_rank_seed=True),
-        model_wrapper_cfg=dict(type='MMDistributedDataParallel', find_unused_parameters=True,
-                               broadcast_buffers=False, device_ids=None))
+        model_wrapper_cfg=dict(type='FNADistributedDataParallel'))
     cfg.train_dataloader.batch_size = cfg.custom_hooks[0].dataloader.batch_size = 2
     cfg.custom_hooks.append(dict(type='ArchitectureExportHook', out_dir=str(out / f'export_{rank}')))
     runner = build(cfg)

@@ -56,8 +56,7 @@ def main(work_dir, loop, fault):
     overrides = dict(experiment_name='faulty', resume=True, randomness=dict(seed=3, deterministic=True))
     if distributed:
         torch.distributed.init_process_group('gloo')
-        overrides.update(launcher='pytorch', model_wrapper_cfg=dict(
-            type='MMDistributedDataParallel', find_unused_parameters=True, broadcast_buffers=False, device_ids=None))
+        overrides.update(launcher='pytorch', model_wrapper_cfg=dict(type='FNADistributedDataParallel'))
     length = dict(epochs=4) if loop == 'epochs' else dict(iters=8, hook=dict(begin_iter=2))
     cfg = search_config(work_dir, **length, **overrides)
     cfg.train_cfg.val_interval = 1 if loop == 'epochs' else 2

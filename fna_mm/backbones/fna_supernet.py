@@ -120,6 +120,11 @@ class FNASuperNet(FNABackbone):
         """Run the most probable candidate of every layer from now on."""
         self._mode = 'best_path'
 
+    def candidate_parameters(self) -> list[nn.Parameter]:
+        """The weights of all candidates, of which a weight step uses one path's."""
+        return [parameter for stage in self.search_space.searched_stages for parameter in
+                self.stage(stage).parameters()]
+
     def probabilities(self) -> tuple[Tensor, ...]:
         """Softmax of the architecture parameters: for every layer, shape (candidates,)."""
         return tuple(alpha.softmax(0) for alpha in self.architecture_parameters.split(self._sizes))
@@ -185,3 +190,16 @@ class FNASuperNet(FNABackbone):
             return super().forward(x)
         finally:
             self._weights = ()  # they hold the graph of this step
+
+
+def find_supernet(model: nn.Module) -> Any:
+    """The one supernet in a model.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    found = [module for module in model.modules() if isinstance(module, FNASuperNet)]
+    if len(found) != 1:
+        raise ValueError(f'the search needs exactly one FNASuperNet in the model, but {type(model).__name__} has '
+                         f'{len(found)}: set model.backbone.type to FNASuperNet')
+    return found[0]

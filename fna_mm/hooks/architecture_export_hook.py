@@ -9,8 +9,8 @@ from mmengine.fileio import join_path, put, put_text
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from fna_mm.backbones import find_supernet
 from fna_mm.child_config import child_config, dump_child_config
-from fna_mm.hooks.alternating_optimizer_hook import find_supernet
 from fna_mm.hooks.preflight import check_can_write
 from fna_mm.visualization import architecture_figure, probability_figure, to_image, to_png
 
