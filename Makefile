@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 export PYTHONUNBUFFERED = 1
 
-.PHONY: install demo test faults lint clean
+.PHONY: install demo test faults soak lint clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +35,9 @@ test: install
 
 faults: install
 	$(BIN)/python -m pytest -q -m faults
+
+soak: install
+	$(BIN)/python -m pytest -q -m soak
 
 lint: install
 	$(BIN)/ruff check .

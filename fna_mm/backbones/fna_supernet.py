@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import FNABackbone
 from fna_mm.backbones.fna_child_net import build_stage
+from fna_mm.blocks import check_norm_cfg
 from fna_mm.mixed_op import MixedOp
 from fna_mm.search_space import SearchSpace, tapped_stages
 
@@ -74,6 +75,8 @@ class FNASuperNet(FNABackbone):
             init_cfg: Optional[Union[dict, list]] = None) -> None:
         space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, tapped_stages=tapped_stages(out_indices))
         norm_cfg, act_cfg, candidate_norm_cfg = dict(norm_cfg), dict(act_cfg), dict(candidate_norm_cfg)
+        check_norm_cfg(norm_cfg)
+        check_norm_cfg(candidate_norm_cfg)
         stages: list[nn.Module] = []
         strides = space.seed.strides_and_dilations(output_stride)
         for index, (stage, (stride, dilation)) in enumerate(zip(space.seed.stages, strides)):

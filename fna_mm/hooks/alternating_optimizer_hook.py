@@ -1,5 +1,6 @@
 """The search: after weight steps on one sampled path, an architecture step on the mixture of all."""
 
+import inspect
 import random
 import time
 from collections.abc import Iterator
@@ -66,6 +67,17 @@ def only_architecture_trains(model: nn.Module, supernet: Any) -> Iterator[None]:
         supernet.use_best_path()
 
 
+def _check_clipping(cfg: dict) -> None:
+    """Check ``clip_grad`` now; mm would at the first step, which may be hours away."""
+    arguments = dict(cfg)
+    clip: Any = nn.utils.clip_grad_value_ if arguments.pop('type', 'norm') == 'value' else nn.utils.clip_grad_norm_
+    try:
+        inspect.signature(clip).bind([], **arguments)
+    except TypeError as error:
+        raise ValueError(f"clip_grad={cfg!r} of AlternatingOptimizerHook's optim_wrapper: {error}; it should be such "
+                         'as dict(max_norm=35)') from error
+
+
 def build_architecture_optimizer(parameters: Tensor, cfg: dict) -> OptimWrapper:
     """The OptimWrapper of the architecture parameters.
 
@@ -74,12 +86,14 @@ def build_architecture_optimizer(parameters: Tensor, cfg: dict) -> OptimWrapper:
         cfg (dict): As mm's ``optim_wrapper``: ``type``, ``optimizer``, ``clip_grad``, ….
 
     Raises:
-        ValueError: If ``cfg`` has no ``optimizer``.
+        ValueError: If ``cfg`` has no ``optimizer``, or ``clip_grad`` other arguments than torch's clipping.
     """
     cfg = dict(cfg)
     if not isinstance(cfg.get('optimizer'), dict):
         raise ValueError('optim_wrapper of AlternatingOptimizerHook needs an optimizer, such as '
                          f"dict(optimizer=dict(type='Adam', lr=3e-4)), but is {cfg!r}")
+    if cfg.get('clip_grad'):
+        _check_clipping(dict(cfg['clip_grad']))
     optimizer = OPTIMIZERS.build(dict(cfg.pop('optimizer'), params=[parameters]))
     cfg.setdefault('type', 'OptimWrapper')
     wrapper = OPTIM_WRAPPERS.build(cfg, default_args=dict(optimizer=optimizer))
@@ -174,6 +188,8 @@ class AlternatingOptimizerHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Build what the architecture steps need, and check it before the first iteration."""
+        if sum(isinstance(hook, AlternatingOptimizerHook) for hook in runner.hooks) > 1:
+            raise ValueError('the config has more than one AlternatingOptimizerHook: keep one')
         self._first_iter = self.first_iter(runner)
         weight_steps = runner.max_iters - self.begin_iter if self.begin_iter is not None else \
             (runner.max_epochs - (self.begin_epoch or 0)) * len(runner.train_dataloader)
