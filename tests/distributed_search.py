@@ -1,8 +1,9 @@
 """A toy search on several processes, run by torchrun from test_distributed.py.
 
-python distributed_search.py OUT [strays | batches | waits]
+python distributed_search.py OUT [strays | batches | waits | nccl]
 With "strays" one rank's architecture leaves the others'. With "batches" it makes the searches of ``BATCH_CONFIGS``, to
-be compared with one process that has batches of twice the size. With "waits" DDP is left as mm sets it up.
+be compared with one process that has batches of twice the size. With "waits" DDP is left as mm sets it up. With "nccl"
+mm sets up the process group, on GPUs.
 
 A CPU-only mmengine cannot set up the process group itself; it takes the one that is there.
 """
@@ -43,6 +44,10 @@ def make_batches(out):
 
 
 def main(out, mode):
+    if mode == 'nccl':
+        train(search_config(out, epochs=3, launcher='pytorch', sync_bn='torch', experiment_name='nccl',
+                            model_wrapper_cfg=dict(type='FNADistributedDataParallel')))
+        return
     torch.set_num_threads(1)
     torch.distributed.init_process_group('gloo')
     rank = torch.distributed.get_rank()

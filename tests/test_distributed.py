@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 def run_search(out, *arguments):
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get('PYTHONPATH', '')]),
-                       OMP_NUM_THREADS='1')
+                       OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     call = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
             str(HERE / 'distributed_search.py'), str(out), *arguments]
     return subprocess.run(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -21,8 +21,10 @@ LAST = dict(epochs='epoch_4', iters='iter_8')
 
 def start(work_dir, loop, processes, *arguments):
     """A search in processes of its own, in a process group of its own."""
-    environment = dict(os.environ, OMP_NUM_THREADS='1',
+    environment = dict(os.environ, OMP_NUM_THREADS='1', CUBLAS_WORKSPACE_CONFIG=':4096:8',
                        PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get('PYTHONPATH', '')]))
+    if processes > 1:
+        environment['CUDA_VISIBLE_DEVICES'] = ''  # gloo, and mostly fewer devices than processes
     launcher = [] if processes == 1 else ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
                                           str(processes)]
     return subprocess.Popen(
