@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fna_mm import registration
 from fna_mm.architecture import Architecture, MBConvSpec, Stage
 from fna_mm.search_space import SearchSpace
+from fna_mm.shipped_configs import config_path
 
 __version__ = '0.1.0'
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING or [PurePath(program).stem for program in sys.argv[:1]] != ['fn
 __all__ = [
     'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',
     'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping', 'ParameterRemappingHook', 'RandomSplit',
-    'SearchSpace', 'Stage', '__version__'
+    'SearchSpace', 'Stage', '__version__', 'config_path'
 ]
 
 
