@@ -63,3 +63,13 @@ def test_others_results_are_said_to_be_the_papers():
     ours = [model['Name'] for model in MODELS if model['Metadata']['Results From'].startswith('docs/results/')]
     assert len(papers) == 8
     assert sorted(papers + ours) == sorted(model['Name'] for model in MODELS)
+
+
+def test_the_project_page_says_the_same():
+    page = (ROOT / 'docs/mmdet_project.md').read_text()
+    detectors = [model for model in MODELS if model['Name'] in ('mobilenet_v2_retinanet', 'fna_retinanet_retrain',
+                                                                'mobilenet_v2_ssdlite', 'fna_ssdlite_retrain')]
+    rows = [line.strip('| ').split(' | ')[1:] for line in page.splitlines() if line.endswith('.py) |')]
+    assert rows == [[f'{model["Metadata"]["Parameters"] / 1e6:.2f}', f'{model["Metadata"]["MAdds (G)"]:.2f}',
+                     f'{model["Results"][0]["Metrics"]["box AP"]}', f'[config](../{model["Config"]})']
+                    for model in detectors]
