@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 
+CONTEXT = dict(help_option_names=['-h', '--help'], max_content_width=120)
 #: Of a process that SIGINT ended, as shells count.
 INTERRUPTED = 130
 
@@ -86,7 +87,7 @@ class ManyValues(click.Command):
         return super().parse_args(ctx, repeated)
 
 
-@click.group(cls=Command, context_settings=dict(help_option_names=['-h', '--help']), epilog='Exit status: 0 done, '
+@click.group(cls=Command, context_settings=CONTEXT, epilog='Exit status: 0 done, '
              '1 an error, 2 wrong usage, 130 interrupted. Tab completion: fna completion --help.')
 @click.option('--debug', is_flag=True, help='Show the whole traceback of an error.')
 @click.version_option(package_name='fna-mm')
