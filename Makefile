@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip
 TEXT := fna_mm configs tests docs hatch_build.py *.md *.yml *.toml .pre-commit-config.yaml Makefile
 export PYTHONUNBUFFERED = 1
 
-.PHONY: install demo test faults lint clean
+.PHONY: install demo test faults soak lint clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,9 @@ test: install
 
 faults: install
 	$(BIN)/python -m pytest -q -m faults
+
+soak: install
+	$(BIN)/python -m pytest -q -m soak
 
 lint: install
 	$(BIN)/ruff check .

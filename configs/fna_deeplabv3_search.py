@@ -14,7 +14,7 @@ model = dict(
         norm_cfg=dict(type='SyncBN', requires_grad=True),
         init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
 
-find_unused_parameters = True
+model_wrapper_cfg = dict(type='FNADistributedDataParallel')
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=80, val_interval=10)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

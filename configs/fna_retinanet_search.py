@@ -16,7 +16,7 @@ model = dict(
         init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
 
 # Weights: one path a step. Most parameters are not on it.
-find_unused_parameters = True
+model_wrapper_cfg = dict(type='FNADistributedDataParallel')
 train_cfg = dict(max_epochs=14)
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4))
 param_scheduler = [

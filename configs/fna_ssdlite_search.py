@@ -16,7 +16,7 @@ model = dict(
         init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
 
 # Weights: one path a step. Most parameters are not on it.
-find_unused_parameters = True
+model_wrapper_cfg = dict(type='FNADistributedDataParallel')
 train_cfg = dict(max_epochs=24)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='RMSprop', lr=0.03, momentum=0.9, eps=1.0, weight_decay=4e-5))

@@ -20,7 +20,7 @@ registration.register()
 # The command answers at once, and imports PyTorch where it has to: `fna arch show`, `fna --help` and the shell's
 # completion do not. Anywhere else all is there after the import.
 if TYPE_CHECKING or [PurePath(program).stem for program in sys.argv[:1]] != ['fna']:
-    from fna_mm.backbones import FNAChildNet, FNASuperNet
+    from fna_mm.backbones import FNAChildNet, FNADistributedDataParallel, FNASuperNet
     from fna_mm.cost import MAddsCost
     from fna_mm.datasets import RandomSplit
     from fna_mm.hooks import AlternatingOptimizerHook, ArchitectureExportHook, BNCalibrationHook
@@ -31,8 +31,8 @@ if TYPE_CHECKING or [PurePath(program).stem for program in sys.argv[:1]] != ['fn
 
 __all__ = [
     'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',
-    'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping', 'ParameterRemappingHook', 'RandomSplit',
-    'SearchSpace', 'Stage', '__version__', 'config_path'
+    'FNADistributedDataParallel', 'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping',
+    'ParameterRemappingHook', 'RandomSplit', 'SearchSpace', 'Stage', '__version__', 'config_path'
 ]
 
 

@@ -1,14 +1,26 @@
 """The building blocks that supernet and child share."""
 
-from typing import Optional
+from collections.abc import Mapping
+from typing import Any, Optional
 
 import torch
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
+from mmengine.registry import MODELS
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from fna_mm.architecture import IMAGE_CHANNELS, STEM_STRIDE, MBConvSpec
+
+
+def check_norm_cfg(norm_cfg: Mapping[str, Any]) -> None:
+    """Check the section of a normalisation; mmcv's own error does not name what it could not find.
+
+    Raises:
+        ValueError: If its ``type`` is not registered.
+    """
+    if MODELS.get(str(norm_cfg.get('type'))) is None:
+        raise ValueError(f'norm_cfg={dict(norm_cfg)!r}: there is no such normalisation; use BN, SyncBN or GN')
 
 
 class MBConv(BaseModule):

@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 from fna_mm.architecture import Architecture
 
 SUPERNET, CHILD, SPLIT = 'FNASuperNet', 'FNAChildNet', 'RandomSplit'
+SUPERNET_WRAPPER = 'FNADistributedDataParallel'
 SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
 #: Arguments of a supernet's backbone section that a child has no use for.
 _SEARCH_ARGUMENTS = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'candidate_norm_cfg')
@@ -60,6 +61,8 @@ def child_from_search(search: Config, architecture: Architecture) -> Config:
         split.clear()
         split.update(inner)
     cfg.pop('find_unused_parameters', None)  # every parameter of a child is used
+    if (cfg.get('model_wrapper_cfg') or {}).get('type') == SUPERNET_WRAPPER:
+        cfg.pop('model_wrapper_cfg')
     return cfg
 
 

@@ -3,17 +3,19 @@
 Importing PyTorch, mmcv, mmdet and mmseg takes seconds, and one of the last two may be missing. So each name stands
 for a function at first, which imports its class when a config asks for one and builds it; registries of mmengine take
 functions as well as classes. A module that is imported puts its classes in the functions' place
-(``register_module(force=True)``).
+(``register_module(force=True)``). One name waits for its class: mmengine compares models with whatever is registered as
+a model's wrapper, by isinstance.
 """
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, Optional
 
 from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS, WEIGHT_INITIALIZERS, Registry
 
-#: Everything that configs name: registry, module, classes.
-REGISTERED: tuple[tuple[Registry, str, tuple[str, ...]], ...] = (
+#: Everything that configs name: registry (None for the name that waits), module, classes.
+REGISTERED: tuple[tuple[Optional[Registry], str, tuple[str, ...]], ...] = (
+    (None, 'fna_mm.backbones', ('FNADistributedDataParallel', )),
     (MODELS, 'fna_mm.backbones', ('FNAChildNet', 'FNASuperNet')),
     (MODELS, 'fna_mm.heads.aspp_heads', ('SeparableASPPHead', 'DeepLabV3PlusHead')),
     (MODELS, 'fna_mm.heads.ssd_head', ('SSDLiteHead', )),
@@ -55,5 +57,6 @@ def register() -> None:
         KeyError: If another package uses one of them.
     """
     for registry, module, names in REGISTERED:
-        for name in names:
-            registry.register_module(name=name, module=_builder(module, name))  # type: ignore[arg-type]
+        if registry is not None:
+            for name in names:
+                registry.register_module(name=name, module=_builder(module, name))  # type: ignore[arg-type]

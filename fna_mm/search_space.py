@@ -128,6 +128,10 @@ class SearchSpace:
         """Candidates of all layers together: the number of architecture parameters."""
         return sum(len(layer.candidates) for layer in self.layers)
 
+    def candidate_names(self) -> dict[str, list[str]]:
+        """For every layer, by its name: the names of its candidates."""
+        return {layer.name: [candidate_name(spec) for spec in layer.candidates] for layer in self.layers}
+
     def architecture(self, choice: Sequence[int]) -> Architecture:
         """The architecture of one candidate per layer; identities are left out.
 

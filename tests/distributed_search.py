@@ -1,7 +1,9 @@
 """A toy search on several processes, run by torchrun from test_distributed.py.
 
-python distributed_search.py OUT [strays]
-With "strays" one rank's architecture leaves the others'.
+python distributed_search.py OUT [strays | batches | waits | nccl]
+With "strays" one rank's architecture leaves the others'. With "batches" it makes the searches of ``BATCH_CONFIGS``, to
+be compared with one process that has batches of twice the size. With "waits" DDP is left as mm sets it up. With "nccl"
+mm sets up the process group, on GPUs.
 
 A CPU-only mmengine cannot set up the process group itself; it takes the one that is there.
 """
@@ -11,19 +13,57 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from toy_search import build, find_hook, search_config, snapshot
+from toy_search import SUPERNET, build, find_hook, search_config, snapshot, toy_dataloader, train
+
+#: Arguments of ``batch_config``.
+BATCH_CONFIGS = [dict(accumulative_counts=1), dict(accumulative_counts=2)]
 
 
-def main(out, strays):
+def batch_config(work_dir, batch_size, accumulative_counts, **overrides):
+    """Twenty steps of each kind, in which an image's part in a step does not depend on the others in its batch."""
+    group_norm = dict(type='GN', num_groups=2)
+    # A rate at which rounding does not grow from step to step.
+    wrapper = dict(optimizer=dict(type='SGD', lr=.02, momentum=.9), accumulative_counts=accumulative_counts,
+                   clip_grad=dict(max_norm=1.))
+    plain = dict(batch_size=batch_size, ratio=.5)
+    arch = toy_dataloader('arch', **plain)
+    weights = toy_dataloader('weights', **plain)
+    arch['dataset']['dataset']['pipeline'] = weights['dataset']['dataset']['pipeline'] = []
+    return search_config(
+        work_dir, epochs=10, train_dataloader=weights, optim_wrapper=dict(wrapper, type='OptimWrapper'),
+        hook=dict(begin_epoch=0, dataloader=arch, optim_wrapper=wrapper),
+        model=dict(type='ToyClassifier', norm_cfg=group_norm, dropout=0., backbone=dict(
+            SUPERNET, norm_cfg=group_norm, candidate_norm_cfg=group_norm)),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=10)), **overrides)
+
+
+def make_batches(out):
+    for index, arguments in enumerate(BATCH_CONFIGS):
+        train(batch_config(out / str(index), 2, **arguments, experiment_name=f'batches_{index}', launcher='pytorch',
+                           model_wrapper_cfg=dict(type='FNADistributedDataParallel')))
+
+
+def main(out, mode):
+    if mode == 'nccl':
+        train(search_config(out, epochs=3, launcher='pytorch', sync_bn='torch', experiment_name='nccl',
+                            model_wrapper_cfg=dict(type='FNADistributedDataParallel')))
+        return
     torch.set_num_threads(1)
     torch.distributed.init_process_group('gloo')
     rank = torch.distributed.get_rank()
+    if mode == 'batches':
+        make_batches(out)
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+        return
+    strays = mode == 'strays'
     # A step of plain SGD is the gradient itself. Every rank starts its random numbers elsewhere.
     cfg = search_config(
         out / 'work', epochs=3, hook=dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.))),
         experiment_name='distributed', launcher='pytorch', randomness=dict(seed=3, diff_rank_seed=True),
-        model_wrapper_cfg=dict(type='MMDistributedDataParallel', find_unused_parameters=True,
-                               broadcast_buffers=False, device_ids=None))
+        model_wrapper_cfg=dict(type='FNADistributedDataParallel'))
+    if mode == 'waits':
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
     cfg.train_dataloader.batch_size = cfg.custom_hooks[0].dataloader.batch_size = 2
     cfg.custom_hooks.append(dict(type='ArchitectureExportHook', out_dir=str(out / f'export_{rank}')))
     runner = build(cfg)
@@ -60,8 +100,9 @@ def main(out, strays):
     runner.train()
     record['end'] = snapshot(hook._model)
     torch.save(record, out / f'rank_{rank}.pth')
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]), 'strays' in sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2] if sys.argv[2:] else '')

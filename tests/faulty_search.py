@@ -1,6 +1,6 @@
 """A toy search that may be killed at a given moment, run by test_faults.py, under torchrun or alone.
 
-python faulty_search.py WORK_DIR epochs|iters FAULT
+python faulty_search.py WORK_DIR epochs|iters FAULT [EPOCHS]
 FAULT is none, or where the first rank's process kills itself: weight_step, arch_step, checkpoint, evaluation. It
 does so once in a work directory; started again, the run resumes.
 """
@@ -13,10 +13,22 @@ from pathlib import Path
 import torch
 import torch.distributed
 from mmengine.fileio import LocalBackend
+from mmengine.hooks import Hook
 from toy_search import build, search_config, toy_dataloader
 
 #: The file that says that this work directory's run was killed already.
 KILLED = 'killed'
+
+
+#: The file that says that this process trains.
+STARTED = 'started'
+
+
+class Started(Hook):
+    """Says so once, when the first iteration begins."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        (Path(runner.work_dir) / STARTED).touch()
 
 
 def kill(work_dir):
@@ -50,15 +62,15 @@ def kill_in_checkpoint(work_dir):
     LocalBackend.put = put_half
 
 
-def main(work_dir, loop, fault):
+def main(work_dir, loop, fault, epochs=4):
+    epochs = int(epochs)
     torch.set_num_threads(1)
     distributed = int(os.environ.get('WORLD_SIZE', 1)) > 1
     overrides = dict(experiment_name='faulty', resume=True, randomness=dict(seed=3, deterministic=True))
     if distributed:
         torch.distributed.init_process_group('gloo')
-        overrides.update(launcher='pytorch', model_wrapper_cfg=dict(
-            type='MMDistributedDataParallel', find_unused_parameters=True, broadcast_buffers=False, device_ids=None))
-    length = dict(epochs=4) if loop == 'epochs' else dict(iters=8, hook=dict(begin_iter=2))
+        overrides.update(launcher='pytorch', model_wrapper_cfg=dict(type='FNADistributedDataParallel'))
+    length = dict(epochs=epochs) if loop == 'epochs' else dict(iters=2 * epochs, hook=dict(begin_iter=2))
     cfg = search_config(work_dir, **length, **overrides)
     cfg.train_cfg.val_interval = 1 if loop == 'epochs' else 2
     if loop == 'iters':
@@ -66,9 +78,11 @@ def main(work_dir, loop, fault):
         cfg.default_hooks.checkpoint.interval = 2
     if distributed:
         cfg.train_dataloader.batch_size = cfg.custom_hooks[0].dataloader.batch_size = 2
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 4
     cfg.param_scheduler = [dict(type='LinearLR', start_factor=.1, by_epoch=False, begin=0, end=6)]
     cfg.custom_hooks.append(dict(type='ArchitectureExportHook', by_epoch=loop == 'epochs'))
     runner = build(cfg)
+    runner.register_hook(Started())
     if fault != 'none' and not (work_dir / KILLED).exists() and int(os.environ.get('RANK', 0)) == 0:
         if fault == 'weight_step':
             kill_in_forward(runner, work_dir, 'loss', 'path', 6)

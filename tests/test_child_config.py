@@ -14,7 +14,8 @@ FOUND = Architecture.create('fna_ssdlite')
 def search(**overrides):
     """A search's config with everything that a child must not inherit."""
     cfg = search_config('search_dir', find_unused_parameters=True, launcher='pytorch', resume=True,
-                        load_from='warm.pth', **overrides)
+                        load_from='warm.pth', **dict(dict(model_wrapper_cfg=dict(type='FNADistributedDataParallel')),
+                                                     **overrides))
     cfg.custom_hooks += [dict(type='ArchitectureExportHook'), dict(type='EMAHook', momentum=.01)]
     cfg.model.backbone.update(with_cp=True, init_cfg=dict(type='ParameterRemapping', checkpoint='seed.pth'),
                               candidate_norm_cfg=dict(type='BN', affine=False))
@@ -52,7 +53,12 @@ def test_the_search_is_taken_out(child):
     assert child.train_dataloader.dataset == search().train_dataloader.dataset.dataset
     assert child.train_dataloader.batch_size == 4
     assert (child.work_dir, child.resume, child.load_from) == ('child_dir', False, None)
-    assert not {'find_unused_parameters', 'launcher', 'experiment_name'} & set(child)
+    assert not {'find_unused_parameters', 'model_wrapper_cfg', 'launcher', 'experiment_name'} & set(child)
+
+
+def test_a_wrapper_of_the_users_own_stays():
+    own = dict(type='MMDistributedDataParallel', static_graph=True)
+    assert child_config(search(model_wrapper_cfg=own), FOUND, 'child_dir').model_wrapper_cfg == own
 
 
 def test_the_rest_stays(child):

@@ -132,7 +132,7 @@ def test_searches(path):
         # tapped layer has the ratio 6 alone.
         expected = 25 * 7 - 6 if is_segmentation(path) else 21 * 7 - 6 - 3 * is_ssd(path)
         assert model.backbone.search_space.num_candidates == expected
-    assert cfg.find_unused_parameters is True
+    assert cfg.model_wrapper_cfg.type == 'FNADistributedDataParallel'
     (hook, ) = find_sections(cfg.custom_hooks, 'AlternatingOptimizerHook')
     assert 0 < hook.begin_epoch < cfg.train_cfg.max_epochs
     weights, arch = cfg.train_dataloader.dataset, hook.dataloader.dataset
@@ -430,7 +430,7 @@ def test_turning_a_config_into_a_search(tmp_path):
         HOOKS.build(dict(hook))
     for section in (cfg.train_dataloader.dataset, cfg.custom_hooks[0].dataloader.dataset):
         DATASETS.build(without_data(section))
-    assert cfg.find_unused_parameters is True
+    assert cfg.model_wrapper_cfg.type == 'FNADistributedDataParallel'
 
 
 def test_files_that_the_readme_names_exist():

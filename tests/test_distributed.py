@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_search import SUPERNET, ToyClassifier, changed
+from distributed_search import BATCH_CONFIGS, batch_config
+from mmengine.registry import MODELS
+from toy_search import SUPERNET, ToyClassifier, changed, load, train
 
 from fna_mm import MAddsCost
 from fna_mm.cost import expected_cost, madds_table
@@ -17,7 +19,7 @@ HERE = Path(__file__).parent
 
 def run_search(out, *arguments):
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get('PYTHONPATH', '')]),
-                       OMP_NUM_THREADS='1')
+                       OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     call = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
             str(HERE / 'distributed_search.py'), str(out), *arguments]
     return subprocess.run(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -39,6 +41,30 @@ def test_a_rank_that_leaves_the_others_stops_the_search(tmp_path):
     assert done.returncode != 0
     assert 'RuntimeError: the architecture parameters of rank 1 differ from those of the other 1 of 2' in done.stdout
     assert [path.name for path in (tmp_path / 'work').glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_ddp_as_mm_sets_it_up_is_refused_at_once(tmp_path):
+    done = run_search(tmp_path, 'waits')
+    assert done.returncode != 0
+    assert ('ValueError: MMDistributedDataParallel waits for the gradients of all candidates, of which a step uses one '
+            "a layer: set model_wrapper_cfg=dict(type='FNADistributedDataParallel')") in done.stdout
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_two_processes_are_one_with_twice_the_batch(tmp_path):
+    """Twenty weight steps and twenty architecture steps, the weights' accumulated over several paths or not."""
+    done = run_search(tmp_path / 'two', 'batches')
+    assert done.returncode == 0, done.stdout[-4000:]
+    for index, arguments in enumerate(BATCH_CONFIGS):
+        train(batch_config(tmp_path / f'one_{index}', 4, **arguments))
+        one, two = (load(folder / 'epoch_10.pth') for folder in (tmp_path / f'one_{index}', tmp_path / f'two/{index}'))
+        assert one['alternating_optimizer']['arch_steps'] == two['alternating_optimizer']['arch_steps'] == 20
+        assert list(one['state_dict']) == list(two['state_dict'])
+        for key, value in one['state_dict'].items():
+            torch.testing.assert_close(two['state_dict'][key], value, rtol=1e-3, atol=2e-5, msg=key)
+        start = MODELS.build(batch_config(tmp_path, 4, **arguments).model).state_dict()
+        alpha = 'backbone.architecture_parameters'
+        assert (one['state_dict'][alpha] - start[alpha]).abs().max() > .01  # or the comparison would say nothing
 
 
 def test_both_ranks_made_all_steps(ranks):

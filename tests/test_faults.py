@@ -19,18 +19,36 @@ FAULTS = ('weight_step', 'arch_step', 'checkpoint', 'evaluation')
 LAST = dict(epochs='epoch_4', iters='iter_8')
 
 
-def run(work_dir, loop, processes, fault='none'):
-    """A search in processes of its own; its exit code."""
-    environment = dict(os.environ, OMP_NUM_THREADS='1',
+def start(work_dir, loop, processes, *arguments):
+    """A search in processes of its own, in a process group of its own."""
+    environment = dict(os.environ, OMP_NUM_THREADS='1', CUBLAS_WORKSPACE_CONFIG=':4096:8',
                        PYTHONPATH=os.pathsep.join([str(HERE), os.environ.get('PYTHONPATH', '')]))
+    if processes > 1:
+        environment['CUDA_VISIBLE_DEVICES'] = ''  # gloo, and mostly fewer devices than processes
     launcher = [] if processes == 1 else ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
                                           str(processes)]
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', *launcher, str(HERE / 'faulty_search.py'), str(work_dir), loop, fault],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    return subprocess.Popen(
+        [sys.executable, '-W', 'ignore', *launcher, str(HERE / 'faulty_search.py'), str(work_dir), loop,
+         *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True)
+
+
+def run(work_dir, loop, processes, fault='none', *arguments):
+    """A search until it ends; its exit code."""
+    process = start(work_dir, loop, processes, fault, *arguments)
+    output, _ = process.communicate(timeout=600)
     if fault == 'none':
-        assert done.returncode == 0, done.stdout
-    return done.returncode
+        assert process.returncode == 0, output
+    return process.returncode
+
+
+def assert_same_end(found_dir, expected_dir, last):
+    """Everything that a checkpoint holds, and the exported architecture."""
+    expected, found = (load(folder / f'{last}.pth') for folder in (expected_dir, found_dir))
+    for part in ('state_dict', 'optimizer', 'param_schedulers', 'alternating_optimizer'):
+        assert_same(found[part], expected[part], part)
+    assert (found_dir / 'arch.json').read_text() == (expected_dir / 'arch.json').read_text()
+    return expected['alternating_optimizer']
 
 
 @pytest.fixture(scope='module')
@@ -61,9 +79,4 @@ def test_nothing_is_lost(tmp_path, uninterrupted, processes, loop, fault):
         with pytest.raises(RuntimeError):
             load(tmp_path / ('epoch_3.pth' if loop == 'epochs' else 'iter_6.pth'))
     run(tmp_path, loop, processes)
-    whole = uninterrupted(loop, processes)
-    expected, found = (load(folder / f'{last}.pth') for folder in (whole, tmp_path))
-    for part in ('state_dict', 'optimizer', 'param_schedulers', 'alternating_optimizer'):
-        assert_same(found[part], expected[part], part)
-    assert expected['alternating_optimizer']['arch_steps'] == 6
-    assert (tmp_path / 'arch.json').read_text() == (whole / 'arch.json').read_text()
+    assert assert_same_end(tmp_path, uninterrupted(loop, processes), last)['arch_steps'] == 6

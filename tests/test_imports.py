@@ -16,7 +16,8 @@ PACKAGE = Path(fna_mm.__file__).parent
 ROWS = [
     ['architecture', 'search_space', 'safe_globals', 'shipped_configs', 'registration'],
     ['blocks', 'mixed_op'],
-    ['backbones.base_backbone', 'backbones.fna_child_net', 'backbones.fna_supernet', 'backbones'],
+    ['backbones.base_backbone', 'backbones.fna_child_net', 'backbones.fna_supernet',
+     'backbones.supernet_parallel', 'backbones'],
     ['remapping.tensor_remapping', 'remapping.seed_checkpoint', 'remapping.parameter_remapping',
      'remapping.checkpoint_file', 'remapping.initializer', 'remapping'],
     ['cost.madds', 'cost.cost_loss', 'cost.complexity', 'cost.paper', 'cost'],

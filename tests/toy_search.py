@@ -37,11 +37,11 @@ class ToyClassifier(BaseModel):
     It keeps in ``modes`` which mode its supernet ran in, one entry a forward.
     """
 
-    def __init__(self, backbone, data_preprocessor=None):
+    def __init__(self, backbone, norm_cfg=None, dropout=.3, data_preprocessor=None):
         super().__init__(data_preprocessor)
         self.backbone = MODELS.build(backbone)
-        self.neck = ConvModule(320, 8, 1, norm_cfg=dict(type='BN'))
-        self.dropout = nn.Dropout(.3)
+        self.neck = ConvModule(320, 8, 1, norm_cfg=norm_cfg or dict(type='BN'))
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(8, 2)
         self.modes = []
 

@@ -23,6 +23,6 @@ arch_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='RandomSplit', dataset=search_dataset, ratio=0.5, part='arch', seed=0))
 
-find_unused_parameters = True
+model_wrapper_cfg = dict(type='FNADistributedDataParallel')
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=4)
 param_scheduler = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=25)]

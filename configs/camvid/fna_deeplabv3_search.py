@@ -28,7 +28,7 @@ train_dataloader = dict(
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
     dataset=dict(_delete_=True, type='RandomSplit', dataset=search_dataset, ratio=0.2, part='weights', seed=0))
 
-find_unused_parameters = True
+model_wrapper_cfg = dict(type='FNADistributedDataParallel')
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=4)
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4))

@@ -25,7 +25,7 @@ search_dataset = dict(
 train_dataloader = dict(
     dataset=dict(_delete_=True, type='RandomSplit', dataset=search_dataset, ratio=0.5, part='weights', seed=0))
 
-find_unused_parameters = True
+model_wrapper_cfg = dict(type='FNADistributedDataParallel')
 train_cfg = dict(max_epochs=8, val_interval=8)
 param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=40)]
 

@@ -1,4 +1,5 @@
 from fna_mm.backbones.fna_child_net import FNAChildNet
-from fna_mm.backbones.fna_supernet import FNASuperNet
+from fna_mm.backbones.fna_supernet import FNASuperNet, find_supernet
+from fna_mm.backbones.supernet_parallel import FNADistributedDataParallel
 
-__all__ = ['FNAChildNet', 'FNASuperNet']
+__all__ = ['FNAChildNet', 'FNADistributedDataParallel', 'FNASuperNet', 'find_supernet']

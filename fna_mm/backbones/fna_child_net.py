@@ -8,7 +8,7 @@ from torch import nn
 
 from fna_mm.architecture import Architecture, Stage
 from fna_mm.backbones.base_backbone import FNABackbone
-from fna_mm.blocks import MBConv
+from fna_mm.blocks import MBConv, check_norm_cfg
 
 
 def build_stage(stage: Stage, stride: int, dilation: int, norm_cfg: dict, act_cfg: dict,
@@ -92,6 +92,7 @@ class FNAChildNet(FNABackbone):
         architecture = Architecture.create(arch).widened(widen_factor)
         head_channels = int(head_channels * max(1., widen_factor))
         norm_cfg, act_cfg = dict(norm_cfg), dict(act_cfg)
+        check_norm_cfg(norm_cfg)
         strides = architecture.strides_and_dilations(output_stride)
         stages = [
             build_stage(stage, stride, dilation, norm_cfg, act_cfg, with_cp)

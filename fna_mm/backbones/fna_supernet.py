@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import FNABackbone
 from fna_mm.backbones.fna_child_net import build_stage
+from fna_mm.blocks import check_norm_cfg
 from fna_mm.mixed_op import MixedOp
 from fna_mm.search_space import SearchSpace, tapped_stages
 
@@ -74,6 +75,8 @@ class FNASuperNet(FNABackbone):
             init_cfg: Optional[Union[dict, list]] = None) -> None:
         space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, tapped_stages=tapped_stages(out_indices))
         norm_cfg, act_cfg, candidate_norm_cfg = dict(norm_cfg), dict(act_cfg), dict(candidate_norm_cfg)
+        check_norm_cfg(norm_cfg)
+        check_norm_cfg(candidate_norm_cfg)
         stages: list[nn.Module] = []
         strides = space.seed.strides_and_dilations(output_stride)
         for index, (stage, (stride, dilation)) in enumerate(zip(space.seed.stages, strides)):
@@ -119,6 +122,11 @@ class FNASuperNet(FNABackbone):
     def use_best_path(self) -> None:
         """Run the most probable candidate of every layer from now on."""
         self._mode = 'best_path'
+
+    def candidate_parameters(self) -> list[nn.Parameter]:
+        """The weights of all candidates, of which a weight step uses one path's."""
+        return [parameter for stage in self.search_space.searched_stages for parameter in
+                self.stage(stage).parameters()]
 
     def probabilities(self) -> tuple[Tensor, ...]:
         """Softmax of the architecture parameters: for every layer, shape (candidates,)."""
@@ -185,3 +193,16 @@ class FNASuperNet(FNABackbone):
             return super().forward(x)
         finally:
             self._weights = ()  # they hold the graph of this step
+
+
+def find_supernet(model: nn.Module) -> Any:
+    """The one supernet in a model.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    found = [module for module in model.modules() if isinstance(module, FNASuperNet)]
+    if len(found) != 1:
+        raise ValueError(f'the search needs exactly one FNASuperNet in the model, but {type(model).__name__} has '
+                         f'{len(found)}: set model.backbone.type to FNASuperNet')
+    return found[0]

@@ -1,5 +1,6 @@
 """The search: after weight steps on one sampled path, an architecture step on the mixture of all."""
 
+import inspect
 import random
 import time
 from collections.abc import Iterator
@@ -18,26 +19,20 @@ from mmengine.runner import IterBasedTrainLoop
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from fna_mm.backbones import find_supernet
 from fna_mm.cost.cost_loss import expected_cost
 from fna_mm.cost.madds import CostTable, madds_table
 from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches
-from fna_mm.hooks.preflight import check_costs_are_finite, check_parts_are_disjoint, check_space
+from fna_mm.hooks.preflight import (
+    check_costs_are_finite,
+    check_memory,
+    check_parts_are_disjoint,
+    check_space,
+    check_training_mode,
+)
 from fna_mm.hooks.rank_agreement import check_ranks_agree
 
 STATE = 'alternating_optimizer'
-
-
-def find_supernet(model: nn.Module) -> Any:
-    """The one supernet in a model.
-
-    Raises:
-        ValueError: If there is none, or more than one.
-    """
-    found = [module for module in model.modules() if hasattr(module, 'architecture_parameters')]
-    if len(found) != 1:
-        raise ValueError(f'the search needs exactly one FNASuperNet in the model, but {type(model).__name__} has '
-                         f'{len(found)}: set model.backbone.type to FNASuperNet')
-    return found[0]
 
 
 @contextmanager
@@ -72,6 +67,17 @@ def only_architecture_trains(model: nn.Module, supernet: Any) -> Iterator[None]:
         supernet.use_best_path()
 
 
+def _check_clipping(cfg: dict) -> None:
+    """Check ``clip_grad`` now; mm would at the first step, which may be hours away."""
+    arguments = dict(cfg)
+    clip: Any = nn.utils.clip_grad_value_ if arguments.pop('type', 'norm') == 'value' else nn.utils.clip_grad_norm_
+    try:
+        inspect.signature(clip).bind([], **arguments)
+    except TypeError as error:
+        raise ValueError(f"clip_grad={cfg!r} of AlternatingOptimizerHook's optim_wrapper: {error}; it should be such "
+                         'as dict(max_norm=35)') from error
+
+
 def build_architecture_optimizer(parameters: Tensor, cfg: dict) -> OptimWrapper:
     """The OptimWrapper of the architecture parameters.
 
@@ -80,12 +86,14 @@ def build_architecture_optimizer(parameters: Tensor, cfg: dict) -> OptimWrapper:
         cfg (dict): As mm's ``optim_wrapper``: ``type``, ``optimizer``, ``clip_grad``, ….
 
     Raises:
-        ValueError: If ``cfg`` has no ``optimizer``.
+        ValueError: If ``cfg`` has no ``optimizer``, or ``clip_grad`` other arguments than torch's clipping.
     """
     cfg = dict(cfg)
     if not isinstance(cfg.get('optimizer'), dict):
         raise ValueError('optim_wrapper of AlternatingOptimizerHook needs an optimizer, such as '
                          f"dict(optimizer=dict(type='Adam', lr=3e-4)), but is {cfg!r}")
+    if cfg.get('clip_grad'):
+        _check_clipping(dict(cfg['clip_grad']))
     optimizer = OPTIMIZERS.build(dict(cfg.pop('optimizer'), params=[parameters]))
     cfg.setdefault('type', 'OptimWrapper')
     wrapper = OPTIM_WRAPPERS.build(cfg, default_args=dict(optimizer=optimizer))
@@ -180,6 +188,8 @@ class AlternatingOptimizerHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Build what the architecture steps need, and check it before the first iteration."""
+        if sum(isinstance(hook, AlternatingOptimizerHook) for hook in runner.hooks) > 1:
+            raise ValueError('the config has more than one AlternatingOptimizerHook: keep one')
         self._first_iter = self.first_iter(runner)
         weight_steps = runner.max_iters - self.begin_iter if self.begin_iter is not None else \
             (runner.max_epochs - (self.begin_epoch or 0)) * len(runner.train_dataloader)
@@ -190,6 +200,7 @@ class AlternatingOptimizerHook(Hook):
                              'made; begin earlier or train longer')
         self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._supernet = find_supernet(self._model)
+        check_training_mode(runner.model, runner.cfg)
         seed = [runner.seed]
         broadcast_object_list(seed)
         resumed = self._loaded_state if runner.iter > 0 else None
@@ -213,6 +224,8 @@ class AlternatingOptimizerHook(Hook):
             runner.logger.warning('CheckpointHook(max_keep_ckpts=1) removes the last checkpoint before it writes the '
                                   'next one: killed in between, the search would have to start anew; keep two')
         self._log_interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
+        if self._supernet.architecture_parameters.is_cuda:
+            check_memory(lambda: self._try_step(dataloader), self._supernet, dataloader.batch_size)
         if runner.iter > 0:
             self._restore(runner)
         if isinstance(runner.train_loop, IterBasedTrainLoop):
@@ -252,11 +265,24 @@ class AlternatingOptimizerHook(Hook):
             skipped_steps=self.skipped_steps,
             world_size=get_world_size(),
             seed=self._seed,
+            candidates=self._supernet.search_space.candidate_names(),
             data=self._batches.state_dict())
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Keep the state for :meth:`before_train`, which uses it if the run resumes."""
-        self._loaded_state = checkpoint.get(STATE)
+        """Keep the state for :meth:`before_train`, which uses it if the run resumes.
+
+        Raises:
+            ValueError: If a search is to be resumed in another search space.
+        """
+        self._loaded_state = state = checkpoint.get(STATE)
+        if runner._resume and state is not None:  # as mm's EMAHook asks
+            then, now = state['candidates'], find_supernet(runner.model).search_space.candidate_names()
+            if then != now:
+                layer = next(name for name in {**then, **now} if then.get(name) != now.get(name))
+                raise ValueError('the checkpoint is of a search in another space, which cannot be resumed here: its '
+                                 f'layer {layer} has {then.get(layer, "no candidates")}, the config\'s '
+                                 f'{now.get(layer, "no candidates")}; give the backbone the arguments of that search, '
+                                 'or start anew in another work_dir')
 
     def before_train_epoch(self, runner: Any) -> None:
         """Seed what happens between here and the first iteration: loading its batch."""
@@ -314,15 +340,9 @@ class AlternatingOptimizerHook(Hook):
             and best path's GMAdds; mean entropy of the layers' distributions, nats.
         """
         architecture = self._supernet.architecture_parameters
-        logs: dict[str, float] = {}
         with only_architecture_trains(self._model, self._supernet):
-            with self.optim_wrapper.optim_context(self._model):
-                data = self._model.data_preprocessor(batch, True)
-                losses = self._model(**data, mode='loss') if isinstance(data, dict) else \
-                    self._model(*data, mode='loss')
-                loss, log_vars = self._model.parse_losses(losses)
-            logs.update({f'arch_{name}': float(torch.as_tensor(value).detach())
-                         for name, value in log_vars.items()})
+            loss, log_vars = self._mixture_loss(batch)
+            logs = {f'arch_{name}': float(torch.as_tensor(value).detach()) for name, value in log_vars.items()}
             if self._table is not None:
                 expected = expected_cost(self._supernet.probabilities(), self._table.layers, self._table.fixed)
                 cost_loss = self.cost(expected)
@@ -343,6 +363,21 @@ class AlternatingOptimizerHook(Hook):
         if norms is not None:
             logs['arch_grad_norm'] = float(norms.current())
         return logs
+
+    def _mixture_loss(self, batch: Any) -> tuple[Tensor, dict[str, Any]]:
+        """The loss of a batch of the dataloader, and what mm logs of it."""
+        with self.optim_wrapper.optim_context(self._model):
+            data = self._model.data_preprocessor(batch, True)
+            losses = self._model(**data, mode='loss') if isinstance(data, dict) else self._model(*data, mode='loss')
+            return self._model.parse_losses(losses)
+
+    def _try_step(self, dataloader: Any) -> None:
+        """Forward and backward of an architecture step on the first samples; nothing changes."""
+        samples = [dataloader.dataset[index % len(dataloader.dataset)] for index in range(dataloader.batch_size)]
+        self._model.train()
+        with only_architecture_trains(self._model, self._supernet):
+            loss, _ = self._mixture_loss(dataloader.collate_fn(samples))
+            torch.autograd.grad(loss, self._supernet.architecture_parameters)
 
     def _step(self, architecture: Tensor) -> None:
         """One step of the optimizer, unless the gradients are not finite: one NaN would stay in them for ever."""

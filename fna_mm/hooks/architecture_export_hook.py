@@ -9,8 +9,9 @@ from mmengine.fileio import join_path, put, put_text
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from fna_mm.backbones import find_supernet
 from fna_mm.child_config import child_config, dump_child_config
-from fna_mm.hooks.alternating_optimizer_hook import find_supernet
+from fna_mm.hooks.alternating_optimizer_hook import AlternatingOptimizerHook
 from fna_mm.hooks.preflight import check_can_write
 from fna_mm.visualization import architecture_figure, probability_figure, to_image, to_png
 
@@ -34,7 +35,7 @@ class ArchitectureExportHook(Hook):
 
     Raises:
         ValueError: If ``interval`` is no positive integer; before training, if ``child_config`` has
-            no ``FNAChildNet``.
+            no ``FNAChildNet``, or no ``AlternatingOptimizerHook`` searches.
         FileNotFoundError: Before training, if ``child_config`` does not exist.
     """
 
@@ -57,6 +58,9 @@ class ArchitectureExportHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Read the retraining config and try to build a child's config, before any long work."""
         supernet = find_supernet(runner.model)
+        if not any(isinstance(hook, AlternatingOptimizerHook) for hook in runner.hooks):
+            raise ValueError('ArchitectureExportHook without an AlternatingOptimizerHook: nothing would change the '
+                             'architecture that it exports; add one to custom_hooks')
         if self.child_config is not None:
             self._retraining = Config.fromfile(self.child_config)
         child_config(runner.cfg, supernet.best_architecture(), runner.work_dir, self._retraining)

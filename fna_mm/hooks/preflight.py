@@ -3,12 +3,15 @@
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from mmengine.fileio import join_path, put_text, remove
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from fna_mm.backbones import FNADistributedDataParallel
 from fna_mm.cost.madds import CostTable
 from fna_mm.datasets import RandomSplit
 
@@ -53,6 +56,51 @@ def check_parts_are_disjoint(weights: Any, arch: Any) -> None:
                     f'the data of the weights and of the architecture share {len(shared)} of {one.whole[-1]} samples: '
                     'both RandomSplits need the same ratio and seed, one part=\'weights\', the other part=\'arch\'; '
                     f'they are {one.described()} and {other.described()}')
+
+
+def check_training_mode(model: nn.Module, cfg: Mapping[str, Any]) -> None:
+    """Check that the model is trained in a way that allows for another path in every step.
+
+    Args:
+        model (nn.Module): The runner's model, in its wrapper if it has one.
+        cfg (Mapping): The runner's config.
+
+    Raises:
+        ValueError: If DDP would wait for the gradients of every candidate, or mm compile the model.
+    """
+    if cfg.get('compile'):
+        raise ValueError(f'compile={cfg["compile"]!r} in a search: every step runs another path, and each would be '
+                         'compiled anew; take it out here, and set it for the training of the child')
+    if (isinstance(model, DistributedDataParallel) and not isinstance(model, FNADistributedDataParallel)
+            and not model.find_unused_parameters):
+        raise ValueError(f'{type(model).__name__} waits for the gradients of all candidates, of which a step uses '
+                         "one a layer: set model_wrapper_cfg=dict(type='FNADistributedDataParallel')")
+
+
+def check_memory(trial: Callable[[], None], supernet: nn.Module, batch_size: int) -> None:
+    """Try an architecture step, by far the larger one of the two kinds, and free what it took.
+
+    Args:
+        trial (Callable): Makes the step; changes nothing.
+        supernet (nn.Module): Its supernet.
+        batch_size (int): Images in it.
+
+    Raises:
+        RuntimeError: If the device has too little memory; it says which setting to lower first.
+    """
+    try:
+        trial()
+        fits = True
+    except torch.cuda.OutOfMemoryError:
+        fits = False
+    torch.cuda.empty_cache()
+    if not fits:  # not within except, whose traceback holds the tensors of the step
+        recomputes = any(getattr(module, 'with_cp', False) for module in supernet.modules())
+        first = (f"lower batch_size of AlternatingOptimizerHook's dataloader (now {batch_size}), or the size of its "
+                 'images' if recomputes else 'set with_cp=True in model.backbone, which recomputes the candidates in '
+                 "the backward pass; after that, lower batch_size of AlternatingOptimizerHook's dataloader (now "
+                 f'{batch_size})')
+        raise RuntimeError(f'an architecture step does not fit into the memory of the device: {first}')
 
 
 def check_costs_are_finite(table: CostTable) -> None:
