@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
+# What a person wrote. .pre-commit-config.yaml checks the same before a commit.
+TEXT := fna_mm configs tests docs hatch_build.py *.md *.yml *.toml .pre-commit-config.yaml Makefile
 export PYTHONUNBUFFERED = 1
 
 .PHONY: install demo test faults soak lint clean
@@ -42,7 +44,10 @@ soak: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell fna_mm configs tests docs README.md
+	$(BIN)/codespell $(TEXT)
+	@echo "== files end in a newline, lines in no blank"
+	@! git grep -nIE '[[:space:]]+$$' -- $(TEXT) ':!docs/results'
+	@! git grep -lIz '' -- $(TEXT) ':!docs/results' | xargs -0 -n1 sh -c 'test -z "$$(tail -c1 "$$0")" || echo "$$0"' | grep .
 
 clean:
 	rm -rf $(VENV) build dist

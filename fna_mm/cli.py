@@ -1,29 +1,72 @@
 """The ``fna`` command: arguments only, every command is one call."""
 
+import json
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any, Optional
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn, Optional
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 # mmengine's and mim's use of it; nothing that a user of this command could change.
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 
+CONTEXT = dict(help_option_names=['-h', '--help'], max_content_width=120)
+#: Of a process that SIGINT ended, as shells count.
+INTERRUPTED = 130
+
+
 class Command(click.Group):
-    """Shows bad input as one line instead of a traceback, unless ``--debug`` is given."""
+    """Shows an error as one line instead of a traceback, unless ``--debug`` is given."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError, ImportError, KeyError, TypeError, SyntaxError) as error:
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own to end, the last one without a word
+        except KeyboardInterrupt:
+            click.echo('Interrupted.', err=True)
+            ctx.exit(INTERRUPTED)
+        except Exception as error:
             if ctx.params.get('debug'):
                 raise
-            # The last three come out of a user's config, and say little without their name.
-            name = f'{type(error).__name__}: ' if isinstance(error, (KeyError, TypeError, SyntaxError)) else ''
-            raise click.ClickException(f'{name}{error}') from error
+            _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    # These are written to be read; others, out of a user's config or mm, say little without their name.
+    text = str(error).strip()
+    told = text and isinstance(error, (ValueError, OSError, ImportError))
+    raise click.ClickException(text if told else f'{type(error).__name__}: {text}'.rstrip(': ')) from error
+
+
+def _progress(items: Sequence[Any]) -> Iterator[Any]:
+    """Iterate with a bar on the error stream, if someone looks at it."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    with click.progressbar(items, file=sys.stderr) as bar:
+        yield from bar
+
+
+def _architectures(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What the shell offers: published names, else files."""
+    from fna_mm.architecture import PUBLISHED
+    names = [CompletionItem(name) for name in sorted(PUBLISHED) if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type='file')]
+
+
+def _configs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from fna_mm.shipped_configs import config_names
+    return [CompletionItem(name) for name in config_names() if name.startswith(incomplete)]
+
+
+_json = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for programs.')
+#: Paths are completed by the shell, and looked at by those who open them.
+FILE = click.Path()
 
 
 class ManyValues(click.Command):
@@ -44,7 +87,8 @@ class ManyValues(click.Command):
         return super().parse_args(ctx, repeated)
 
 
-@click.group(cls=Command, context_settings=dict(help_option_names=['-h', '--help']))
+@click.group(cls=Command, context_settings=CONTEXT, epilog='Exit status: 0 done, '
+             '1 an error, 2 wrong usage, 130 interrupted. Tab completion: fna completion --help.')
 @click.option('--debug', is_flag=True, help='Show the whole traceback of an error.')
 @click.version_option(package_name='fna-mm')
 def main(debug: bool) -> None:
@@ -53,14 +97,15 @@ def main(debug: bool) -> None:
 
 
 @main.command()
-@click.argument('targets', nargs=-1, metavar='TARGET...')
+@click.argument('targets', nargs=-1, metavar='TARGET...', type=FILE)
 @click.option('--shape', nargs=2, type=int, metavar='H W', help='Input height and width in pixels. '
               "Defaults to the config's input_shape.")
 @click.option('--output-stride', type=int, help="Of an architecture. Defaults to the architecture's own.")
 @click.option('--paper', is_flag=True, help='Count every model of the paper, beside its published figures.')
 @click.option('--format', 'style', type=click.Choice(['text', 'markdown', 'json']), default='text', show_default=True)
+@click.option('--json', 'as_json', is_flag=True, help='The same as --format json.')
 def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_stride: Optional[int], paper: bool,
-               style: str) -> None:
+               style: str, as_json: bool) -> None:
     """Parameters and multiply-adds of configs and architectures.
 
     A TARGET is an mm config, whose model and backbone are counted, or an architecture (a published
@@ -73,14 +118,15 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
     """
     if bool(targets) == paper or (paper and (shape or output_stride)):
         raise click.UsageError('give either TARGETs or --paper, which has sizes of its own')
+    style = 'json' if as_json else style
     from fna_mm.cost.complexity import complexity_table
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm's about building; nothing is trained here
         if paper:
             from fna_mm.cost.paper import paper_table
-            table = paper_table(style)
+            table = paper_table(style, _progress)
         else:
-            table = complexity_table(targets, shape or None, output_stride, style)
+            table = complexity_table(targets, shape or None, output_stride, style, _progress)
     click.echo(table)
 
 
@@ -90,8 +136,9 @@ def arch() -> None:
 
 
 @arch.command()
-@click.argument('architecture')
-def show(architecture: str) -> None:
+@click.argument('architecture', shell_complete=_architectures)
+@_json
+def show(architecture: str, as_json: bool) -> None:
     """Print an architecture as a table.
 
     A published name, an arch.json, the published text form, or a checkpoint of a search or of
@@ -99,14 +146,16 @@ def show(architecture: str) -> None:
 
     \b
     Example:  fna arch show work_dirs/fna_retinanet_search/arch.json
+              fna arch show fna_ssdlite --json
     """
     from fna_mm.search_checkpoint import read_architecture
-    click.echo(str(read_architecture(architecture)))
+    found = read_architecture(architecture)
+    click.echo(found.to_json() if as_json else f'{found}\n', nl=False)
 
 
 @arch.command()
-@click.argument('source')
-@click.argument('out', required=False)
+@click.argument('source', shell_complete=_architectures)
+@click.argument('out', required=False, type=FILE)
 def export(source: str, out: Optional[str]) -> None:
     """Write an arch.json from a checkpoint, or from anything else that `fna arch show` takes.
 
@@ -126,10 +175,10 @@ def export(source: str, out: Optional[str]) -> None:
 
 
 @main.command()
-@click.argument('released')
-@click.argument('out')
-@click.option('--net-config', metavar='FILE', help='The net_config that came with the checkpoint: its strides, checked '
-              'against the weights.')
+@click.argument('released', type=FILE)
+@click.argument('out', type=FILE)
+@click.option('--net-config', type=FILE, metavar='FILE', help='The net_config that came with the checkpoint: its '
+              'strides, checked against the weights.')
 def convert(released: str, out: str, net_config: Optional[str]) -> None:
     """Turn a checkpoint of the authors' release into one of mm's with our names.
 
@@ -146,15 +195,17 @@ def convert(released: str, out: str, net_config: Optional[str]) -> None:
 
 
 @main.command()
-@click.argument('seed')
-@click.argument('architecture', metavar='ARCH')
-@click.argument('out', metavar='OUT.pth')
+@click.argument('seed', type=FILE)
+@click.argument('architecture', metavar='ARCH', shell_complete=_architectures)
+@click.argument('out', metavar='OUT.pth', type=FILE)
 @click.option('--width', default='first', show_default=True, help='How narrowed blocks choose channels: first, bn, '
               'std, l1.')
 @click.option('--kernel', default='center', show_default=True, help='How kernels of another size are filled: center, '
               'dilate.')
-@click.option('--report', metavar='FILE.json', help='Write where every tensor came from.')
-def remap(seed: str, architecture: str, out: str, width: str, kernel: str, report: Optional[str]) -> None:
+@click.option('--report', type=FILE, metavar='FILE.json', help='Write where every tensor came from.')
+@_json
+def remap(seed: str, architecture: str, out: str, width: str, kernel: str, report: Optional[str],
+          as_json: bool) -> None:
     """Remap a MobileNetV2 checkpoint onto an architecture, and write a checkpoint for load_from.
 
     SEED is a file, a URL or an open-mmlab:// name; ARCH anything `fna arch export` takes. In a config
@@ -165,49 +216,76 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
     Example:  fna remap mobilenet_v2.pth fna_retinanet remapped.pth --report remapped.json
     """
     from fna_mm.remapped_checkpoint import write_remapped_checkpoint
-    click.echo(write_remapped_checkpoint(seed, architecture, out, width, kernel, report))
+    table, tensors = write_remapped_checkpoint(seed, architecture, out, width, kernel, report)
+    if as_json:
+        click.echo(tensors, nl=False)
+        return
+    click.echo(table)
     click.echo(f'written: {out}')
 
 
 @main.command()
-@click.option('--model', 'models', nargs=3, multiple=True, required=True, metavar='NAME CONFIG CHECKPOINT',
-              help='A trained model; give the option once for each.')
-@click.option('--images', default=4, show_default=True, type=click.IntRange(1), help='How many, spread over the test '
-              'set.')
-@click.option('--out', default='comparison.png', show_default=True, help='Where the picture goes.')
-def compare(models: Sequence[tuple[str, str, str]], images: int, out: str) -> None:
-    """Draw what trained models make of the same test images: input, truth, each model, in one row.
+@click.argument('arguments', nargs=-1, type=FILE, metavar='[CONFIG_A CKPT_A CONFIG_B CKPT_B] [IMAGES]...')
+@click.option('--model', 'models', nargs=3, multiple=True, type=FILE, metavar='NAME CONFIG CHECKPOINT', help='In place '
+              'of the first four: a trained model and its title, once for each of one or many.')
+@click.option('--images', 'num_images', type=click.IntRange(1), help='Without IMAGES: how many of the test set. '
+              'Defaults to 4.')
+@click.option('--score-thr', default=.4, show_default=True, type=click.FloatRange(0, 1), help='Detections below it are '
+              'not drawn.')
+@click.option('--out', default='comparison.png', show_default=True, type=FILE, help='Where the picture goes: png, jpg, '
+              'svg or pdf.')
+def compare(arguments: Sequence[str], models: Sequence[tuple[str, str, str]], num_images: Optional[int],
+            score_thr: float, out: str) -> None:
+    """Draw what trained models make of the same images, side by side.
+
+    Detectors or segmentation networks, a row for each image. IMAGES are files or folders; without any,
+    images of the models' test set are drawn, with the truth beside them.
 
     \b
-    Example:  fna compare --model MobileNetV2 configs/camvid/mobilenet_v2_deeplabv3.py seed.pth
-                          --model child child_config.py child.pth --out comparison.png
+    Example:  fna compare seed.py seed.pth child_config.py child.pth photo.jpg more_photos/
+              fna compare --model MobileNetV2 seed.py seed.pth --model child child_config.py child.pth
     """
-    from mmengine.config import Config
-    from mmengine.fileio import put
-
-    from fna_mm.comparison import TrainedModel, comparison_figure
-    from fna_mm.visualization import to_png
-    figure = comparison_figure([TrainedModel(name, Config.fromfile(config), checkpoint)
-                                for name, config, checkpoint in models], images)
-    put(to_png(figure), out)
+    if not models and len(arguments) < 4:
+        raise click.UsageError('give CONFIG_A CKPT_A CONFIG_B CKPT_B, or --model NAME CONFIG CHECKPOINT')
+    images = arguments if models else arguments[4:]
+    if images and num_images:
+        raise click.UsageError('--images counts images of the test set; give it or IMAGES')
+    from fna_mm.comparison import (
+        comparison_figure,
+        find_images,
+        name_models,
+        picture_format,
+        trained_models,
+        write_picture,
+    )
+    picture_format(out)  # before the work
+    named = models or name_models([(arguments[0], arguments[1]), (arguments[2], arguments[3])])
+    paths = find_images(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mm's about building
+        figure = comparison_figure(trained_models(named), num_images or 4, score_thr, paths, _progress)
+    write_picture(figure, out)
     click.echo(f'written: {out}')
 
 
 @main.command(cls=ManyValues)
-@click.argument('configs', nargs=-1, required=True, metavar='CONFIG...')
+@click.argument('configs', nargs=-1, required=True, type=FILE, metavar='CONFIG...')
 @click.option('--seeds', multiple=True, type=click.IntRange(0), default=(0, ), metavar='SEED...',
               help='Train every config with each of them. Defaults to 0.')
-@click.option('--work-dir', default='work_dirs/ablations', show_default=True, help='Where everything goes.')
+@click.option('--work-dir', default='work_dirs/ablations', show_default=True, type=FILE, help='Where everything goes.')
 @click.option('--cfg-options', multiple=True, metavar='KEY=VALUE...', help='Replaced in every config.')
 @click.option('--seed-checkpoint', help='In place of the checkpoint of every parameter remapping.')
 @click.option('--jobs', default=1, show_default=True, type=click.IntRange(1), help='Trainings at a time, which share '
               'the cores unless OMP_NUM_THREADS is set.')
 @click.option('--metric', help="Of the table. Defaults to the evaluator's first.")
-@click.option('--out', help='A file for the rows.')
+@click.option('--out', type=FILE, help='A file for the rows.')
 @click.option('--format', 'form', default='json', show_default=True, type=click.Choice(['json', 'markdown']),
               help="Of --out's file; with markdown, the printed table is Markdown as well.")
+@click.option('--json', 'as_json', is_flag=True, help='Print the rows as JSON, for programs, and how it goes on the '
+              'error stream.')
 def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: str, cfg_options: Sequence[str],
-           seed_checkpoint: Optional[str], jobs: int, metric: Optional[str], out: Optional[str], form: str) -> None:
+           seed_checkpoint: Optional[str], jobs: int, metric: Optional[str], out: Optional[str], form: str,
+           as_json: bool) -> None:
     """Train and test many configs with several seeds, and print one table.
 
     Every run is a process of its own in WORK_DIR/seed_S/NAME; a config names the files of another one
@@ -218,11 +296,12 @@ def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: str, cfg_opti
     Example:  fna ablate configs/ablations/camvid/*.py --seeds 0 1 --jobs 2 --out ablations.json
     """
     from fna_mm.ablation import run_ablation
-    run_ablation(configs, seeds, work_dir, cfg_options, seed_checkpoint, jobs, metric, out, form == 'markdown')
+    run_ablation(configs, seeds, work_dir, cfg_options, seed_checkpoint, jobs, metric, out, form == 'markdown',
+                 as_json)
 
 
 @main.command()
-@click.option('--work-dir', default='work_dirs/fna_demo', show_default=True, help='Where everything goes.')
+@click.option('--work-dir', default='work_dirs/fna_demo', show_default=True, type=FILE, help='Where everything goes.')
 @click.option('--seed', default=0, show_default=True, help='Of the drawn data and the training.')
 def demo(work_dir: str, seed: int) -> None:
     """The whole flow on drawn images, in minutes on two CPU cores, without any download.
@@ -234,3 +313,35 @@ def demo(work_dir: str, seed: int) -> None:
     """
     from fna_mm.demo import run_demo
     run_demo(work_dir, seed)
+
+
+@main.command()
+@click.argument('name', required=False, shell_complete=_configs)
+@_json
+def configs(name: Optional[str], as_json: bool) -> None:
+    """List the configs that came with this package, or print the path of one.
+
+    \b
+    Example:  fna configs
+              mim train mmdet "$(fna configs bccd/fna_retinanet_search.py)"
+    """
+    from fna_mm.shipped_configs import config_names, config_path
+    if name is not None:
+        click.echo(json.dumps(config_path(name)) if as_json else config_path(name))
+    else:
+        click.echo(json.dumps(config_names(), indent=2) if as_json else '\n'.join(config_names()))
+
+
+@main.command()
+@click.argument('shell', type=click.Choice(['bash', 'zsh', 'fish']))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete commands, options, files and published architectures.
+
+    \b
+    Example:  fna completion bash >> ~/.bashrc
+              fna completion zsh >> ~/.zshrc
+              fna completion fish > ~/.config/fish/completions/fna.fish
+    """
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(main, {}, 'fna', '_FNA_COMPLETE').source())

@@ -15,7 +15,7 @@ _PREFIX = 'backbone.'
 
 
 def write_remapped_checkpoint(seed: str, architecture: str, out: str, width: str = 'first', kernel: str = 'center',
-                              report: Optional[str] = None) -> str:
+                              report: Optional[str] = None) -> tuple[str, str]:
     """Remap a seed onto an architecture and write the weights for ``load_from`` or ``Pretrained``.
 
     The file holds ``state_dict``, the backbone's tensors with ``backbone.`` before their names, the last
@@ -32,7 +32,7 @@ def write_remapped_checkpoint(seed: str, architecture: str, out: str, width: str
             Defaults to None: no such file.
 
     Returns:
-        str: The table of what came from where.
+        tuple: The table of what came from where, and the same as JSON, which is what ``report`` is.
 
     Raises:
         ValueError: If the seed cannot be used or does not fit, or a path would overwrite an input.
@@ -56,11 +56,11 @@ def write_remapped_checkpoint(seed: str, architecture: str, out: str, width: str
                 kernel=kernel)
     state = {_PREFIX + key: value for key, value in net.state_dict().items()}
     files = {out: checkpoint_bytes(dict(meta=meta, state_dict=state))}
+    values = json.dumps(dict(seed=seed, arch=text, **result.to_dict()), indent=1, ensure_ascii=False) + '\n'
     if report is not None:
-        values = dict(seed=seed, arch=text, **result.to_dict())
-        files[report] = (json.dumps(values, indent=1, ensure_ascii=False) + '\n').encode()
+        files[report] = values.encode()
     write_whole(files)
-    return f'{seed} ({found.layout} layout) → {out}, width={width}, kernel={kernel}\n{result.table()}'
+    return f'{seed} ({found.layout} layout) → {out}, width={width}, kernel={kernel}\n{result.table()}', values
 
 
 def _same_file(path: str, other: str) -> bool:

@@ -5,7 +5,6 @@ from typing import Any
 
 from fna_mm.architecture import Architecture
 from fna_mm.child_config import SUPERNET
-from fna_mm.remapping.checkpoint_file import load_checkpoint
 from fna_mm.search_space import SearchSpace, tapped_stages
 
 #: Where the ``meta`` of a checkpoint that our commands wrote holds the published text form.
@@ -84,6 +83,7 @@ def read_architecture(source: str) -> Architecture:
     """
     if not source.endswith(('.pth', '.pt')):
         return Architecture.create(source)
+    from fna_mm.remapping.checkpoint_file import load_checkpoint  # with it PyTorch, which arch.json files do without
     checkpoint = load_checkpoint(source)
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     text = meta.get(ARCHITECTURE_META) if isinstance(meta, dict) else None

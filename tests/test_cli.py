@@ -1,5 +1,9 @@
+import json
 import os
+import pickle
+import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from mmengine.config import Config
+from mmengine.config.config import ConfigParsingError
 from toy_search import search_config, train
 
 import fna_mm
@@ -16,6 +21,7 @@ from fna_mm.architecture import PUBLISHED
 from fna_mm.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
+FNA = str(Path(sys.executable).with_name('fna'))
 
 
 def fna(*arguments, code=0):
@@ -31,7 +37,7 @@ def rows(table):
     return {name: tuple(cells) for name, *cells in lines}
 
 
-@pytest.mark.parametrize('command', [[str(Path(sys.executable).with_name('fna'))], [sys.executable, '-m', 'fna_mm']])
+@pytest.mark.parametrize('command', [[FNA], [sys.executable, '-m', 'fna_mm']])
 def test_as_a_command(command, tmp_path):
     done = subprocess.run([*command, '--help'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           cwd=tmp_path)
@@ -50,7 +56,7 @@ def test_version():
 
 
 @pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['arch', 'export'], ['convert'], ['remap'],
-                                       ['compare'], ['ablate'], ['demo'], ['arch'], []])
+                                       ['compare'], ['ablate'], ['demo'], ['configs'], ['completion'], ['arch'], []])
 def test_every_command_has_help_with_an_example(arguments):
     printed = fna(*arguments, '--help')
     assert 'Usage:' in printed
@@ -199,8 +205,8 @@ def test_ablate_hands_its_arguments_on(monkeypatch):
         '--work-dir', 'there', '--seed-checkpoint', 's.pth', '--metric', 'aAcc', '--out', 'rows.md',
         '--format', 'markdown')
     assert calls == [
-        (('a.py', 'b.py'), (0, ), 'work_dirs/ablations', (), None, 1, None, None, False),
-        (('a.py', ), (3, 1), 'there', ('x=1', 'y.z=2', 'w=3'), 's.pth', 2, 'aAcc', 'rows.md', True)]
+        (('a.py', 'b.py'), (0, ), 'work_dirs/ablations', (), None, 1, None, None, False, False),
+        (('a.py', ), (3, 1), 'there', ('x=1', 'y.z=2', 'w=3'), 's.pth', 2, 'aAcc', 'rows.md', True, False)]
 
 
 def test_demo_hands_its_arguments_on(monkeypatch):
@@ -214,3 +220,154 @@ def test_demo_hands_its_arguments_on(monkeypatch):
 def test_the_demos_configs_are_where_it_looks():
     from fna_mm.shipped_configs import configs_dir
     assert Config.fromfile(configs_dir() / 'demo/search.py').model.backbone.type == 'FNASuperNet'
+
+
+# What programs read
+
+
+def test_json_of_an_architecture():
+    printed = json.loads(fna('arch', 'show', 'fna_ssdlite', '--json'))
+    assert Architecture.create(printed) == Architecture.create('fna_ssdlite')
+
+
+def test_json_of_a_complexity():
+    arguments = ('complexity', 'fna_ssdlite', '--shape', 320, 320)
+    assert json.loads(fna(*arguments, '--json')) == json.loads(fna(*arguments, '--format', 'json'))
+    assert json.loads(fna(*arguments, '--json'))[0]['params_m'] == 2.11904
+
+
+def test_json_of_a_remapping(toy, toy_checkpoint, tmp_path):
+    printed = fna('remap', toy_checkpoint, toy.to_text(), tmp_path / 'x.pth', '--report', tmp_path / 'x.json', '--json')
+    assert printed == (tmp_path / 'x.json').read_text()
+    assert json.loads(printed)['seed'] == toy_checkpoint
+
+
+def test_json_of_an_ablation(monkeypatch, tmp_path):
+    """The rows alone on the output stream, what happens meanwhile on the other one."""
+    config = tmp_path / 'one.py'
+    config.write_text("model = dict(type='Nothing')\n")
+    result = CliRunner().invoke(main, ['ablate', str(config), '--work-dir', str(tmp_path / 'out'), '--json'])
+    assert result.exit_code == 1
+    assert [row['config'] for row in json.loads(result.stdout)] == ['one']
+    assert 'FAILED' in result.stderr
+
+
+# Shipped configs
+
+
+def test_configs_are_listed_and_found(tmp_path):
+    names = fna('configs').split()
+    assert names == json.loads(fna('configs', '--json'))
+    files = (path.relative_to(ROOT / 'configs') for path in (ROOT / 'configs').rglob('*.py'))
+    assert sorted(names) == sorted(str(path) for path in files if '_base_' not in path.parts)
+    path = fna('configs', 'bccd/fna_retinanet_search.py').strip()
+    assert path == str(ROOT / 'configs/bccd/fna_retinanet_search.py')
+    base = "__import__('fna_mm').config_path('bccd/fna_retinanet_search.py')"
+    (tmp_path / 'mine.py').write_text(f'_base_ = {base}\nx = 1\n')
+    mine = Config.fromfile(tmp_path / 'mine.py')
+    assert mine.pop('x') == 1
+    assert mine.to_dict() == Config.fromfile(path).to_dict()
+    assert "'fna_retinanet.py': expected fna_retinanet_" in fna('configs', 'fna_retinanet.py', code=1)
+
+
+# How it ends
+
+
+@pytest.mark.parametrize('error', [
+    RuntimeError('size mismatch'), AssertionError('mmcv is too new'), pickle.UnpicklingError('no pickle'),
+    AttributeError('no such thing'), ConfigParsingError('odd config'), MemoryError()])
+def test_no_exception_shows_a_traceback(monkeypatch, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr('fna_mm.demo.run_demo', fail)
+    assert fna('demo', code=1) == f'Error: {type(error).__name__}: {error}'.rstrip(': ') + '\n'
+    assert CliRunner().invoke(main, ['--debug', 'demo']).exception is error
+
+
+@pytest.mark.parametrize('debug', [[], ['--debug']])
+def test_interrupted(monkeypatch, debug):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('fna_mm.demo.run_demo', interrupt)
+    assert fna(*debug, 'demo', code=130).strip() == 'Interrupted.'
+
+
+def test_a_closed_pipe_is_no_error(tmp_path):
+    """As in ``fna configs | head -1``: no message."""
+    done = subprocess.run(f'{FNA} configs 2>errors | (read line; echo "$line"); cat errors', shell=True, text=True,
+                          capture_output=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == [fna('configs').splitlines()[0]]
+
+
+def test_a_full_screen_has_a_bar(monkeypatch):
+    """Who looks at the error stream sees how far it is; the output stream has the table alone."""
+    leader, follower = pty.openpty()
+    done = subprocess.Popen([FNA, 'complexity', 'fna_ssdlite', 'fna_retinanet', '--shape', '64', '64', '--json'],
+                            stdout=subprocess.PIPE, stderr=follower, text=True)
+    printed, _ = done.communicate(timeout=120)
+    os.close(follower)
+    assert len(json.loads(printed)) == 2
+    assert b'100%' in os.read(leader, 100000)
+
+
+# Quick answers
+
+
+@pytest.mark.parametrize('arguments', [
+    ['--help'], ['--version'], ['arch', 'show', 'fna_retinanet'], ['configs'], ['completion', 'zsh']])
+def test_answers_that_need_no_torch(arguments):
+    code = (f'import sys, runpy; sys.modules.update(dict.fromkeys(["torch", "mmcv", "matplotlib"]))\n'
+            f'sys.argv = ["fna", *{arguments!r}]\nfrom fna_mm.cli import main; main()')
+    done = subprocess.run([sys.executable, '-c', 'import sys; sys.argv = ["fna"]\n' + code], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_command_has_everything_once_it_is_needed(tmp_path):
+    """A name in a registry, an import of ours, and checkpoints that mmengine wrote."""
+    code = """
+import sys
+sys.argv = ['fna']
+import fna_mm
+from mmengine.registry import HOOKS, MODELS
+assert 'torch' not in sys.modules
+made = MODELS.build(dict(type='FNAChildNet', arch='fna_ssdlite'))
+assert type(made) is fna_mm.FNAChildNet is MODELS.get('FNAChildNet')
+assert HOOKS.build(dict(type='BNCalibrationHook', num_iters=3)).num_iters == 3
+import torch
+from mmengine.logging import HistoryBuffer
+torch.save(HistoryBuffer([1.], [1]), 'x.pth')
+assert torch.load('x.pth', weights_only=True).current() == 1
+try:
+    fna_mm.nothing
+except AttributeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "module 'fna_mm' has no attribute 'nothing'\n", done.stderr
+
+
+@pytest.mark.parametrize('shell', ['bash', 'zsh', 'fish'])
+def test_completion_script(shell):
+    script = fna('completion', shell)
+    assert '_FNA_COMPLETE' in script
+    if shutil.which(shell):
+        done = subprocess.run([shell, '-n'], input=script, text=True, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, '')
+
+
+@pytest.mark.parametrize(('words', 'offered'), [
+    ('fna comp', ['plain,compare', 'plain,completion', 'plain,complexity']),
+    ('fna arch show fna_', ['plain,fna_deeplabv3', 'plain,fna_retinanet', 'plain,fna_ssdlite']),
+    ('fna arch show work_dirs/', ['file,work_dirs/']),
+    ('fna configs demo/', ['plain,demo/mobilenet_v2.py', 'plain,demo/retrain.py', 'plain,demo/search.py']),
+    ('fna complexity conf', ['file,conf']),
+    ('fna remap --wi', ['plain,--width']),
+])
+def test_completion(words, offered):
+    done = subprocess.run([FNA], text=True, capture_output=True, env=dict(
+        os.environ, _FNA_COMPLETE='bash_complete', COMP_WORDS=words, COMP_CWORD=str(words.count(' '))))
+    assert sorted(done.stdout.split()) == offered

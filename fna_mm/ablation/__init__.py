@@ -1,7 +1,9 @@
 """Many trainings, each in a process of its own: configs times seeds, then one table (paper, tables 5 and 6)."""
 
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from typing import Optional
 
@@ -17,7 +19,8 @@ __all__ = ['ablation_table', 'carry_out', 'collect_rows', 'parse_options', 'plan
 
 def run_ablation(configs: Sequence[str], seeds: Sequence[int] = (0, ), work_dir: str = 'work_dirs/ablations',
                  options: Sequence[str] = (), seed_checkpoint: Optional[str] = None, jobs: int = 1,
-                 metric: Optional[str] = None, out: Optional[str] = None, markdown: bool = False) -> None:
+                 metric: Optional[str] = None, out: Optional[str] = None, markdown: bool = False,
+                 as_json: bool = False) -> None:
     """Train and test configs with seeds; print a table. What is finished already is not repeated.
 
     Args:
@@ -30,6 +33,8 @@ def run_ablation(configs: Sequence[str], seeds: Sequence[int] = (0, ), work_dir:
         metric (str, optional): Of the table. Defaults to the evaluator's first.
         out (str, optional): A file for the rows.
         markdown (bool): The table in Markdown, and in the file instead of JSON. Defaults to False.
+        as_json (bool): Print the rows as JSON instead of the table, and anything else on the error
+            stream. Defaults to False.
 
     Raises:
         ValueError: As :func:`plan_runs`; if there is no such metric.
@@ -37,13 +42,14 @@ def run_ablation(configs: Sequence[str], seeds: Sequence[int] = (0, ), work_dir:
         ChildProcessError: At the end, if runs failed.
     """
     runs = plan_runs(configs, seeds, work_dir, parse_options(options), seed_checkpoint)
-    failed = carry_out(runs, jobs, metric)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        failed = carry_out(runs, jobs, metric)
     rows = collect_rows(runs, metric)
-    table = ablation_table(rows, markdown)
-    click.echo(f'\n{table}')
+    table, values = ablation_table(rows, markdown), json.dumps([asdict(row) for row in rows], indent=2)
+    click.echo(values if as_json else f'\n{table}')
     if out:
-        put_text(f'{table}\n' if markdown else json.dumps([asdict(row) for row in rows], indent=2) + '\n', out)
-        click.echo(f'written: {out}')
+        put_text(f'{table if markdown else values}\n', out)
+        click.echo(f'written: {out}', err=as_json)
     if failed:
         raise ChildProcessError(f'{len(failed)} of {len(runs)} runs failed or were skipped: '
                                 + ', '.join(f'seed {run.seed} {run.name}' for run in failed))

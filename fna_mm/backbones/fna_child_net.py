@@ -35,7 +35,7 @@ def build_stage(stage: Stage, stride: int, dilation: int, norm_cfg: dict, act_cf
     ) for index, spec in enumerate(stage.layers)))
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class FNAChildNet(FNABackbone):
     """A network of the MobileNetV2 family with any kernels, expansion ratios and depths.
 

@@ -19,7 +19,7 @@ from fna_mm.search_space import SearchSpace, tapped_stages
 ARCHITECTURE_INIT_STD = 1e-3
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class FNASuperNet(FNABackbone):
     """MobileNetV2 expanded: every layer holds all its candidates (paper, section 3.2).
 

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -158,7 +158,8 @@ def count_config(cfg: Any, input_shape: Sequence[int]) -> tuple[Complexity, Opti
 
 
 def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = None,
-                     output_stride: Optional[int] = None, style: str = 'text') -> str:
+                     output_stride: Optional[int] = None, style: str = 'text',
+                     progress: Optional[Callable[[Sequence], Iterable]] = None) -> str:
     """Parameters (M) and multiply-adds (G) of configs and architectures, a line each.
 
     Args:
@@ -168,12 +169,13 @@ def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = No
             ``input_shape`` in each config.
         output_stride (int, optional): Of architectures. Defaults to the architecture's own.
         style (str): As in :func:`render`. Defaults to 'text'.
+        progress (Callable, optional): Iterates over the targets and shows how far it is.
 
     Raises:
         ValueError: If a target is neither, or there is no input size for it.
     """
     rows = []
-    for target in targets:
+    for target in (progress or iter)(targets):
         if target.endswith(('.py', '.yml', '.yaml')):
             cfg = _load_config(target)
             size = _input_shape(target, shape or cfg.get('input_shape'))

@@ -1,5 +1,6 @@
 """The models of the paper, counted anew from the configs that build them."""
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Optional
 
 from mmengine.config import Config
@@ -36,17 +37,18 @@ PAPER_MODELS = (
 )
 
 
-def paper_table(style: str = 'text') -> str:
+def paper_table(style: str = 'text', progress: Optional[Callable[[Sequence], Iterable]] = None) -> str:
     """Every model of the paper: counted, published, and the difference.
 
     Args:
         style (str): ``text``, ``markdown`` or ``json``. Defaults to 'text'.
+        progress (Callable, optional): Iterates over the models and shows how far it is.
 
     Raises:
         ImportError: If mmdet or mmseg is missing.
     """
     rows = []
-    for model in PAPER_MODELS:
+    for model in (progress or iter)(PAPER_MODELS):
         cfg = Config.fromfile(configs_dir() / model.config)
         size = tuple(cfg.input_shape)
         if model.arch is None:

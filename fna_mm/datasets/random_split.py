@@ -30,7 +30,7 @@ def split_indices(length: int, ratio: float, seed: int) -> dict[str, np.ndarray]
     return dict(arch=np.sort(order[:num_arch]), weights=np.sort(order[num_arch:]))
 
 
-@DATASETS.register_module()
+@DATASETS.register_module(force=True)
 class RandomSplit:
     """One of two random, disjoint parts of a data set, the same on every rank and after every restart.
 

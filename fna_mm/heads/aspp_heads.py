@@ -30,7 +30,7 @@ class _PointwiseASPPHead(ASPPHead):
             act_cfg=self.act_cfg)
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class SeparableASPPHead(_PointwiseASPPHead):
     """DeepLabv3 with depthwise-separable atrous convolutions, as in the paper (section 4.1).
 
@@ -55,7 +55,7 @@ class SeparableASPPHead(_PointwiseASPPHead):
             act_cfg=self.act_cfg)
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class DeepLabV3PlusHead(_PointwiseASPPHead):
     """DeepLabv3+ with ordinary convolutions, as in the paper (table 1).
 

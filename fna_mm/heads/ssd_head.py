@@ -4,7 +4,7 @@ from mmdet.models.dense_heads import SSDHead
 from mmengine.registry import MODELS
 
 
-@MODELS.register_module()
+@MODELS.register_module(force=True)
 class SSDLiteHead(SSDHead):
     """``SSDHead`` of mmdet with the one attribute that its base class asks for and it does not set.
 

@@ -103,7 +103,7 @@ def build_architecture_optimizer(parameters: Tensor, cfg: dict) -> OptimWrapper:
     return wrapper
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)
 class AlternatingOptimizerHook(Hook):
     """Differentiable search on an unchanged runner (paper, section 3.2).
 

@@ -16,7 +16,7 @@ from fna_mm.hooks.preflight import check_can_write
 from fna_mm.visualization import architecture_figure, probability_figure, to_image, to_png
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)
 class ArchitectureExportHook(Hook):
     """Write the currently best architecture, its training config and pictures of it.
 

@@ -61,7 +61,7 @@ def _own_dataloader(runner: Any) -> Any:
     return runner.build_dataloader(dict(cfg, persistent_workers=False), seed=runner.seed)
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)
 class BNCalibrationHook(Hook):
     """Measure BN statistics on the training data before the first iteration (paper, section 4.1).
 

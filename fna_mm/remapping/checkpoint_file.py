@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from fna_mm.safe_globals import allow_mmengine_checkpoints
+
+allow_mmengine_checkpoints()
 _SAFETENSORS = '.safetensors'
 _ZIP_START, _PICKLE_START = b'PK\x03\x04', b'\x80'
 #: Before zip archives torch.save wrote four pickles (the last one names the tensors), then the numbers.

@@ -18,7 +18,7 @@ from fna_mm.remapping.tensor_remapping import check_methods
 _MAX_PROBLEMS = 10
 
 
-@WEIGHT_INITIALIZERS.register_module()
+@WEIGHT_INITIALIZERS.register_module(force=True)
 class ParameterRemapping:
     """Initialize a supernet or child from a MobileNetV2 checkpoint (paper, section 3.1).
 
@@ -89,7 +89,7 @@ class ParameterRemapping:
         return report
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)
 class ParameterRemappingHook(Hook):
     """Parameter remapping for a config whose backbone section should stay as it is.
 

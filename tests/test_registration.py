@@ -1,0 +1,71 @@
+"""Names in mm's registries: all of them, from the start, and what stands behind them."""
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from mmengine.registry import MODEL_WRAPPERS
+
+import fna_mm
+from fna_mm.registration import REGISTERED
+
+NAMES = [(registry, module, name) for registry, module, names in REGISTERED for name in names]
+
+
+def test_every_registered_class_is_in_the_table():
+    """Those with ``register_module`` above them; TASK_UTILS takes a class that knows nothing of mm."""
+    decorated = set()
+    for path in Path(fna_mm.__file__).parent.rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and any('register_module' in ast.unparse(decorator)
+                                                      for decorator in node.decorator_list):
+                decorated.add(node.name)
+    assert decorated | {'MAddsCost'} == {name for _, _, name in NAMES}
+
+
+@pytest.mark.parametrize(('registry', 'module', 'name'), NAMES, ids=[name for *_, name in NAMES])
+def test_an_imported_class_takes_its_place(registry, module, name):
+    if 'heads' in module:
+        pytest.importorskip('mmdet' if name == 'SSDLiteHead' else 'mmseg')
+    wanted = getattr(import_module(module), name)
+    assert isinstance(wanted, type)
+    assert (registry or MODEL_WRAPPERS).get(name) is wanted
+    if 'heads' not in module:
+        assert getattr(fna_mm, name) is wanted
+
+
+def python(code, *blocked):
+    block = ''.join(f'import sys; sys.modules[{name!r}] = None\n' for name in blocked)
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', block + code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(('head', 'package'), [('SeparableASPPHead', 'mmseg'), ('SSDLiteHead', 'mmdet')])
+def test_a_head_without_its_package_says_so(head, package):
+    run = python(f"import fna_mm; from mmengine.registry import MODELS; MODELS.build(dict(type='{head}'))", package)
+    assert f'ImportError: {head} needs the package {package}' in run.stderr
+
+
+def test_heads_are_imported_when_they_are_built():
+    code = """
+import sys, fna_mm
+from mmengine.registry import MODELS
+print('mmdet' in sys.modules, 'mmseg' in sys.modules, MODELS.get('SSDLiteHead').__module__)
+"""
+    assert python(code).stdout.split() == ['False', 'False', 'fna_mm.heads.ssd_head']
+
+
+def test_a_wrapper_is_never_a_function():
+    """mmengine asks ``isinstance(model, everything that is registered)``: also in the command, before any import."""
+    code = """
+import sys
+sys.argv = ['fna']
+import fna_mm
+from mmengine.model import is_model_wrapper
+import torch
+print(is_model_wrapper(torch.nn.Linear(1, 1)), fna_mm.FNADistributedDataParallel.__name__)
+"""
+    run = python(code)
+    assert run.stdout.split() == ['False', 'FNADistributedDataParallel'], run.stderr
