@@ -32,11 +32,10 @@ def kill_at_random(work_dir, loop, processes, checkpoint, one_rank):
     seconds = random.uniform(0, 1)
     time.sleep(seconds)
     assert process.poll() is None, 'it ended before it was killed: give it more EPOCHS'
-    if one_rank:  # the launcher ends the other one
-        workers = subprocess.run(['pgrep', '-P', str(process.pid)], stdout=subprocess.PIPE, text=True).stdout.split()
-        os.kill(int(random.choice(workers)), signal.SIGKILL)
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
+    workers = subprocess.run(['pgrep', '-P', str(process.pid)], stdout=subprocess.PIPE, text=True).stdout.split()
+    # The launcher's workers have process groups of their own, and would go on without it; it ends them with one of them.
+    for pid in [random.choice(workers)] if one_rank else [process.pid, *workers]:
+        os.kill(int(pid), signal.SIGKILL)
     process.communicate(timeout=300)
     return f'{"one rank" if one_rank else "all"} killed {seconds:.3f} s after checkpoint {checkpoint}'
 
