@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 export PYTHONUNBUFFERED = 1
 
-.PHONY: install demo test faults lint clean
+.PHONY: install demo bench test faults lint clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/fna demo
+
+bench: install
+	$(BIN)/fna bench --out work_dirs/bench.json
 
 test: install
 	$(BIN)/python -m pytest -q
