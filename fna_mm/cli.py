@@ -266,4 +266,4 @@ def bench(device: Optional[str], quick: bool, out: Optional[str], **settings: An
     from fna_mm.bench.run import run_bench
     from fna_mm.bench.settings import Settings
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    run_bench(Settings.create(device, quick, **settings), quick, out)
+    run_bench(Settings.create(device, quick, **settings), out)

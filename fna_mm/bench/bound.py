@@ -15,6 +15,11 @@ from fna_mm.bench.timing import synchronize
 from fna_mm.search_space import SearchSpace
 
 _PROBES = 5
+#: Matrices grow until a product takes this long, seconds; small ones do not reach the peak.
+_MATRIX_SIDES = (256, 512, 1024, 2048, 4096, 8192)
+_LONG_ENOUGH = .02
+#: Numbers that are moved, more than fit into any cache.
+_MOVED = 2**25
 
 
 @dataclass(frozen=True)
@@ -169,25 +174,27 @@ def _fastest(operation: Any, device: str) -> float:
     return min(seconds)
 
 
-def measure_peak(settings: Settings, scale: int) -> Peak:
+def measure_peak(settings: Settings) -> Peak:
     """Measure the machine with operations of its ``device``, ``precision`` and ``memory_format``.
 
     Args:
         settings (Settings): Of the benchmark.
-        scale (int): Side of the matrices; the convolution has about as many multiply-adds.
     """
     device, dtype = settings.device, settings.dtype
     with torch.no_grad():
-        a, b = (torch.randn(scale, scale, device=device, dtype=dtype) for _ in range(2))
-        product = scale**3 / _fastest(lambda: a @ b, device)
+        side, seconds = _MATRIX_SIDES[0], 0.
+        for side in _MATRIX_SIDES:
+            a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+            seconds = _fastest(lambda a=a, b=b: a @ b, device)  # type: ignore
+            if seconds > _LONG_ENOUGH:
+                break
         # 256 channels on 32x32 and a 3x3 kernel: 0.6 GMAdds an image.
-        images = max(1, round(scale**3 / conv_madds(256, 256, 3, (32, 32))))
+        images = max(1, round(side**3 / conv_madds(256, 256, 3, (32, 32))))
         x = torch.randn(images, 256, 32, 32, device=device, dtype=dtype).to(memory_format=settings.memory_format)
         weight = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).to(memory_format=settings.memory_format)
         convolution = images * conv_madds(256, 256, 3, (32, 32)) / _fastest(
             lambda: functional.conv2d(x, weight, padding=1), device)
-        # Far larger than any cache.
-        source = torch.zeros(scale * scale * 8, device=device, dtype=dtype)
+        source = torch.zeros(_MOVED, device=device, dtype=dtype)
         target = torch.empty_like(source)
         moved = 2 * source.numel() * source.element_size() / _fastest(lambda: torch.add(source, 1, out=target), device)
-    return Peak(max(product, convolution), moved)
+    return Peak(max(side**3 / seconds, convolution), moved)

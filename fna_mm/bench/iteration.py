@@ -230,15 +230,16 @@ def measure_search(name: str, settings: Settings, seed: str, work_dir: str) -> M
         runner.model.to(memory_format=settings.memory_format)
     runner.train()
     per_epoch = len(runner.train_dataloader)
-    first = next(hook for hook in runner.hooks if type(hook).__name__ == 'AlternatingOptimizerHook').begin_epoch
-    measured = _from_stamps(stamps, bar.waited, per_epoch, runner.max_iters, (first or 0) * per_epoch,
-                            WARMUP[settings.device])
-    hours = projected_hours(measured[0], measured[2], **{key: whole[key] for key in whole if key != 'batch_size'})
+    (hook, ) = find_sections(cfg.custom_hooks, 'AlternatingOptimizerHook')
+    iterations, parts, boundaries = _from_stamps(stamps, bar.waited, per_epoch, runner.max_iters,
+                                                 hook['begin_epoch'] * per_epoch, WARMUP[settings.device])
+    schedule = {key: value for key, value in whole.items() if key != 'batch_size'}
     description = dict(
         config=f'configs/{SEARCHES[name].config}', input='as the config has it' if settings.whole_size else
         f'{settings.input_size} pixels', workers=cfg.train_dataloader.num_workers, schedule=whole,
         images='synthetic, from memory: resized, cropped and packed as the config says; no file is decoded')
-    return Measured(measured[0], measured[1], measured[2], _export_seconds(runner, min(3, settings.iterations)), hours, description)
+    return Measured(iterations, parts, boundaries, _export_seconds(runner, min(3, settings.iterations)),
+                    projected_hours(iterations, boundaries, **schedule), description)
 
 
 def _from_stamps(stamps: Mapping[tuple[int, str], float], waited: Mapping[int, float], per_epoch: int, total: int,

@@ -25,17 +25,14 @@ from fna_mm.bench.settings import Settings
 from fna_mm.bench.steps import CHILDREN, BackboneSteps, inference_steps
 from fna_mm.bench.timing import interleaved, progress, ratio, spread
 
-#: Sides of the matrices with which the machine's peak is measured.
-_PEAK_SCALE = dict(cpu=2048, cuda=8192)
-_QUICK_PEAK_SCALE = 256
+_FIXED_COST_REPEATS = 5
 
 
-def run_bench(settings: Settings, quick: bool = False, out: Optional[str] = None) -> dict[str, Any]:
+def run_bench(settings: Settings, out: Optional[str] = None) -> dict[str, Any]:
     """Measure everything, print a table after each part, and write JSON.
 
     Args:
         settings (Settings): What is measured, and on what.
-        quick (bool): Whether the machine's peak may be measured roughly as well. Defaults to False.
         out (str, optional): Path of the JSON, on any mmengine file backend. Defaults to None: none.
 
     Returns:
@@ -51,10 +48,10 @@ def run_bench(settings: Settings, quick: bool = False, out: Optional[str] = None
         warnings.simplefilter('ignore')  # mm's about building
         result: dict[str, Any] = dict(
             format='fna_bench', version=1, machine=report.machine(settings.device), versions=report.versions(),
-            settings=dict(settings.to_dict(), quick=quick), definitions=report.RATIOS)
+            settings=settings.to_dict(), definitions=report.RATIOS)
         click.echo(_heading(result))
         with progress(1, 'peak of the machine') as bar:
-            peak = measure_peak(settings, _QUICK_PEAK_SCALE if quick else _PEAK_SCALE[settings.device])
+            peak = measure_peak(settings)
             bar.update(1)
         result['peak'] = asdict(peak)
         click.echo(f'peak of a matrix product or convolution: {peak.madds_per_second / 1e9:.0f} GMAdds/s; '
@@ -65,7 +62,7 @@ def run_bench(settings: Settings, quick: bool = False, out: Optional[str] = None
         result.update(_inference(settings))
         click.echo(f'\n{report.inference_table(result["inference"])}')
         seed = _seed(Path(folder))
-        costs = fixed_costs(seed, 1 if quick else 5)
+        costs = fixed_costs(seed, min(settings.repeats, _FIXED_COST_REPEATS))
         result['searches'], exports = _searches(settings, seed, folder)
         costs.update(exports)
         result['fixed_costs'] = {name: spread(seconds) for name, seconds in costs.items()}

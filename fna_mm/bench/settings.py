@@ -28,6 +28,7 @@ class Settings:
         iterations (int): Measured iterations of each kind in whole searches.
         whole_size (bool): Whole searches with the images and batches of their configs, rather than with
             ``batch_size`` and ``input_size``.
+        quick (bool): Chosen only to show that everything runs.
 
     Raises:
         ValueError: If a setting is illegal, or there is no such device.
@@ -42,6 +43,7 @@ class Settings:
     repeats: int
     iterations: int
     whole_size: bool
+    quick: bool
 
     def __post_init__(self) -> None:
         if self.device not in ('cpu', 'cuda'):
@@ -75,7 +77,7 @@ class Settings:
         if quick:
             values.update(batch_size=2, input_size=MIN_INPUT_SIZE, repeats=1, iterations=1, whole_size=False)
         values.update({name: value for name, value in given.items() if value is not None})
-        return cls(device=device, **values)
+        return cls(device=device, quick=quick, **values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

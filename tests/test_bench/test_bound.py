@@ -9,8 +9,10 @@ from fna_mm.bench.bound import (
     conv_work,
     inference_work,
     mbconv_work,
+    measure_peak,
     weight_step_work,
 )
+from fna_mm.bench.settings import Settings
 from fna_mm.cost.madds import madds_table
 from fna_mm.search_space import SearchSpace
 
@@ -48,3 +50,9 @@ def test_elements_of_a_convolution_and_of_a_block():
 def test_bounds():
     bounds = Peak(madds_per_second=1e9, bytes_per_second=1e6).bounds(Work(madds=5e8, elements=1000), 4, 2)
     assert bounds == dict(gmadds=2., arithmetic_bound_s=2., traffic_bound_s=.008)
+
+
+def test_the_machine_is_measured():
+    peak = measure_peak(Settings.create('cpu', True))
+    assert 1e7 < peak.madds_per_second < 1e15
+    assert 1e7 < peak.bytes_per_second < 1e14
