@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -217,6 +218,7 @@ def measure_search(name: str, settings: Settings, seed: str, work_dir: str) -> M
         work_dir (str): Of the runner.
     """
     cfg, whole = search_config(SEARCHES[name], settings, seed, work_dir)
+    torch.backends.cudnn.benchmark = False  # unless the config wants it
     runner = Runner.from_cfg(cfg)
     stamps: dict[tuple[int, str], float] = {}
     bar = _Bar(f'search iterations: {name}')
