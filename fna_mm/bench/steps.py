@@ -120,7 +120,7 @@ class BackboneSteps:
         rng = np.random.default_rng(0)
         self.paths = [self.supernet.sample_path(rng, uniform=True) for _ in range(NUM_PATHS)]
         self.architectures = [self.supernet.search_space.architecture(path) for path in self.paths]
-        self.statics = [prepared(FNAChildNet(architecture, norm_cfg=CANDIDATE_NORM), settings)
+        self.static_nets = [prepared(FNAChildNet(architecture, norm_cfg=CANDIDATE_NORM), settings)
                         for architecture in self.architectures]
         with torch.no_grad():
             self._gradients = [torch.randn_like(out) for out in self.plain(self.images)]
@@ -150,7 +150,7 @@ class BackboneSteps:
         """All of them, by name."""
         return dict(
             plain=Step(lambda number: self.weight_step(self.plain), (self.plain, )),
-            static_path=Step(lambda number: self.weight_step(self.statics[number % NUM_PATHS]), tuple(self.statics)),
+            static_path=Step(lambda number: self.weight_step(self.static_nets[number % NUM_PATHS]), tuple(self.static_nets)),
             weight_step=Step(self.path_step, (self.supernet, )),
             architecture_step=Step(lambda number: self.architecture_step(self.supernet), (self.supernet, )),
             architecture_step_with_cp=Step(

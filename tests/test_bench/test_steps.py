@@ -40,7 +40,7 @@ def test_the_simple_supernet_is_the_supernet(backbones):
 
 def test_the_static_network_is_the_path(backbones):
     """With the path's weights the static network gives the path's maps."""
-    net, static = copy.deepcopy(backbones.supernet), copy.deepcopy(backbones.statics[0])
+    net, static = copy.deepcopy(backbones.supernet), copy.deepcopy(backbones.static_nets[0])
     net.use_path(backbones.paths[0])
     layers = [layer for stage in net.search_space.searched_stages for layer in net.stage(stage)]
     path = convolutions(net.conv1, net.layer1, *(
@@ -66,7 +66,7 @@ def test_steps_leave_the_gradients_that_they_should(backbones):
     for number in (0, NUM_PATHS + 1):
         steps['weight_step'].run(number)
         steps['static_path'].run(number)
-        supernet, static = backbones.supernet, backbones.statics[number % NUM_PATHS]
+        supernet, static = backbones.supernet, backbones.static_nets[number % NUM_PATHS]
         trained, own = ([parameter.numel() for parameter in net.parameters() if parameter.grad is not None]
                         for net in (supernet, static))
         assert len(own) == len(list(static.parameters()))
