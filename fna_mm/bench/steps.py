@@ -150,7 +150,8 @@ class BackboneSteps:
         """All of them, by name."""
         return dict(
             plain=Step(lambda number: self.weight_step(self.plain), (self.plain, )),
-            static_path=Step(lambda number: self.weight_step(self.static_nets[number % NUM_PATHS]), tuple(self.static_nets)),
+            static_path=Step(
+                lambda number: self.weight_step(self.static_nets[number % NUM_PATHS]), tuple(self.static_nets)),
             weight_step=Step(self.path_step, (self.supernet, )),
             architecture_step=Step(lambda number: self.architecture_step(self.supernet), (self.supernet, )),
             architecture_step_with_cp=Step(
