@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip
 TEXT := fna_mm configs tests docs hatch_build.py *.md *.yml *.toml .pre-commit-config.yaml Makefile
 export PYTHONUNBUFFERED = 1
 
-.PHONY: install demo test faults soak lint clean
+.PHONY: install demo bench test faults soak lint clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +31,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/fna demo
+
+bench: install
+	$(BIN)/fna bench --out work_dirs/bench.json
 
 test: install
 	$(BIN)/python -m pytest -q

@@ -3,9 +3,10 @@
 import copy
 import os.path as osp
 from collections.abc import Iterator, Mapping
+from keyword import iskeyword
 from typing import Any, Optional
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from fna_mm.architecture import Architecture
 
@@ -14,6 +15,8 @@ SUPERNET_WRAPPER = 'FNADistributedDataParallel'
 SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
 #: Arguments of a supernet's backbone section that a child has no use for.
 _SEARCH_ARGUMENTS = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'candidate_norm_cfg')
+
+_LINE = 120
 
 
 def find_sections(node: Any, type_name: str) -> Iterator[Any]:
@@ -112,6 +115,28 @@ def child_config(search: Config, architecture: Architecture, work_dir: str,
     return cfg
 
 
+def _expression(value: Any, indent: int = 0) -> str:
+    """A value of a config as Python, ``dict(…)`` where the keys allow it, in lines that fit.
+
+    In place of mm's ``pretty_text``, whose formatter takes as long as all the rest of an export.
+    """
+    if isinstance(value, dict):
+        words = all(isinstance(key, str) and key.isidentifier() and not iskeyword(key) for key in value)
+        items = [f'{key}={_expression(item, indent + 4)}' if words else f'{key!r}: {_expression(item, indent + 4)}'
+                 for key, item in value.items()]
+        brackets = ('dict(', ')') if words else '{}'
+    elif isinstance(value, (list, tuple)):
+        items = [_expression(item, indent + 4) for item in value]
+        brackets = '[]' if isinstance(value, list) else ('(', ', )' if len(items) == 1 else ')')
+    else:
+        return repr(value)
+    line = brackets[0] + ', '.join(items) + brackets[1]
+    if '\n' not in line and indent + len(line) <= _LINE:
+        return line
+    space = '\n' + ' ' * (indent + 4)
+    return brackets[0] + space + f',{space}'.join(items) + brackets[1]
+
+
 def dump_child_config(cfg: Config, path: str) -> None:
     """Write a config so that mm's tools run it as it is.
 
@@ -120,5 +145,6 @@ def dump_child_config(cfg: Config, path: str) -> None:
         path (str): Where to, on any mmengine file backend.
     """
     from mmengine.fileio import put_text
+    sections = '\n'.join(f'{key} = {_expression(value)}' for key, value in Config(cfg._cfg_dict).to_dict().items())
     put_text(f'# The child of a search, written by fna_mm. Train it with: mim train <package> {osp.basename(path)}\n'
-             + Config(ConfigDict(cfg._cfg_dict)).pretty_text, path)
+             f'{sections}\n', path)

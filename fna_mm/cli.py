@@ -345,3 +345,36 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(main, {}, 'fna', '_FNA_COMPLETE').source())
+
+
+@main.command()
+@click.option('--device', type=click.Choice(['cpu', 'cuda']), help='Defaults to cuda if there is a GPU.')
+@click.option('--precision', type=click.Choice(['float32', 'fp16', 'bf16']), default='float32', show_default=True,
+              help='The last two by autocast.')
+@click.option('--channels-last', is_flag=True, help='Memory format of weights and images.')
+@click.option('--threads', type=click.IntRange(1), help="Of the CPU. Defaults to torch's choice.")
+@click.option('--batch-size', type=click.IntRange(2), help='Images in a step. Defaults to 4, on a GPU to 16.')
+@click.option('--input-size', type=click.IntRange(64), help='Of the images, in pixels. Defaults to 224, on a GPU to '
+              '321.')
+@click.option('--repeats', type=click.IntRange(1), help='Measured rounds. Defaults to 15, on a GPU to 50.')
+@click.option('--iterations', type=click.IntRange(1), help='Measured search iterations of each kind. Defaults to 10, '
+              'on a GPU to 200.')
+@click.option('--quick', is_flag=True, help='Only show that everything runs; the figures are worth nothing.')
+@click.option('--out', metavar='FILE', help='Write everything as JSON.')
+def bench(device: Optional[str], quick: bool, out: Optional[str], **settings: Any) -> None:
+    """Time the search's steps beside a plain MobileNetV2, and say what bounds them.
+
+    Steps run in turn in one process; ratios are medians over rounds. Whole search iterations of
+    RetinaNet and DeepLabv3 run on mm's Runner with synthetic images; on a GPU at the size of their
+    configs, from which the hours of the whole schedule are projected.
+
+    \b
+    Example:  fna bench --out bench.json
+              fna bench --device cuda --precision fp16 --out bench.json
+    """
+    import torch
+
+    from fna_mm.bench.run import run_bench
+    from fna_mm.bench.settings import Settings
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    run_bench(Settings.create(device, quick, **settings), out)

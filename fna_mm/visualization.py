@@ -1,5 +1,6 @@
 """Pictures of architectures and searches, from values; no model is needed."""
 
+import io
 from collections.abc import Sequence
 from typing import Optional
 
@@ -7,11 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from matplotlib.patches import Rectangle
 
 from fna_mm.architecture import Architecture, MBConvSpec
 from fna_mm.search_space import SearchSpace, candidate_name
 
+# Texts within the axes are in_layout=False: measuring them would take longer than drawing the picture.
 STAGE_COLORS = ('#c9c9c9', '#8dd3c7', '#fdb462', '#80b1d3', '#fb8072', '#b3de69', '#bc80bd', '#ffed6f')
 
 
@@ -21,7 +24,7 @@ def _draw_architecture(axes: Axes, architecture: Architecture, y: float,
     x = 0.
     for index, stage in enumerate(architecture.stages):
         known = reference.stages[index].layers if reference and index < len(reference.stages) else ()
-        axes.text(x, y - .62, stage.label, fontsize=7, va='center')
+        axes.text(x, y - .62, stage.label, fontsize=7, va='center', in_layout=False)
         for position, layer in enumerate(stage.layers):
             width, height = .35 + .07 * layer.expand_ratio, .12 * layer.kernel_size
             changed = reference is not None and known[position:position + 1] != (layer, )
@@ -29,7 +32,7 @@ def _draw_architecture(axes: Axes, architecture: Architecture, y: float,
                                      facecolor=STAGE_COLORS[index % len(STAGE_COLORS)],
                                      edgecolor='#b00020' if changed else '#333333', linewidth=1.8 if changed else .8))
             axes.text(x + width / 2, y, f'k{layer.kernel_size}\ne{layer.expand_ratio}', fontsize=6.5, ha='center',
-                      va='center', fontweight='bold' if changed else 'normal')
+                      va='center', fontweight='bold' if changed else 'normal', in_layout=False)
             x += width + .08
         x += .3
     axes.update_datalim([(0, y - 1), (x, y + .6)])
@@ -81,7 +84,7 @@ def probability_figure(space: SearchSpace, probabilities: Sequence[Sequence[floa
     for row, column in zip(*np.nonzero(~np.isnan(grid))):
         value = grid[row, column]
         axes.text(column, row, f'{value:.2f}', ha='center', va='center', fontsize=6.5,
-                  color='white' if value > .6 * top else 'black')
+                  color='white' if value > .6 * top else 'black', in_layout=False)
     for column in range(len(space.layers)):
         axes.add_patch(Rectangle((column - .5, int(np.nanargmax(grid[:, column])) - .5), 1, 1, fill=False,
                                  edgecolor='#b00020', linewidth=1.8))
@@ -92,17 +95,21 @@ def probability_figure(space: SearchSpace, probabilities: Sequence[Sequence[floa
     return figure
 
 
-def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG file's bytes."""
-    import io
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=110)
-    return buffer.getvalue()
-
-
 def to_image(figure: Figure) -> np.ndarray:
     """The figure as an RGB image, (height, width, 3) uint8, as mm's visualizers take it."""
     figure.set_dpi(110)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """An RGB image, (height, width, 3) uint8, as a PNG file's bytes."""
+    buffer = io.BytesIO()
+    imsave(buffer, image, format='png')
+    return buffer.getvalue()
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as a PNG file's bytes. ``Figure.savefig`` would lay it out and draw it twice."""
+    return encode_png(to_image(figure))

@@ -138,3 +138,18 @@ def test_dump_and_load(child, tmp_path):
     assert Config.fromfile(path)._cfg_dict == child._cfg_dict
     first, *_ = path.read_text().splitlines()
     assert first == '# The child of a search, written by fna_mm. Train it with: mim train <package> child_config.py'
+
+
+def test_every_kind_of_value_is_written_as_it_is(tmp_path):
+    values = dict(
+        empty=dict(dict={}, list=[], tuple=()), one=(1, ), nested=[(1, (2, )), [None, True, 1e-05]],
+        quotes='it\'s "so"\n', path='C:\\data', keys={'lr_mult.x': 1, 'class': 'a'}, keyword={'lambda': .5},
+        numbers={3: 4}, long=dict(steps=list(range(60)), text='x' * 130))
+    path = tmp_path / 'config.py'
+    dump_child_config(Config(values), str(path))
+    read = Config.fromfile(path).to_dict()
+    assert read == values
+    assert [type(value) for value in read['nested']] == [tuple, list]
+    lines = path.read_text().splitlines()
+    assert "keyword = {'lambda': 0.5}" in lines
+    assert max(len(line) for line in lines if 'xxx' not in line) <= 120

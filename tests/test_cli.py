@@ -42,7 +42,7 @@ def test_as_a_command(command, tmp_path):
     done = subprocess.run([*command, '--help'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           cwd=tmp_path)
     assert done.returncode == 0
-    for word in ('complexity', 'arch', 'convert', 'remap', 'ablate', 'demo', '--debug', '--version'):
+    for word in ('complexity', 'arch', 'convert', 'remap', 'ablate', 'demo', 'bench', '--debug', '--version'):
         assert word in done.stdout
     done = subprocess.run([*command, 'arch', 'show', 'nothing'], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
@@ -56,7 +56,8 @@ def test_version():
 
 
 @pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['arch', 'export'], ['convert'], ['remap'],
-                                       ['compare'], ['ablate'], ['demo'], ['configs'], ['completion'], ['arch'], []])
+                                       ['compare'], ['ablate'], ['demo'], ['bench'], ['configs'], ['completion'],
+                                       ['arch'], []])
 def test_every_command_has_help_with_an_example(arguments):
     printed = fna(*arguments, '--help')
     assert 'Usage:' in printed

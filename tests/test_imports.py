@@ -27,7 +27,8 @@ ROWS = [
      'hooks.bn_calibration_hook'],
     ['visualization', 'comparison'],
     ['hooks.architecture_export_hook', 'hooks'],
-    ['bench.simple_mixture', 'bench',
+    ['bench', 'bench.simple_mixture', 'bench.settings', 'bench.timing', 'bench.memory', 'bench.bound', 'bench.steps',
+     'bench.fixed_costs', 'bench.synthetic_images', 'bench.iteration', 'bench.report', 'bench.run',
      'ablation.run', 'ablation.training', 'ablation.plan', 'ablation.schedule', 'ablation.table', 'ablation',
      'demo', 'cli', '__main__', ''],
 ]

@@ -33,7 +33,7 @@ def kill_at_random(work_dir, loop, processes, checkpoint, one_rank):
     time.sleep(seconds)
     assert process.poll() is None, 'it ended before it was killed: give it more EPOCHS'
     workers = subprocess.run(['pgrep', '-P', str(process.pid)], stdout=subprocess.PIPE, text=True).stdout.split()
-    # The launcher's workers have process groups of their own, and would go on without it; it ends them with one of them.
+    # The launcher's workers have process groups of their own and would go on without it; it ends both when one dies.
     for pid in [random.choice(workers)] if one_rank else [process.pid, *workers]:
         os.kill(int(pid), signal.SIGKILL)
     process.communicate(timeout=300)

@@ -290,6 +290,8 @@ class AlternatingOptimizerHook(Hook):
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Draw the path of the weight step from (seed, iteration)."""
+        if runner.iter >= self._first_iter:
+            self._batches.prefetch()  # before the seeding: a new pass draws a random number
         rng = np.random.default_rng((self._seed, runner.iter))
         self._supernet.use_path(self._supernet.sample_path(rng, uniform=runner.iter < self._first_iter))
         self._seed_random_numbers(runner.iter)
@@ -312,7 +314,8 @@ class AlternatingOptimizerHook(Hook):
         now = time.perf_counter()
         runner.message_hub.update_scalar('train/weight_step_time', now - self._weight_step_start)
         if self.is_arch_step(runner.iter):
-            logs = self.arch_step(next(self._batches))
+            batch = next(self._batches)
+            logs = dict(arch_data_time=time.perf_counter() - now, **self.arch_step(batch))
             logs['arch_step_time'] = time.perf_counter() - now
             for name, value in logs.items():
                 runner.message_hub.update_scalar(f'train/{name}', value)

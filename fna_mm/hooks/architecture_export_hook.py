@@ -13,7 +13,7 @@ from fna_mm.backbones import find_supernet
 from fna_mm.child_config import child_config, dump_child_config
 from fna_mm.hooks.alternating_optimizer_hook import AlternatingOptimizerHook
 from fna_mm.hooks.preflight import check_can_write
-from fna_mm.visualization import architecture_figure, probability_figure, to_image, to_png
+from fna_mm.visualization import architecture_figure, encode_png, probability_figure, to_image
 
 
 @HOOKS.register_module(force=True)
@@ -97,14 +97,15 @@ class ArchitectureExportHook(Hook):
             probabilities=probability_figure(space, [p.detach().cpu().tolist() for p in supernet.probabilities()],
                                              f'Probability of each candidate after {title}'))
         # Everything is made before anything is written: what cannot be made leaves the last export whole.
-        pictures = {name: to_png(figure) for name, figure in figures.items()}
+        images = {name: to_image(figure) for name, figure in figures.items()}
+        pictures = {name: encode_png(image) for name, image in images.items()}
         text = architecture.to_json()
         put_text(text, join_path(out_dir, f'arch_{moment}.json'))
         put_text(text, join_path(out_dir, 'arch.json'))
         dump_child_config(config, join_path(out_dir, 'child_config.py'))
-        for name, figure in figures.items():
+        for name, image in images.items():
             put(pictures[name], join_path(out_dir, f'{name}.png'))
             # No slash in the name: LocalVisBackend makes a file of it, in a folder that it would not make.
-            runner.visualizer.add_image(f'fna_{name}', to_image(figure), step=step)
+            runner.visualizer.add_image(f'fna_{name}', image, step=step)
         runner.logger.info(f'Best architecture after {title} (child: {join_path(out_dir, "child_config.py")}):\n'
                            f'{architecture}')

@@ -48,25 +48,44 @@ class EndlessBatches:
         self.epoch = 0
         self.batch = 0
         self._iterator: Any = None
+        self._next_iterator: Any = None
 
-    def _start_epoch(self) -> None:
+    def _start_pass(self, epoch: int) -> Any:
         samplers: tuple[Any, ...] = (self.dataloader.sampler, getattr(self.dataloader.batch_sampler, 'sampler', None))
         for sampler in samplers:
             if hasattr(sampler, 'set_epoch'):
-                sampler.set_epoch(self.epoch)
-        self._iterator = iter(self.dataloader)
+                sampler.set_epoch(epoch)
+        return iter(self.dataloader)
+
+    def prefetch(self) -> None:
+        """Start the workers of the next pass when those of this one have nothing left to begin.
+
+        Otherwise the first batch of every pass would wait for new processes. Without workers, or with
+        persistent ones, which can serve only one pass at a time, nothing is done.
+        """
+        loader = self.dataloader
+        if not loader.num_workers or loader.persistent_workers:
+            return
+        if self._iterator is None:
+            self._iterator = self._start_pass(self.epoch)
+        # Fewer left than are begun ahead: the sampler, which may keep state like mmdet's AspectRatioBatchSampler,
+        # has come to its end.
+        elif self._next_iterator is None and \
+                len(loader) - self.batch < loader.num_workers * loader.prefetch_factor:
+            self._next_iterator = self._start_pass(self.epoch + 1)
 
     def __iter__(self) -> 'EndlessBatches':
         return self
 
     def __next__(self) -> Any:
         if self._iterator is None:
-            self._start_epoch()
+            self._iterator = self._start_pass(self.epoch)
         try:
             data = next(self._iterator)
         except StopIteration:
             self.epoch, self.batch = self.epoch + 1, 0
-            self._start_epoch()
+            self._iterator = self._next_iterator or self._start_pass(self.epoch)
+            self._next_iterator = None
             data = next(self._iterator)
         self.batch += 1
         return data
@@ -84,6 +103,6 @@ class EndlessBatches:
                 Defaults to 1.
         """
         self.epoch, self.batch = state['epoch'], 0
-        self._iterator = None
+        self._iterator = self._next_iterator = None
         for _ in range(min(int(state['batch'] * scale), len(self.dataloader))):
             next(self)

@@ -120,7 +120,8 @@ def test_a_useless_retraining_config_stops_the_search_at_once(tmp_path, prepare,
     assert not find_hook(runner, 'Recorder').batches
 
 
-@pytest.mark.parametrize('what', ['architecture_figure', 'probability_figure', 'to_png', 'child_config'])
+@pytest.mark.parametrize('what', [
+    'architecture_figure', 'probability_figure', 'to_image', 'encode_png', 'child_config'])
 def test_a_failed_export_leaves_the_last_one_whole(search, tmp_path, monkeypatch, what):
     runner, _ = search
     hook = find_hook(runner, 'ArchitectureExportHook')

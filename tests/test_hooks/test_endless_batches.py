@@ -64,3 +64,58 @@ def test_goes_on_with_other_batches_in_a_pass(taken, scale, place):
     other = EndlessBatches(dataloader())
     other.load_state_dict(batches.state_dict(), scale)
     assert (other.epoch, other.batch) == place
+
+
+class CountedPasses(DataLoader):
+    """Counts how often its workers were started."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        return super().__iter__()
+
+
+class StatefulBatches(BatchSampler):
+    """Fails when a pass begins before the last one is through, in which mmdet's sampler by aspect ratio would err."""
+
+    busy = False
+
+    def __iter__(self):
+        assert not self.busy
+        self.busy = True
+        yield from super().__iter__()
+        self.busy = False
+
+
+def counted(**kwargs):
+    sampler = DefaultSampler(list(range(20)), shuffle=True, seed=7)
+    return CountedPasses(list(range(20)), batch_sampler=StatefulBatches(sampler, 4, False), **kwargs)
+
+
+@pytest.mark.parametrize('taken', [0, 3])
+def test_workers_of_the_next_pass_start_before_its_first_batch(taken):
+    expected = take(EndlessBatches(counted()), 12)
+    loader = counted(num_workers=1, prefetch_factor=2)
+    batches = EndlessBatches(loader)
+    batches.load_state_dict(dict(epoch=0, batch=taken))
+    started = []
+    for index in range(taken, 12):
+        batches.prefetch()
+        started.append(loader.passes)
+        assert next(batches).tolist() == expected[index]
+        assert batches.state_dict()['epoch'] * 5 + batches.state_dict()['batch'] == index + 1
+    # With 4 of 5 batches taken, the one worker has looked for two more and found one.
+    assert started == [1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3][taken:]
+
+
+@pytest.mark.parametrize('arguments', [{}, dict(num_workers=1, persistent_workers=True)])
+def test_passes_that_cannot_overlap_do_not(arguments):
+    expected = take(EndlessBatches(counted()), 6)
+    loader = counted(**arguments)
+    batches = EndlessBatches(loader)
+    for index in range(6):
+        batches.prefetch()
+        assert loader.passes == (index > 0)
+        assert next(batches).tolist() == expected[index]
+    assert loader.passes == 2
