@@ -22,6 +22,7 @@ REGISTERED: tuple[tuple[Optional[Registry], str, tuple[str, ...]], ...] = (
     (WEIGHT_INITIALIZERS, 'fna_mm.remapping', ('ParameterRemapping', )),
     (TASK_UTILS, 'fna_mm.cost', ('MAddsCost', )),
     (DATASETS, 'fna_mm.datasets', ('RandomSplit', )),
+    (DATASETS, 'fna_mm.bench.synthetic_images', ('SyntheticImages', )),
     (HOOKS, 'fna_mm.remapping', ('ParameterRemappingHook', )),
     (HOOKS, 'fna_mm.hooks', ('AlternatingOptimizerHook', 'ArchitectureExportHook', 'BNCalibrationHook')),
 )

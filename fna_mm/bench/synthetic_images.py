@@ -12,7 +12,7 @@ _KEPT = 4
 _BOXES = 7
 
 
-@DATASETS.register_module()
+@DATASETS.register_module(force=True)
 class SyntheticImages(BaseDataset):
     """What mm's loading transforms would give, from memory: no file is read or decoded.
 
