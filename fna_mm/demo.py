@@ -86,6 +86,7 @@ def _say(text: str) -> None:
 def _train(cfg: Config, work_dir: Path, seed: int) -> tuple[Runner, _Progress, float]:
     """Train a config from its start: the runner, the hook, minutes."""
     cfg.work_dir = str(work_dir)
+    cfg.visualizer.name = f'fna_demo_{work_dir.name}'  # under one name all trainings would log into the first's folder
     cfg.randomness = dict(seed=seed)
     progress = _Progress()
     runner = Runner.from_cfg(cfg)
