@@ -172,6 +172,15 @@ def test_times():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ['data', 'evaluation']
 
 
+def test_a_part_that_took_no_time_leaves_the_others_their_looks():
+    def looks(**account):
+        return [(bar.get_facecolor(), bar.get_hatch()) for bar in time_figure(dict(search=account)).axes[0].patches]
+
+    (one, two, three) = looks(data=1., evaluation=1., other=1.)
+    assert looks(data=1., evaluation=0., other=1.) == [one, three]
+    assert len({one, two, three}) == 3
+
+
 def test_files_and_images():
     figure = architecture_figure(Architecture.create('fna_ssdlite'))
     png = to_png(figure)

@@ -18,7 +18,8 @@ def time_figure(accounts: Mapping[str, Mapping[str, float]], title: str = 'Minut
         title (str): Above the picture. Defaults to 'Minutes'.
         narrow (bool): For a narrow page. Defaults to False.
     """
-    parts = list(dict.fromkeys(part for account in accounts.values() for part, seconds in account.items() if seconds))
+    known = list(dict.fromkeys(part for account in accounts.values() for part in account))
+    parts = [part for part in known if any(account.get(part) for account in accounts.values())]
     width, legend_columns = (NARROW, 2) if narrow else (WIDE, max(1, len(parts)))
     height = .75 + .5 * len(accounts) + .2 * -(-len(parts) // legend_columns)
     figure = new_figure(width, height)
@@ -26,7 +27,7 @@ def time_figure(accounts: Mapping[str, Mapping[str, float]], title: str = 'Minut
     for row, (name, account) in enumerate(accounts.items()):
         left = 0.
         for part in parts:
-            color, hatch = _LOOKS[parts.index(part) % len(_LOOKS)]
+            color, hatch = _LOOKS[known.index(part) % len(_LOOKS)]
             minutes = account.get(part, 0.) / 60
             axes.barh(-row, minutes, .42, left, color=color, hatch=hatch, edgecolor='white', linewidth=.6,
                       label=part if row == 0 else None)
