@@ -1,6 +1,7 @@
 """The report as one HTML page that loads nothing from anywhere."""
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Optional
@@ -33,6 +34,7 @@ p {{ margin: 5px 0; }}
 .headline {{ font-size: 17px; font-weight: bold; }}
 pre {{ margin: 2px 0 7px; padding: 5px 8px; background: #f1f1f1; border-radius: 3px; white-space: pre-wrap;
       overflow-wrap: anywhere; font: 12px/1.35 ui-monospace, "DejaVu Sans Mono", monospace; }}
+pre span {{ white-space: nowrap; }}
 table {{ border-collapse: collapse; width: 100%; margin: 14px 0; font-variant-numeric: tabular-nums; }}
 caption {{ text-align: left; color: #555; padding-bottom: 3px; }}
 th, td {{ padding: 3px 8px; text-align: right; border-bottom: 1px solid #ddd; }}
@@ -72,7 +74,10 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str, 
 
 
 def _answer(question: str, answer: Answer) -> str:
-    commands = ''.join(f'<p>{escape(what)}:</p><pre>{escape(command)}</pre>' for what, command in answer.commands)
+    # Lines break between words, not behind the dashes of an option.
+    commands = ''.join(
+        f'<p>{escape(what)}:</p><pre>' + re.sub(r'--[\w-]+', r'<span>\g<0></span>', escape(command)) + '</pre>'
+        for what, command in answer.commands)
     text = f'<p>{escape(answer.text)}</p>' if answer.text else ''
     return (f'<div><h3>{escape(question)}</h3>\n<p class="headline">{escape(answer.headline)}</p>\n'
             f'{text}{commands}</div>\n')

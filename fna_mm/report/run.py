@@ -102,9 +102,11 @@ class Run:
     def checkpoint(self) -> str:
         """The path of its last checkpoint, '' without one."""
         try:
-            return (Path(self.path) / 'last_checkpoint').read_text().strip()
+            written = Path((Path(self.path) / 'last_checkpoint').read_text().strip())
         except FileNotFoundError:
             return ''
+        here = Path(self.path) / written.name  # also where the folder has been moved since
+        return str(here if here.is_file() else written)
 
     @property
     def progress(self) -> tuple[int, int]:

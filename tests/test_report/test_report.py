@@ -219,6 +219,14 @@ def test_what_do_i_run_at_the_end(tmp_path):
         f'--model child {where}/child/child.py {where}/child/epoch_1.pth']
 
 
+def test_a_moved_folder_has_its_checkpoint_where_it_is(tmp_path):
+    training_dir(tmp_path / 'before', 'mobilenet_v2', 30.)
+    assert read_run(str(tmp_path / 'before')).checkpoint == str(tmp_path / 'before/epoch_1.pth')
+    (tmp_path / 'before/epoch_1.pth').write_text('')
+    (tmp_path / 'before').rename(tmp_path / 'after')
+    assert read_run(str(tmp_path / 'after')).checkpoint == str(tmp_path / 'after/epoch_1.pth')
+
+
 # What is read
 
 
