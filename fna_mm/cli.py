@@ -268,6 +268,24 @@ def compare(arguments: Sequence[str], models: Sequence[tuple[str, str, str]], nu
     click.echo(f'written: {out}')
 
 
+@main.command()
+@click.argument('work_dirs', nargs=-1, required=True, metavar='WORK_DIR...')
+@click.option('--out', metavar='DIR', help='Where index.html and the figures go. Defaults to fna_report in the first '
+              'WORK_DIR.')
+@click.option('--metric', help="What is compared. Defaults to the task's usual one, such as coco/bbox_mAP or mIoU.")
+def report(work_dirs: Sequence[str], out: Optional[str], metric: Optional[str]) -> None:
+    """Make one HTML page of a search and of what was trained after it.
+
+    A WORK_DIR is mm's of a search or of a training, or a folder that holds some; runs are told apart by
+    their configs and compared side by side.
+
+    \b
+    Example:  fna report work_dirs/fna_retinanet_search work_dirs/mobilenet_v2_retinanet --out report
+    """
+    from fna_mm.report import make_report
+    click.echo(f'written: {make_report(work_dirs, out, metric)}')
+
+
 @main.command(cls=ManyValues)
 @click.argument('configs', nargs=-1, required=True, type=FILE, metavar='CONFIG...')
 @click.option('--seeds', multiple=True, type=click.IntRange(0), default=(0, ), metavar='SEED...',

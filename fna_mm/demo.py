@@ -19,6 +19,7 @@ from fna_mm.architecture import Architecture
 from fna_mm.comparison import samples_figure
 from fna_mm.cost.complexity import Complexity, count_config
 from fna_mm.datasets.shapes import draw_shapes
+from fna_mm.report import make_report
 from fna_mm.shipped_configs import configs_dir
 from fna_mm.visualization import to_png
 
@@ -86,6 +87,7 @@ def _say(text: str) -> None:
 def _train(cfg: Config, work_dir: Path, seed: int) -> tuple[Runner, _Progress, float]:
     """Train a config from its start: the runner, the hook, minutes."""
     cfg.work_dir = str(work_dir)
+    cfg.visualizer.name = f'fna_demo_{work_dir.name}'  # under one name all trainings would log into the first's folder
     cfg.randomness = dict(seed=seed)
     progress = _Progress()
     runner = Runner.from_cfg(cfg)
@@ -182,6 +184,7 @@ def _run(root: Path, configs: Path, seed: int) -> None:
     (root / 'detections.png').write_bytes(to_png(figure))
     table = _table(trained, search_minutes)
     (root / 'table.txt').write_text(table + '\n')
+    page = make_report([str(root)])
     _say(f'\n{table}\n\n'
          f'{root}/detections.png               the truth, and what the three detect\n'
          f'{root}/search/architecture.png      the architecture that was found, and the seed\n'
@@ -189,4 +192,5 @@ def _run(root: Path, configs: Path, seed: int) -> None:
          f'{root}/search/arch.json             the architecture; fna arch show prints it\n'
          f'{root}/search/child_config.py       trains it: mim train mmdet {root}/search/child_config.py\n'
          f'{root}/console.log                  what mm printed\n\n'
-         f'{(time.monotonic() - start) / 60:.1f} minutes in all.')
+         f'{(time.monotonic() - start) / 60:.1f} minutes in all. Is it better, what did it cost, what now? Open\n'
+         f'{page}')

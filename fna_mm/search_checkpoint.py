@@ -3,6 +3,8 @@
 import ast
 from typing import Any
 
+from torch import Tensor
+
 from fna_mm.architecture import Architecture
 from fna_mm.child_config import SUPERNET
 from fna_mm.search_space import SearchSpace, tapped_stages
@@ -45,8 +47,8 @@ def _supernet_sections(text: str) -> list[dict[str, Any]]:
     return sections
 
 
-def best_architecture(checkpoint: Any) -> Architecture:
-    """The best path of a search's checkpoint.
+def search_parameters(checkpoint: Any) -> tuple[SearchSpace, tuple[Tensor, ...]]:
+    """The search space of a search's checkpoint, and for every layer its architecture parameters.
 
     Args:
         checkpoint (dict): As mm's runner saves it, config included.
@@ -67,7 +69,19 @@ def best_architecture(checkpoint: Any) -> Architecture:
     if tuple(parameters[0].shape) != (space.num_candidates, ):
         raise ValueError(f'the checkpoint has architecture parameters of shape {tuple(parameters[0].shape)}, but its '
                          f'config a search space with {space.num_candidates} candidates')
-    alphas = parameters[0].split([len(layer.candidates) for layer in space.layers])
+    return space, parameters[0].split([len(layer.candidates) for layer in space.layers])
+
+
+def best_architecture(checkpoint: Any) -> Architecture:
+    """The best path of a search's checkpoint.
+
+    Args:
+        checkpoint (dict): As mm's runner saves it, config included.
+
+    Raises:
+        ValueError: If it is not the checkpoint of a search.
+    """
+    space, alphas = search_parameters(checkpoint)
     return space.architecture([int(alpha.argmax()) for alpha in alphas])
 
 

@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from mmengine.config import Config
 from mmengine.config.config import ConfigParsingError
+from synthetic_runs import search_dir
 from toy_search import search_config, train
 
 import fna_mm
@@ -42,7 +43,8 @@ def test_as_a_command(command, tmp_path):
     done = subprocess.run([*command, '--help'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           cwd=tmp_path)
     assert done.returncode == 0
-    for word in ('complexity', 'arch', 'convert', 'remap', 'ablate', 'demo', 'bench', '--debug', '--version'):
+    for word in ('complexity', 'arch', 'convert', 'remap', 'report', 'ablate', 'demo', 'bench', '--debug',
+                 '--version'):
         assert word in done.stdout
     done = subprocess.run([*command, 'arch', 'show', 'nothing'], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
@@ -56,8 +58,8 @@ def test_version():
 
 
 @pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['arch', 'export'], ['convert'], ['remap'],
-                                       ['compare'], ['ablate'], ['demo'], ['bench'], ['configs'], ['completion'],
-                                       ['arch'], []])
+                                       ['compare'], ['report'], ['ablate'], ['demo'], ['bench'], ['configs'],
+                                       ['completion'], ['arch'], []])
 def test_every_command_has_help_with_an_example(arguments):
     printed = fna(*arguments, '--help')
     assert 'Usage:' in printed
@@ -162,6 +164,8 @@ CASES = [
     (lambda folder: ['complexity', write(folder, 'x.py', 'model = dict('), '--shape', '64', '64'], 'SyntaxError: '),
     (lambda folder: ['demo', '--work-dir', os.path.dirname(write(folder, 'mine.txt', 'x'))],
      'is not empty and holds no earlier demo: give another --work-dir'),
+    (lambda folder: ['report', folder], r"'.*' holds no search and no training: neither it nor its subfolders have"),
+    (lambda folder: ['report', 'none'], "'none' is no folder: a report is made from the work directory of a search"),
 ]
 
 
@@ -191,7 +195,7 @@ def test_debug_in_a_process():
 
 
 @pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['complexity', 'x', '--shape', 'a', 'b'],
-                                       ['nonsense'], ['demo', '--seed', 'x'], ['demo', 'x'], ['ablate'],
+                                       ['nonsense'], ['demo', '--seed', 'x'], ['demo', 'x'], ['ablate'], ['report'],
                                        ['ablate', 'x.py', '--seeds', '-1'],
                                        ['ablate', 'x.py', '--jobs', '0'], ['ablate', '--seeds', '0', 'x.py']])
 def test_wrong_usage_is_clicks_to_explain(arguments):
@@ -208,6 +212,14 @@ def test_ablate_hands_its_arguments_on(monkeypatch):
     assert calls == [
         (('a.py', 'b.py'), (0, ), 'work_dirs/ablations', (), None, 1, None, None, False, False),
         (('a.py', ), (3, 1), 'there', ('x=1', 'y.z=2', 'w=3'), 's.pth', 2, 'aAcc', 'rows.md', True, False)]
+
+
+def test_report(tmp_path):
+    search_dir(tmp_path / 'search', 1)
+    assert fna('report', tmp_path / 'search', '--out', tmp_path / 'out') == f'written: {tmp_path / "out/index.html"}\n'
+    assert (tmp_path / 'out/index.html').is_file()
+    assert fna('report', tmp_path / 'search') == f'written: {tmp_path / "search/fna_report/index.html"}\n'
+    assert "no run has the metric 'x'" in fna('report', tmp_path / 'search', '--metric', 'x', code=1)
 
 
 def test_demo_hands_its_arguments_on(monkeypatch):

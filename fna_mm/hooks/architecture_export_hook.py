@@ -1,19 +1,34 @@
 """What the search has found so far, written down for people and for the next training."""
 
 import os.path as osp
+import time
+from collections.abc import Sequence
 from typing import Any, Optional
 
+import numpy as np
+import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.fileio import join_path, put, put_text
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from fna_mm.backbones import find_supernet
 from fna_mm.child_config import child_config, dump_child_config
+from fna_mm.cost.madds import GIGA, madds_table
 from fna_mm.hooks.alternating_optimizer_hook import AlternatingOptimizerHook
 from fna_mm.hooks.preflight import check_can_write
-from fna_mm.visualization import architecture_figure, encode_png, probability_figure, to_image
+from fna_mm.report import write_report
+from fna_mm.report.history import FOLDER, Gmadds, SearchState, append_history, named_probabilities, start_history
+from fna_mm.report.run import read_run
+from fna_mm.report.time_account import ARCHITECTURE, DATA, EVALUATION, WEIGHTS, TimeAccount
+from fna_mm.visualization import architecture_figure, image_to_png, probability_figure, to_image
+
+STATE = 'architecture_export'
+#: Figures of every export; the report's others go to the visualizer whenever it is drawn.
+EXPORTED = ('architecture', 'probabilities')
+#: At most this share of the time goes into drawing reports.
+REPORT_SHARE = .05
 
 
 @HOOKS.register_module(force=True)
@@ -22,7 +37,9 @@ class ArchitectureExportHook(Hook):
 
     In the work directory: ``arch.json`` (and ``arch_epoch_N.json`` or ``arch_iter_N.json`` beside it),
     ``child_config.py``, a complete config that mm's tools train as it is, ``architecture.png`` and
-    ``probabilities.png``.
+    ``probabilities.png``. In its folder ``fna_report``: ``history.jsonl``, a line an export, and the page
+    ``index.html``, drawn anew where that takes at most a twentieth of the time, and at the end. Figures
+    and scalars also go to the visualizer, and so to every backend that the config names.
 
     Args:
         interval (int): Epochs or iterations between two exports. Defaults to 1.
@@ -31,7 +48,7 @@ class ArchitectureExportHook(Hook):
         child_config (str, optional): Path of a retraining config with an ``FNAChildNet``; the child's
             config is built on it. Defaults to None: on the search's own config with the search taken
             out.
-        out_dir (str, optional): Where to write. Defaults to None: the work directory.
+        out_dir (str, optional): Where to write, the report excepted. Defaults to None: the work directory.
 
     Raises:
         ValueError: If ``interval`` is no positive integer; before training, if ``child_config`` has
@@ -54,11 +71,15 @@ class ArchitectureExportHook(Hook):
         self.child_config = child_config
         self.out_dir = out_dir
         self._retraining: Optional[Config] = None
+        self._loaded_seconds: Optional[dict[str, float]] = None
+        self._exported: Optional[tuple[str, int]] = None
+        self._next_report = 0.
 
     def before_train(self, runner: Any) -> None:
-        """Read the retraining config and try to build a child's config, before any long work."""
+        """Read the retraining config and try to build a child's config, before any long work; start the clock."""
         supernet = find_supernet(runner.model)
-        if not any(isinstance(hook, AlternatingOptimizerHook) for hook in runner.hooks):
+        searching = [hook for hook in runner.hooks if isinstance(hook, AlternatingOptimizerHook)]
+        if not searching:
             raise ValueError('ArchitectureExportHook without an AlternatingOptimizerHook: nothing would change the '
                              'architecture that it exports; add one to custom_hooks')
         if self.child_config is not None:
@@ -66,17 +87,81 @@ class ArchitectureExportHook(Hook):
         child_config(runner.cfg, supernet.best_architecture(), runner.work_dir, self._retraining)
         if is_main_process():
             check_can_write(self.out_dir or runner.work_dir)
+            start_history(runner.work_dir, runner.iter)
+        self._searching = searching[0]
+        self._arch_steps = self._searching.arch_steps
+        self._account = TimeAccount(self._loaded_seconds if runner.iter > 0 else None)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Put the time that was spent into the checkpoint."""
+        checkpoint[STATE] = dict(seconds=self._account.seconds())
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Keep the time that was spent for :meth:`before_train`, which uses it if the run resumes."""
+        self._loaded_seconds = (checkpoint.get(STATE) or {}).get('seconds')
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Checkpoints and exports are over: data is loaded from here on."""
+        self._account.lap()
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """The batch is loaded."""
+        self._account.lap(DATA)
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Evaluation begins; outside a training there is no account."""
+        if hasattr(self, '_account'):
+            self._account.lap()
+
+    def after_val_epoch(self, runner: Any, metrics: Optional[dict[str, float]] = None) -> None:
+        """Evaluation is over."""
+        if hasattr(self, '_account'):
+            self._account.lap(EVALUATION)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Export every ``interval`` epochs and after the last one."""
+        self._account.lap()
         if self.by_epoch and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             self.export(runner, f'epoch_{runner.epoch + 1}', runner.iter)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
-        """Export every ``interval`` iterations and after the last one."""
+        """Book the step; export every ``interval`` iterations and after the last one."""
+        self._account.lap(WEIGHTS)
+        if self._searching.arch_steps > self._arch_steps:
+            self._arch_steps = self._searching.arch_steps
+            self._account.move(runner.message_hub.get_scalar('train/arch_step_time').current(), WEIGHTS, ARCHITECTURE)
         if not self.by_epoch and (self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)):
             self.export(runner, f'iter_{runner.iter + 1}', runner.iter + 1)
+            self._account.lap()
+
+    @master_only
+    def after_train(self, runner: Any) -> None:
+        """Write down the whole time, the last evaluation included, and the last report."""
+        if self._exported is not None:
+            append_history(runner.work_dir, self.search_state(runner, *self._exported))
+            self._report(runner, self._exported[1])
+
+    def search_state(self, runner: Any, moment: str, step: int) -> SearchState:
+        """What the search thinks now.
+
+        Args:
+            runner (Runner): The runner of the search.
+            moment (str): Such as ``epoch_3``.
+            step (int): Iterations made so far.
+        """
+        supernet = find_supernet(runner.model)
+        space = supernet.search_space
+        probabilities = named_probabilities(space, [p.detach().cpu().tolist() for p in supernet.probabilities()])
+        shape: Optional[Sequence[int]] = getattr(self._searching.cost, 'input_shape', runner.cfg.get('input_shape'))
+        gmadds = None
+        if shape is not None:
+            size = (tuple(shape), supernet.output_stride, supernet.built_head_channels)
+            gmadds = Gmadds.of(madds_table(space, *size), space, probabilities, space.seed.madds(*size) / GIGA)
+        return SearchState(
+            step, runner.max_iters, moment.replace('_', ' '), supernet.best_architecture(), space.seed, probabilities,
+            gmadds, self._account.seconds(), get_world_size(),
+            torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU')
 
     @master_only
     def export(self, runner: Any, moment: str, step: int) -> None:
@@ -88,24 +173,50 @@ class ArchitectureExportHook(Hook):
             step (int): Iterations made so far, under which the visualizer files the pictures.
         """
         out_dir = self.out_dir or runner.work_dir
-        supernet = find_supernet(runner.model)
-        architecture, space = supernet.best_architecture(), supernet.search_space
+        state = self.search_state(runner, moment, step)
+        architecture = state.architecture
         config = child_config(runner.cfg, architecture, osp.join(runner.work_dir, 'child'), self._retraining)
-        title = moment.replace('_', ' ')
+        title = state.moment
         figures = dict(
-            architecture=architecture_figure(architecture, space.seed, f'Best path after {title}'),
-            probabilities=probability_figure(space, [p.detach().cpu().tolist() for p in supernet.probabilities()],
-                                             f'Probability of each candidate after {title}'))
+            architecture=architecture_figure(architecture, state.seed, f'Best path after {title}'),
+            probabilities=probability_figure(state.probabilities, f'Probability of each candidate after {title}'))
         # Everything is made before anything is written: what cannot be made leaves the last export whole.
         images = {name: to_image(figure) for name, figure in figures.items()}
-        pictures = {name: encode_png(image) for name, image in images.items()}
         text = architecture.to_json()
         put_text(text, join_path(out_dir, f'arch_{moment}.json'))
         put_text(text, join_path(out_dir, 'arch.json'))
         dump_child_config(config, join_path(out_dir, 'child_config.py'))
+        append_history(runner.work_dir, state)
+        self._exported = moment, step
+        runner.visualizer.add_scalars(
+            {f'arch_probability/{layer}/{candidate}': p for layer, of_layer in state.probabilities.items()
+             for candidate, p in of_layer.items()}, step=step)
+        runner.visualizer.add_scalars(
+            {f'minutes/{part.replace(" ", "_")}': seconds / 60 for part, seconds in (state.seconds or {}).items()},
+            step=step)
         for name, image in images.items():
-            put(pictures[name], join_path(out_dir, f'{name}.png'))
-            # No slash in the name: LocalVisBackend makes a file of it, in a folder that it would not make.
-            runner.visualizer.add_image(f'fna_{name}', image, step=step)
+            put(image_to_png(image), join_path(out_dir, f'{name}.png'))
+            self._show(runner, name, image, step)
         runner.logger.info(f'Best architecture after {title} (child: {join_path(out_dir, "child_config.py")}):\n'
                            f'{architecture}')
+        # The last one is drawn after the last evaluation.
+        if step < runner.max_iters and time.perf_counter() >= self._next_report:
+            self._report(runner, step)
+
+    def _report(self, runner: Any, step: int) -> None:
+        start = time.perf_counter()
+        try:
+            _, figures = write_report([read_run(runner.work_dir)], osp.join(runner.work_dir, FOLDER))
+        except Exception as error:  # days of search must not end for a picture of them
+            runner.logger.warning(f'no report: {type(error).__name__}: {error}')
+            figures = []
+        for figure in figures:
+            if figure.name not in EXPORTED:
+                self._show(runner, figure.name, figure.image, step)
+        now = time.perf_counter()
+        self._next_report = now + (now - start) / REPORT_SHARE
+
+    @staticmethod
+    def _show(runner: Any, name: str, image: np.ndarray, step: int) -> None:
+        # No slash in the name: LocalVisBackend makes a file of it, in a folder that it would not make.
+        runner.visualizer.add_image(f'fna_{name}', image, step=step)

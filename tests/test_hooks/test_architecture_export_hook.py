@@ -1,17 +1,35 @@
+import contextlib
 import json
+import shutil
+import time
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
 from toy_search import build, child_net_config, find_hook, load, search_config, toy_dataloader, train
 
 from fna_mm import Architecture
-from fna_mm.search_checkpoint import best_architecture
+from fna_mm.report.history import read_history
+from fna_mm.search_checkpoint import best_architecture, search_parameters
 
 HOOK = dict(type='ArchitectureExportHook')
+
+
+@HOOKS.register_module(force=True)
+class PageReader(Hook):
+    """Keeps what a page says after every epoch, by iterations made."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, path):
+        self.path, self.pages = Path(path), {}
+
+    def after_train_epoch(self, runner):
+        self.pages[runner.iter] = self.path.read_text()
 
 
 def exporting(folder, arguments=None, **loop):
@@ -24,7 +42,9 @@ def exporting(folder, arguments=None, **loop):
 def search(tmp_path_factory):
     """A finished search of three epochs that exported, and its folder."""
     folder = tmp_path_factory.mktemp('search')
-    return train(exporting(folder, epochs=3)), folder
+    runner = train(exporting(folder, epochs=3))
+    shutil.copytree(folder / 'fna_report', folder / 'kept/fna_report')  # some tests export again, as of earlier epochs
+    return runner, folder
 
 
 @pytest.mark.parametrize('interval', [0, -2, 1.5, True, None])
@@ -120,8 +140,7 @@ def test_a_useless_retraining_config_stops_the_search_at_once(tmp_path, prepare,
     assert not find_hook(runner, 'Recorder').batches
 
 
-@pytest.mark.parametrize('what', [
-    'architecture_figure', 'probability_figure', 'to_image', 'encode_png', 'child_config'])
+@pytest.mark.parametrize('what', ['architecture_figure', 'probability_figure', 'to_image', 'child_config'])
 def test_a_failed_export_leaves_the_last_one_whole(search, tmp_path, monkeypatch, what):
     runner, _ = search
     hook = find_hook(runner, 'ArchitectureExportHook')
@@ -161,3 +180,141 @@ def test_a_search_without_the_alternating_hook_can_still_be_exported(tmp_path):
     runner = train(cfg)
     assert json.loads((tmp_path / 'arch.json').read_text()) == runner.model.backbone.best_architecture().to_dict()
     assert isinstance(runner.model.backbone.architecture_parameters, torch.Tensor)
+
+
+# The report's history
+
+
+def test_history(search):
+    runner, folder = search
+    history = read_history(str(folder / 'kept'))
+    assert [(state.step, state.max_steps, state.moment) for state in history] == [
+        (2, 6, 'epoch 1'), (4, 6, 'epoch 2'), (6, 6, 'epoch 3')]
+    for epoch, state in enumerate(history, 1):
+        checkpoint = load(folder / f'epoch_{epoch}.pth')
+        assert state.architecture == best_architecture(checkpoint)
+        space, alphas = search_parameters(checkpoint)
+        for layer, alpha in zip(space.layers, alphas):
+            assert list(state.probabilities[layer.name].values()) == pytest.approx(alpha.softmax(0).tolist(), abs=1e-6)
+    # What the architecture steps logged before their last change; the report counts after it.
+    size = (32, 32)
+    assert history[-1].gmadds.best_path == pytest.approx(history[-1].architecture.madds(size) / 1e9, abs=1e-6)
+    assert history[-1].gmadds.seed == pytest.approx(Architecture.create('mobilenet_v2').madds(size) / 1e9, abs=1e-6)
+    assert (history[-1].processes, history[-1].device) == (1, 'CPU')
+
+
+def test_the_time_account_knows_every_kind_of_step(tmp_path):
+    cfg = exporting(tmp_path, epochs=3)
+    cfg.train_cfg.val_interval = 1
+    cfg.custom_hooks.append(dict(type='Recorder'))
+    start = time.perf_counter()
+    train(cfg)
+    whole = time.perf_counter() - start
+    one, two, three = (state.seconds for state in read_history(str(tmp_path)))
+    assert one['architecture steps'] == 0  # they begin with the second epoch
+    assert all(three[part] > 0 for part in ('weight steps', 'architecture steps', 'data', 'evaluation', 'other'))
+    for part, seconds in three.items():
+        assert one[part] <= two[part] <= seconds
+    assert sum(three.values()) < whole
+
+
+def test_a_resumed_search_goes_on_in_its_history(tmp_path):
+    train(exporting(tmp_path, epochs=3))
+    spent = load(tmp_path / 'epoch_2.pth')['architecture_export']['seconds']
+    with (tmp_path / 'fna_report/history.jsonl').open('a') as file:
+        file.write('{"step": 7, "cut')
+    train(exporting(tmp_path, epochs=4, resume=True, load_from=str(tmp_path / 'epoch_2.pth')))
+    assert [line.get('start', 'state') for line in lines_that_parse(tmp_path)] == [
+        0, 'state', 'state', 'state', 'state', 4, 'state', 'state', 'state']
+    history = read_history(str(tmp_path))
+    assert [state.step for state in history] == [2, 4, 6, 8]
+    assert all(history[2].seconds[part] >= seconds for part, seconds in spent.items())
+    assert history[2].seconds['architecture steps'] > spent['architecture steps']
+
+
+def lines_that_parse(folder):
+    result = []
+    for line in (folder / 'fna_report/history.jsonl').read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            result.append(json.loads(line))
+    return result
+
+
+def test_a_new_search_in_an_old_folder_starts_a_new_history(tmp_path):
+    train(exporting(tmp_path, epochs=3))
+    train(exporting(tmp_path, epochs=2))
+    assert [(state.step, state.max_steps) for state in read_history(str(tmp_path))] == [(2, 4), (4, 4)]
+
+
+def test_iterations_have_a_history_too(tmp_path):
+    cfg = exporting(tmp_path, dict(interval=2, by_epoch=False), iters=5)
+    cfg.train_cfg.val_interval = 2
+    train(cfg)
+    history = read_history(str(tmp_path))
+    assert [(state.step, state.moment) for state in history] == [(2, 'iter 2'), (4, 'iter 4'), (5, 'iter 5')]
+    assert history[-1].seconds['evaluation'] > 0
+
+
+FIGURES = ['architecture', 'candidates', 'entropy', 'losses', 'madds', 'probabilities', 'time']
+
+
+def test_the_report_is_there_during_the_search_and_last_at_its_end(tmp_path):
+    cfg = exporting(tmp_path, epochs=2)
+    cfg.custom_hooks.append(dict(type='PageReader', path=str(tmp_path / 'fna_report/index.html')))
+    runner = train(cfg)
+    during, after = find_hook(runner, 'PageReader').pages, (tmp_path / 'fna_report/index.html').read_text()
+    assert 'at 2 of 4' in during[2]
+    assert 'finished' not in during[2]
+    assert 'Train what is the best so far' in during[2]
+    assert '(finished)' in after
+    names = {f'{figure}.{kind}' for figure in FIGURES for kind in ('svg', 'png')}
+    assert {path.name for path in (tmp_path / 'fna_report').iterdir()} == names | {'index.html', 'history.jsonl'}
+
+
+def test_a_report_costs_no_more_than_its_share(tmp_path, monkeypatch):
+    """After the first one the next has to wait for twenty times as long as that took."""
+    cfg = exporting(tmp_path, epochs=3)
+    cfg.custom_hooks.append(dict(type='PageReader', path=str(tmp_path / 'fna_report/index.html')))
+    monkeypatch.setattr('fna_mm.hooks.architecture_export_hook.REPORT_SHARE', 1e-9)
+    rare = find_hook(train(cfg), 'PageReader').pages
+    assert rare[2] == rare[4]
+    monkeypatch.setattr('fna_mm.hooks.architecture_export_hook.REPORT_SHARE', 1e9)
+    often = find_hook(train(cfg), 'PageReader').pages
+    assert often[2] != often[4]
+
+
+def test_a_report_that_fails_does_not_end_the_search(tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError('no ink')
+
+    monkeypatch.setattr('fna_mm.hooks.architecture_export_hook.write_report', fail)
+    cfg = exporting(tmp_path, epochs=1)
+    cfg.custom_hooks = cfg.custom_hooks[1:]
+    train(cfg)
+    assert (tmp_path / 'arch.json').is_file()
+    assert not (tmp_path / 'fna_report/index.html').exists()
+    (log, ) = tmp_path.glob('*/*.log')
+    assert 'no report: RuntimeError: no ink' in log.read_text()
+
+
+def test_every_backend_gets_scalars_and_figures(tmp_path):
+    """TensorBoard beside mm's own."""
+    event_accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    cfg = exporting(tmp_path, epochs=2)
+    cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    runner = train(cfg)
+    (events, ) = Path(runner.log_dir).glob('vis_data/events.*')
+    board = event_accumulator.EventAccumulator(str(events), size_guidance=dict(images=0))
+    board.Reload()
+    assert {f'fna_{name}' for name in FIGURES} <= set(board.Tags()['images'])
+    scalars = board.Tags()['scalars']
+    last = read_history(str(tmp_path))[-1]
+    for layer, of_layer in last.probabilities.items():
+        for candidate, probability in of_layer.items():
+            points = board.Scalars(f'arch_probability/{layer}/{candidate}')
+            assert [point.step for point in points] == [2, 4]
+            assert points[-1].value == pytest.approx(probability, abs=1e-6)
+    assert {'minutes/weight_steps', 'minutes/architecture_steps', 'minutes/evaluation', 'expected_gmadds',
+            'arch_loss', 'loss', 'arch_entropy'} <= set(scalars)
+    local = {path.name for path in Path(runner.log_dir).glob('vis_data/vis_image/*')}
+    assert {f'fna_{name}_4.png' for name in FIGURES} <= local

@@ -1,0 +1,61 @@
+"""One page about searches and what came of them, from their work directories."""
+
+import os
+from collections.abc import Sequence
+from typing import Optional
+
+from fna_mm.report.answers import cast_roles
+from fna_mm.report.figures import Drawn, draw_search, draw_times, file_prefix
+from fna_mm.report.history import FOLDER
+from fna_mm.report.page import report_page
+from fna_mm.report.run import Run, count_shape, counted, find_runs
+from fna_mm.visualization import image_to_png
+from fna_mm.whole_files import write_whole
+
+__all__ = ['make_report', 'write_report']
+
+
+def write_report(runs: Sequence[Run], out_dir: str, metric: Optional[str] = None) -> tuple[str, list[Drawn]]:
+    """Write ``index.html``, which holds everything, and each figure as PNG and SVG.
+
+    Args:
+        runs (Sequence[Run]): Searches first; at least one.
+        out_dir (str): Where to; made if it does not exist.
+        metric (str, optional): What is compared. Defaults to None: the usual one of the task.
+
+    Returns:
+        tuple: The page's path, and the figures.
+    """
+    searches = [run for run in runs if run.searched]
+    drawn = [draw_search(run, file_prefix(run) if len(searches) > 1 else '') for run in searches]
+    times = draw_times(runs)
+    figures = [figure for figures in (*drawn, times) for figure in figures]
+    files = {f'{figure.name}.svg': figure.svg for figure in figures}
+    files.update({f'{figure.name}.png': image_to_png(figure.image) for figure in figures})
+    files['index.html'] = report_page(runs, cast_roles(runs), drawn, times, metric).encode()
+    write_whole({os.path.join(out_dir, name): content for name, content in files.items()})
+    return os.path.join(out_dir, 'index.html'), figures
+
+
+def make_report(folders: Sequence[str], out_dir: Optional[str] = None, metric: Optional[str] = None) -> str:
+    """Make the report of work directories: searches, and the trainings that are compared.
+
+    Args:
+        folders (Sequence[str]): Work directories, or folders of them, such as a demo's.
+        out_dir (str, optional): Where to. Defaults to None: ``fna_report`` in the first folder.
+        metric (str, optional): What is compared. Defaults to None: the usual one of the task.
+
+    Returns:
+        str: The path of the page.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If one holds nothing, or all together no search; if no run has ``metric``.
+    """
+    runs = find_runs(folders)
+    known = sorted({name for run in runs for metrics in (run.validation, *run.tests) for name in metrics})
+    if metric is not None and metric not in known:
+        raise ValueError(f'no run has the metric {metric!r}; there are {known}')
+    shape = next((shape for shape in map(count_shape, runs) if shape), None)
+    runs = [run if run.searched else counted(run, shape) for run in runs]
+    return write_report(runs, out_dir or os.path.join(folders[0], FOLDER), metric)[0]

@@ -1,0 +1,199 @@
+"""Is it better? What did it cost? What do I run now? Answered from runs."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from fna_mm.architecture import Architecture
+from fna_mm.report.run import Run
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Which run is what.
+
+    Args:
+        search (Run): The search.
+        child (Run, optional): What it found, remapped and fine-tuned.
+        baseline (Run, optional): The seed, remapped and fine-tuned.
+    """
+
+    search: Run
+    child: Optional[Run]
+    baseline: Optional[Run]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of the three.
+
+    Args:
+        headline (str): In a few words.
+        text (str): In a sentence or two. Defaults to ''.
+        commands (Sequence[tuple[str, str]]): What for, and the command. Defaults to ().
+    """
+
+    headline: str
+    text: str = ''
+    commands: Sequence[tuple[str, str]] = ()
+
+
+def _seed(search: Run) -> Architecture:
+    return search.history[-1].seed if search.history else Architecture.create('mobilenet_v2')
+
+
+def seed_name(search: Run) -> str:
+    """How the seed of a search is called."""
+    return 'MobileNetV2' if _seed(search) == Architecture.create('mobilenet_v2') else 'the seed'
+
+
+def cast_roles(runs: Sequence[Run]) -> Cast:
+    """Find a search, and its child and baseline by their architectures.
+
+    Args:
+        runs (Sequence[Run]): At least one of them a search. The first one that has a child is taken,
+            or else the first.
+    """
+    searches = [run for run in runs if run.searched]
+    remapped = [run for run in runs if not run.searched and run.remapped and run.architecture is not None]
+
+    def trained(architecture: Optional[Architecture]) -> Optional[Run]:
+        return next((run for run in remapped if run.architecture == architecture), None)
+
+    search = next((run for run in searches if trained(run.architecture)), searches[0])
+    return Cast(search, trained(search.architecture), trained(_seed(search)))
+
+
+def role(run: Run, runs: Sequence[Run]) -> str:
+    """What a run is, in a few words.
+
+    Args:
+        run (Run): One of the report's.
+        runs (Sequence[Run]): All of them.
+    """
+    if run.searched:
+        return 'search'
+    searches = [search for search in runs if search.searched]
+    start = 'remapped' if run.remapped else 'random start'
+    for search in searches:
+        if run.architecture is not None and run.architecture in (search.architecture, _seed(search)):
+            found = 'child' if len(searches) == 1 else f'child of {search.name}'
+            return f'{found if run.architecture == search.architecture else seed_name(search)}, {start}'
+    return 'training'
+
+
+def _change(new: float, old: float) -> str:
+    return f'{new / old - 1:+.0%}'.replace('-', '−')
+
+
+def is_it_better(cast: Cast, metric: Optional[str] = None) -> Answer:
+    """The child against the seed: both remapped and fine-tuned.
+
+    Args:
+        cast (Cast): Which run is what.
+        metric (str, optional): What is compared, more being better. Defaults to None: the usual one of the task.
+    """
+    child, baseline, seed = cast.child, cast.baseline, seed_name(cast.search)
+    ours = child.scores(metric) if child is not None else None
+    if child is None or ours is None:
+        made, total = cast.search.progress
+        state = 'The search is finished' if cast.search.finished else \
+            f'The search is at {made} of {total}' if total else 'The search is not finished'
+        return Answer('Not known yet.', f'{state}, its child is not {"trained" if child is None else "tested"}.')
+    name, value, split = ours
+    theirs = baseline.scores(name) if baseline is not None else None
+    if theirs is not None and theirs[2] != split:
+        value, split = child.validation.get(name, value), 'validation'
+        theirs = (name, baseline.validation[name], split) if baseline and name in baseline.validation else None
+    label = name.rpartition('/')[2]
+    if baseline is None or theirs is None:
+        return Answer('Nothing to compare with.', f'The child has {label} {value:.4g} on the {split} split; '
+                      f'{seed}, fine-tuned alike, is missing.')
+    gain = value - theirs[1]
+    text = f'{label} {value:.4g} on the {split} split, against {theirs[1]:.4g} for {seed}'
+    costs = (child.complexity, baseline.complexity)
+    dearer = 0
+    if costs[0] is not None and costs[1] is not None:
+        dearer = costs[0].madds - costs[1].madds
+        text += (f', at {costs[0].madds / 1e9:.4g} instead of {costs[1].madds / 1e9:.4g} G multiply-adds '
+                 f'({_change(costs[0].madds, costs[1].madds)})')
+    if gain > 0:
+        headline = 'More accurate, but dearer.' if dearer > 0 else \
+            'Yes: more accurate and cheaper.' if dearer < 0 else 'Yes: more accurate.'
+    elif gain < 0:
+        headline = 'Not in accuracy; it is cheaper.' if dearer < 0 else 'No.'
+    else:
+        headline = 'As accurate, and cheaper.' if dearer < 0 else 'No: as accurate, and no cheaper.'
+    return Answer(headline, f'{text}. One run each: another seed moves such figures.')
+
+
+def hours(runs: Sequence[Run]) -> str:
+    """Hours of all processes of several runs, with their unit."""
+    devices = {run.device for run in runs if run.total_seconds}
+    unit = f'{devices.pop()} hours' if len(devices) == 1 and '' not in devices else 'device hours'
+    return f'{sum(run.device_hours for run in runs):.3g} {unit}'
+
+
+def what_did_it_cost(cast: Cast) -> Answer:
+    """The search and the child's fine-tuning, as the paper's tables 2 and 4 have them.
+
+    Args:
+        cast (Cast): Which run is what.
+    """
+    runs = [run for run in (cast.search, cast.child) if run is not None]
+    if not any(run.total_seconds for run in runs):
+        return Answer('Not logged.', 'The work directories hold no times.')
+    minutes = [run.total_seconds / 60 for run in runs]
+    text = f'{minutes[0]:.1f} minutes of search' + (
+        f' and {minutes[1]:.1f} of fine-tuning' if cast.child is not None else '; the child is not trained yet')
+    processes = {run.processes for run in runs}
+    text += f', on {" and ".join(map(str, sorted(processes)))} process{"" if processes == {1} else "es"}'
+    if {run.device for run in runs} == {'CPU'}:
+        text += ' without a GPU'
+    return Answer(f'{sum(minutes):.1f} minutes: {hours(runs)}.', text + '.')
+
+
+def _config_file(run: Run) -> Optional[str]:
+    """The config that mm saved in a work directory."""
+    files = [path for path in Path(run.path).glob('*.py') if path.name != 'child_config.py']
+    return str(max(files, key=lambda path: path.stat().st_mtime)) if files else None
+
+
+def what_do_i_run_now(cast: Cast) -> Answer:
+    """The next commands: what is unfinished first.
+
+    Args:
+        cast (Cast): Which run is what.
+    """
+    search, child, baseline = cast.search, cast.child, cast.baseline
+    commands: list[tuple[str, list[str]]] = []
+    exported, own = str(Path(search.path) / 'child_config.py'), _config_file(search)
+    if not search.finished and own is not None:
+        commands.append(('Where the search has stopped, go on with it', [
+            'mim', 'train', search.package, own, '--work-dir', search.path, '--resume']))
+    has_child = Path(exported).is_file()
+    if child is None and has_child:
+        commands.append(('Train what was found' if search.finished else 'Train what is the best so far',
+                         ['mim', 'train', search.package, exported]))
+    if child is not None:
+        config, seed = _config_file(child) or exported, _config_file(baseline) if baseline is not None else None
+        if not child.finished:
+            commands.append(('Go on with the child', ['mim', 'train', child.package, config, '--work-dir', child.path,
+                                                      '--resume']))
+        elif child.checkpoint:
+            commands.append(('Test the child', ['mim', 'test', child.package, config, '--checkpoint',
+                                                child.checkpoint]))
+            if baseline is not None and baseline.checkpoint and seed is not None:
+                commands.append(('See both on images', [
+                    'fna', 'compare', '--model', seed_name(search), seed, baseline.checkpoint,
+                    '--model', 'child', config, child.checkpoint]))
+    if baseline is None and has_child and search.finished:
+        commands.append((f'Train {seed_name(search)} alike, to compare with', [
+            'mim', 'train', search.package, exported, '--work-dir', str(Path(search.path) / 'mobilenet_v2'),
+            '--cfg-options', 'model.backbone.arch=mobilenet_v2']))
+    done = child is not None and child.finished and baseline is not None
+    headline = 'All is trained; look closer.' if done else 'Go on.'
+    return Answer(headline if commands else 'There is nothing to go on with here.', commands=tuple(
+        (what, shlex.join(words)) for what, words in commands))

@@ -1,0 +1,141 @@
+"""What mm's own log files of a work directory say, all its timestamped runs joined."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fna_mm.report.time_account import ARCHITECTURE, DATA, EVALUATION, OTHER, WEIGHTS
+
+_TIMESTAMP = re.compile(r'\d{8}_\d{6}')
+_LOGGED = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - mmengine - \w+ - ?(.*)')
+_PROGRESS = re.compile(r'(?:Epoch|Iter)\((train|val)\)|Saving checkpoint')
+#: The line that ends an evaluation: as many iterations as there are, and the mean time of one.
+_EVALUATED = re.compile(r'(?:Epoch|Iter)\(val\).*\[ *(\d+)/ *(\d+)\].* time: ([\d.]+)')
+
+Scalars = Mapping[str, Any]
+
+
+def timestamped(work_dir: Path) -> list[Path]:
+    """The folders that mm's runners made in a work directory, oldest first."""
+    return sorted(path for path in work_dir.iterdir() if path.is_dir() and _TIMESTAMP.fullmatch(path.name))
+
+
+def is_training(line: Scalars) -> bool:
+    """Whether a line of ``scalars.json`` is about training iterations."""
+    return 'iter' in line and 'time' in line
+
+
+def is_evaluation(line: Scalars) -> bool:
+    """Whether a line of ``scalars.json`` is about an evaluation."""
+    return 'iter' not in line and 'time' in line
+
+
+def metrics_of(line: Scalars) -> dict[str, float]:
+    """The metrics in a line about an evaluation."""
+    return {name: float(value) for name, value in line.items()
+            if name not in ('step', 'time', 'data_time') and isinstance(value, (int, float))}
+
+
+def _objects(path: Path) -> Iterator[dict]:
+    """Lines of JSON objects; others, such as one that a killed process left half, are passed over."""
+    try:
+        text = path.read_text(encoding='utf-8', errors='replace')
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def read_scalars(work_dir: Path) -> list[dict]:
+    """The lines of all ``scalars.json``; a later run's win from its first training step on.
+
+    Args:
+        work_dir (Path): A work directory of mm.
+    """
+    joined: list[dict] = []
+    for folder in timestamped(work_dir):
+        lines = list(_objects(folder / 'vis_data/scalars.json'))
+        first = next((line['step'] for line in lines if is_training(line)), None)
+        if first is not None:
+            known = [index for index, line in enumerate(joined) if is_training(line) and line['step'] >= first]
+            joined = joined[:known[0]] if known else joined
+        joined += lines
+    return joined
+
+
+def read_tests(work_dir: Path) -> list[dict[str, float]]:
+    """The metrics of every test, oldest first."""
+    found = (metrics_of(values) for folder in timestamped(work_dir)
+             for values in _objects(folder / f'{folder.name}.json'))
+    return [metrics for metrics in found if metrics]
+
+
+@dataclass(frozen=True)
+class LogText:
+    """What only the text of the logs says.
+
+    Args:
+        seconds (float): From the start of each run to its last iteration, evaluation or checkpoint.
+        evaluation (float): Seconds of evaluations during training.
+        processes (int): Of the training.
+        device (str): ``'GPU'``, ``'CPU'``, or ``''`` where the log does not say.
+    """
+
+    seconds: float
+    evaluation: float
+    processes: int
+    device: str
+
+
+def read_log(work_dir: Path) -> LogText:
+    """Read the ``.log`` files of a work directory."""
+    total, evaluation, processes, device = 0., 0., 1, ''
+    for folder in timestamped(work_dir):
+        try:
+            lines = (folder / f'{folder.name}.log').read_text(encoding='utf-8', errors='replace').splitlines()
+        except FileNotFoundError:
+            continue
+        times: list[datetime] = []
+        for line in lines:
+            logged = _LOGGED.match(line)
+            if logged and (not times or _PROGRESS.match(logged[2])):
+                times.append(datetime.strptime(logged[1], '%Y/%m/%d %H:%M:%S'))
+            evaluated = _EVALUATED.match(logged[2]) if logged else None
+            if evaluated and evaluated[1] == evaluated[2]:
+                evaluation += int(evaluated[1]) * float(evaluated[3])
+            words = line.split()
+            if words[:2] == ['GPU', 'number:']:
+                processes = int(words[2])
+            elif words[:2] == ['CUDA', 'available:']:
+                device = 'GPU' if words[2] == 'True' else 'CPU'
+        total += (times[-1] - times[0]).total_seconds() if times else 0.
+    return LogText(total, evaluation, processes, device)
+
+
+def account(scalars: Sequence[Scalars], log: LogText) -> dict[str, float]:
+    """The time account of a training, from the mean times that mm logs; a search's too, if it kept none.
+
+    Args:
+        scalars (Sequence[Mapping]): The joined lines.
+        log (LogText): What the text says.
+    """
+    parts = dict.fromkeys((WEIGHTS, ARCHITECTURE, DATA), 0.)
+    before = 0
+    for line in filter(is_training, scalars):
+        iterations, before = max(0, line['step'] - before), line['step']
+        data = line.get('data_time', 0.)
+        search = max(0., line['time'] - data - line['weight_step_time']) \
+            if 'arch_loss' in line and 'weight_step_time' in line else 0.
+        for part, seconds in ((DATA, data), (ARCHITECTURE, search), (WEIGHTS, line['time'] - data - search)):
+            parts[part] += iterations * seconds
+    parts[EVALUATION] = log.evaluation
+    return dict(parts, **{OTHER: max(0., log.seconds - sum(parts.values()))})

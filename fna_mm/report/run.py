@@ -1,0 +1,285 @@
+"""A search or a training, as its work directory describes it."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
+
+from fna_mm.architecture import Architecture, check_input_shape
+from fna_mm.child_config import CHILD, SUPERNET, find_sections
+from fna_mm.cost.complexity import Complexity, count_config
+from fna_mm.cost.madds import GIGA, madds_table
+from fna_mm.remapping.checkpoint_file import load_checkpoint
+from fna_mm.report.history import FOLDER, Gmadds, SearchState, history_path, named_probabilities, read_history
+from fna_mm.report.mm_logs import (
+    account,
+    is_evaluation,
+    is_training,
+    metrics_of,
+    read_log,
+    read_scalars,
+    read_tests,
+    timestamped,
+)
+from fna_mm.search_checkpoint import search_parameters
+from fna_mm.search_space import SearchSpace
+
+#: How deep below a given folder work directories are looked for: a demo's folder, and a child in its search's.
+_DEPTH = 2
+#: Metrics that stand for the whole result, in this order; else the evaluator's first does.
+_MAIN_METRICS = ('coco/bbox_mAP', 'mIoU', 'pascal_voc/mAP', 'accuracy/top1')
+#: mm's packages by the scope of their configs, where the two have different names.
+_PACKAGES = dict(mmseg='mmsegmentation')
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one work directory holds.
+
+    Args:
+        path (str): The work directory.
+        name (str): How tables and figures call it.
+        searched (bool): Whether it is a search.
+        scalars (Sequence[Mapping]): The joined lines of mm's ``scalars.json``.
+        tests (Sequence[Mapping]): The metrics of every test, oldest first.
+        history (Sequence[SearchState]): What the search thought, by rising step.
+        config (Config, optional): Its config.
+        seconds (Mapping[str, float]): Wall-clock time by the names of ``TimeAccount``.
+        processes (int): Of the training.
+        device (str): ``'GPU'``, ``'CPU'``, or ``''`` where nothing says.
+        architecture (Architecture, optional): Of a training's backbone; the best path of a search.
+        complexity (Complexity, optional): Of the whole model of a training. Defaults to None.
+        uncounted (str): Why there is no ``complexity``. Defaults to ''.
+    """
+
+    path: str
+    name: str
+    searched: bool
+    scalars: Sequence[Mapping[str, Any]]
+    tests: Sequence[Mapping[str, float]]
+    history: Sequence[SearchState]
+    config: Optional[Config] = field(repr=False)
+    seconds: Mapping[str, float]
+    processes: int
+    device: str
+    architecture: Optional[Architecture]
+    complexity: Optional[Complexity] = None
+    uncounted: str = ''
+
+    @property
+    def total_seconds(self) -> float:
+        """Wall-clock time of the training."""
+        return sum(self.seconds.values())
+
+    @property
+    def device_hours(self) -> float:
+        """Hours of all processes together."""
+        return self.total_seconds * self.processes / 3600
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """The metrics of the last evaluation during training, empty without one."""
+        lines = [line for line in self.scalars if is_evaluation(line)]
+        return metrics_of(lines[-1]) if lines else {}
+
+    @property
+    def remapped(self) -> bool:
+        """Whether its training started from remapped parameters."""
+        return self.config is not None and any(
+            list(find_sections(self.config._cfg_dict, f'ParameterRemapping{kind}')) for kind in ('', 'Hook'))
+
+    @property
+    def package(self) -> str:
+        """What ``mim train`` calls the package of its config."""
+        scope = self.config.get('default_scope', 'mmengine') if self.config is not None else 'mmengine'
+        return _PACKAGES.get(scope, scope)
+
+    @property
+    def checkpoint(self) -> str:
+        """The path of its last checkpoint, '' without one."""
+        try:
+            written = Path((Path(self.path) / 'last_checkpoint').read_text().strip())
+        except FileNotFoundError:
+            return ''
+        here = Path(self.path) / written.name  # also where the folder has been moved since
+        return str(here if here.is_file() else written)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Iterations or epochs made, and how many there are in all, 0 where nothing says."""
+        if self.history and self.history[-1].max_steps:
+            return self.history[-1].step, self.history[-1].max_steps
+        loop = self.config.get('train_cfg') or {} if self.config is not None else {}
+        lines = [line for line in self.scalars if is_training(line)]
+        unit, total = ('epoch', loop.get('max_epochs')) if loop.get('max_epochs') else ('iter', loop.get('max_iters'))
+        return (int(lines[-1].get(unit, 0)) if lines else 0), int(total or 0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end: the last iteration is logged, or it was tested."""
+        made, total = self.progress
+        return bool(self.tests) or 0 < total <= made
+
+    def scores(self, metric: Optional[str] = None) -> Optional[tuple[str, float, str]]:
+        """(metric, value, split) that stands for its result: of the last test, else of the last validation.
+
+        Args:
+            metric (str, optional): Which one. Defaults to None: the usual one of its task.
+        """
+        for split, metrics in (('test', self.tests[-1] if self.tests else {}), ('validation', self.validation)):
+            names = [metric] if metric else [*_MAIN_METRICS, *metrics]
+            name = next((name for name in names if name in metrics), None)
+            if name is not None:
+                return name, metrics[name], split
+        return None
+
+
+def _input_shape(config: Optional[Config]) -> Optional[tuple[int, int]]:
+    """The size at which a config's MAdds are counted, (height, width)."""
+    if config is None:
+        return None
+    shapes = [section.get('input_shape') for section in find_sections(config.get('custom_hooks'), 'MAddsCost')]
+    shape = next((shape for shape in (config.get('input_shape'), *shapes) if shape), None)
+    return None if shape is None else check_input_shape(tuple(shape))
+
+
+def count_shape(run: Run) -> Optional[tuple[int, int]]:
+    """(height, width) at which the config of a run says that MAdds are counted."""
+    return _input_shape(run.config)
+
+
+def _only(config: Optional[Config], kind: str) -> Optional[Any]:
+    sections = list(find_sections(config.get('model'), kind)) if config is not None else []
+    return sections[0] if len(sections) == 1 else None
+
+
+def _states_of_checkpoints(folder: Path, config: Optional[Config], max_steps: int) -> list[SearchState]:
+    """What a search that kept no history thought when it wrote its checkpoints."""
+    states = []
+    for path in sorted(folder.glob('*.pth')):
+        try:
+            checkpoint = load_checkpoint(str(path))
+            space, alphas = search_parameters(checkpoint)
+        except (ValueError, OSError, RuntimeError):  # of something else, or half written
+            continue
+        probabilities = named_probabilities(space, [alpha.softmax(0).tolist() for alpha in alphas])
+        best = space.architecture([int(alpha.argmax()) for alpha in alphas])
+        shape, backbone, gmadds = _input_shape(config), _only(config, SUPERNET), None
+        if shape is not None and backbone is not None:
+            last = len(space.seed.stages) in backbone.get('out_indices', ())
+            size = (shape, backbone.get('output_stride', 32), backbone.get('head_channels', 1280) if last else 0)
+            gmadds = Gmadds.of(madds_table(space, *size), space, probabilities, space.seed.madds(*size) / GIGA)
+        states.append(SearchState(int(checkpoint['meta'].get('iter', 0)), max_steps, path.stem.replace('_', ' '), best,
+                                  space.seed, probabilities, gmadds))
+    return sorted(states, key=lambda state: state.step)
+
+
+def _config(folder: Path) -> Optional[Config]:
+    """The config that the newest run saved, None without a readable one."""
+    for run in reversed(timestamped(folder)):
+        path = run / 'vis_data/config.py'
+        if path.is_file():
+            try:
+                return Config.fromfile(str(path), import_custom_modules=False)
+            except (SyntaxError, ValueError, OSError):
+                continue
+    return None
+
+
+def read_run(work_dir: str, name: Optional[str] = None) -> Run:
+    """Read a work directory of mm.
+
+    Args:
+        work_dir (str): The folder.
+        name (str, optional): How tables and figures call it. Defaults to None: the folder's own name.
+    """
+    folder = Path(work_dir)
+    config, scalars, log, history = _config(folder), read_scalars(folder), read_log(folder), read_history(work_dir)
+    supernet, child = _only(config, SUPERNET), _only(config, CHILD)
+    searched = bool(history or supernet is not None or (child is None and (folder / 'arch.json').is_file()))
+    if searched and not history:
+        history = _states_of_checkpoints(folder, config, 0)
+    architecture = history[-1].architecture if history else None
+    arch = str(folder / 'arch.json') if searched else child.get('arch') if child is not None else None
+    if architecture is None and arch is not None:
+        with contextlib.suppress(ValueError, OSError):
+            architecture = Architecture.create(arch)
+    if searched and not history and architecture is not None:
+        history = [SearchState(0, 0, 'the last export', architecture, SearchSpace().seed, {})]
+    last = history[-1] if history else None
+    measured = last is not None and last.seconds is not None
+    return Run(
+        str(folder), name or folder.resolve().name, searched, scalars, read_tests(folder), history, config,
+        dict(last.seconds) if last and last.seconds else account(scalars, log),
+        last.processes if last and measured else log.processes,
+        ('CPU' if last.device == 'CPU' else 'GPU') if last and measured else log.device, architecture)
+
+
+def counted(run: Run, input_shape: Optional[tuple[int, int]] = None) -> Run:
+    """The same run with the parameters and multiply-adds of its whole model, which is built for that.
+
+    Args:
+        run (Run): A training.
+        input_shape (tuple[int, int], optional): (height, width) to count at where its config names none.
+            Defaults to None.
+    """
+    values = dict(vars(run))
+    shape = _input_shape(run.config) or input_shape
+    if run.config is None or shape is None:
+        values['uncounted'] = 'no config' if run.config is None else 'no input_shape in its config'
+        return Run(**values)
+    try:
+        if run.config.get('custom_imports'):
+            import_modules_from_strings(**run.config.custom_imports)
+        values['complexity'], _ = count_config(run.config, shape)
+    except Exception as error:  # whatever a model raises that cannot be built here: its figures are missing, not more
+        values['uncounted'] = f'{type(error).__name__}: {error}'
+    return Run(**values)
+
+
+def _is_run(folder: Path) -> bool:
+    return (Path(history_path(str(folder))).is_file() or (folder / 'arch.json').is_file()
+            or any((run / 'vis_data').is_dir() for run in timestamped(folder)))
+
+
+def _below(folder: Path, depth: int) -> list[Path]:
+    found = [folder] if _is_run(folder) else []
+    if depth:
+        timestamps = timestamped(folder)
+        for path in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != FOLDER):
+            if path not in timestamps:
+                found += _below(path, depth - 1)
+    return found
+
+
+def find_runs(folders: Sequence[str]) -> list[Run]:
+    """Read every work directory that is, or is in, one of the folders; searches first.
+
+    Args:
+        folders (Sequence[str]): Work directories, or folders of them.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If one holds nothing, or all together no search.
+    """
+    paths: dict[Path, Path] = {}
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f'{folder!r} is no folder: a report is made from the work directory of a search')
+        found = _below(Path(folder), _DEPTH)
+        if not found:
+            raise ValueError(f'{folder!r} holds no search and no training: neither it nor its subfolders have '
+                             f'{FOLDER}/{history_path("")[len(FOLDER) + 1:]}, arch.json or mm\'s '
+                             'YYYYMMDD_HHMMSS/vis_data')
+        paths.update({path.resolve(): path for path in found})
+    names = [path.name for path in paths]
+    runs = [read_run(str(shown), path.name if names.count(path.name) == 1 else f'{path.parent.name}/{path.name}')
+            for path, shown in paths.items()]
+    if not any(run.searched for run in runs):
+        raise ValueError(f'no search in {", ".join(map(repr, folders))}: looked for {history_path("…")}, an arch.json, '
+                         f'or a config with {SUPERNET}')
+    return sorted(runs, key=lambda run: not run.searched)
