@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from fna_mm.blocks import MBConv
+from fna_mm.fused_mixture import fused_mixture, is_covered
 from fna_mm.search_space import SearchableLayer, candidate_name
 
 
@@ -29,6 +30,7 @@ class MixedOp(BaseModule):
                  act_cfg: Optional[dict] = None,
                  with_cp: bool = False) -> None:
         super().__init__()
+        self.with_cp = with_cp
         self.names = tuple(candidate_name(spec) for spec in layer.candidates)
         self.candidates = nn.ModuleDict({
             name: nn.Identity() if spec is None else MBConv(
@@ -47,6 +49,9 @@ class MixedOp(BaseModule):
             x (Tensor): Input, (N, in_channels, H, W).
             weights (Tensor): One weight per candidate, (candidates,).
         """
+        candidates: Any = [self.candidates[name] for name in self.names]
+        if is_covered(candidates, x):
+            return fused_mixture(candidates, x, weights, self.with_cp)
         outputs = (weight * self.candidates[name](x) for name, weight in zip(self.names, weights.unbind()))
         return sum(outputs)
 
