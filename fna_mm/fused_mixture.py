@@ -29,7 +29,7 @@ PIXELS = (0, 2, 3)
 #: products over all images at once then outweigh the depthwise convolutions, which are slower, with large kernels.
 CHANNELS_LAST_PIXELS = 64
 #: Pixels per input channel of a layer from which on statistics by covariance cost less than a pass over the features.
-COVARIANCE_PIXELS = 16
+COVARIANCE_PIXELS = 8
 
 aten = torch.ops.aten
 
@@ -47,27 +47,30 @@ def is_covered(candidates: Sequence[nn.Module], x: Tensor) -> bool:
     blocks: list[Any] = [candidate for candidate in candidates if type(candidate) is not nn.Identity]
     if not blocks or not all(type(block) is MBConv and block.with_expand_conv for block in blocks):
         return False
-    for candidate in candidates:
-        if any(parameter.requires_grad for parameter in candidate.parameters()) or any(
-                module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-                or module._backward_pre_hooks for module in candidate.modules()):
+    activated: list[Any] = [part for block in blocks for part in (block.expand_conv, block.depthwise_conv)]
+    parts: list[Any] = activated + [block.linear_conv for block in blocks]
+    norms = [part.norm for part in parts]
+    activations = [part.activate for part in activated]
+    # Named one by one: Module.modules() takes as long as some of their convolutions.
+    for module in (*candidates, *parts, *(part.conv for part in parts), *norms, *activations):
+        if (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+                or module._backward_pre_hooks or any(
+                    parameter is not None and parameter.requires_grad for parameter in module._parameters.values())):
             return False
-    norms = [part.norm for block in blocks for part in (block.expand_conv, block.depthwise_conv, block.linear_conv)]
-    acts = [part.activate for block in blocks for part in (block.expand_conv, block.depthwise_conv)]
     stride = blocks[0].depthwise_conv.conv.stride[0]
     return (all((type(norm) is nn.BatchNorm2d or isinstance(norm, nn.SyncBatchNorm)) and norm.running_mean is None
                 for norm in norms)
             and len({(type(norm), norm.eps, norm.affine, norm.training) for norm in norms}) == 1
-            and all(type(act) is nn.ReLU6 for act in acts)
+            and all(type(activation) is nn.ReLU6 for activation in activations)
             # Of a single pixel there are no statistics; the candidates themselves say so.
             and len(x) * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) > 1)
 
 
-def _arranged(x: Tensor) -> Tensor:
-    """x in the memory format in which its layer runs fastest; on a GPU that is the user's choice."""
+def _arranged(x: Tensor, stride: int = 1) -> Tensor:
+    """x in the memory format in which a layer of this stride runs fastest; on a GPU that is the user's choice."""
     if x.device.type != 'cpu':
         return x
-    small = x.shape[2] * x.shape[3] <= CHANNELS_LAST_PIXELS
+    small = x.shape[2] * x.shape[3] <= CHANNELS_LAST_PIXELS * stride**2
     return x.contiguous(memory_format=torch.channels_last if small else torch.contiguous_format)
 
 
@@ -292,6 +295,7 @@ class _Mixture(torch.autograd.Function):
         ctx.places = [place for place, candidate in enumerate(candidates) if isinstance(candidate, MBConv)]
         blocks = [candidates[place] for place in ctx.places]
         ctx.shortcut, ctx.recompute = blocks[0].with_shortcut, recompute
+        ctx.stride = blocks[0].depthwise_conv.conv.stride[0]
         ctx.norm = norm = _Normalization(blocks[0].linear_conv.norm)
         ctx.affine = _affine([block.linear_conv.norm for block in blocks])
         by_kernel: dict[Any, dict[int, Any]] = {}
@@ -300,7 +304,7 @@ class _Mixture(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             ctx.branches = [_Branch(members, norm, kind, exact) for members in by_kernel.values()]
             ctx.mean = norm.mean(x.sum(PIXELS, dtype=exact), x)
-            centred = _arranged(x - _channels(ctx.mean))
+            centred = _arranged(x - _channels(ctx.mean), ctx.stride)
             if x.numel() >= COVARIANCE_PIXELS * x.shape[1]**2:
                 rows = centred.flatten(2)
                 covariance = norm.mean(torch.bmm(rows, rows.transpose(1, 2)).sum(0), x)
@@ -342,7 +346,7 @@ class _Mixture(torch.autograd.Function):
             projected = _arranged(grad)[:, None] * _of_blocks(weights, ctx.places)[:, None, None, None]
             projected = ctx.norm.backward(projected.flatten(1, 2).to(kind), outputs, ctx.inverse, ctx.affine)
             projected = projected.unflatten(1, (blocks, -1))
-            centred = _arranged(x - _channels(ctx.mean)).to(kind)
+            centred = _arranged(x - _channels(ctx.mean), ctx.stride).to(kind)
             result = grad * weights.sum() if ctx.shortcut else torch.zeros_like(x)
             for index, branch in enumerate(ctx.branches):
                 kept, out = branch.forward(centred, True) if ctx.recompute else saved[2 * index:2 * index + 2]
