@@ -11,7 +11,7 @@ It is for architecture steps, in which no weight requires a gradient. That allow
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional
 
 import torch
 import torch.distributed as dist
@@ -130,23 +130,24 @@ class _Normalization:
 
     def mean(self, sums: Tensor, x: Tensor) -> Tensor:
         """Sums over the pixels of x in this process → means over all pixels of the group."""
-        count: Union[int, Tensor] = x.numel() // x.shape[1]
-        if self.group is not None:
-            packed = torch.cat([sums.flatten(), sums.new_full((1, ), count)])
-            dist.all_reduce(packed, group=self.group)
-            sums, count = packed[:-1].view_as(sums), packed[-1]
-        return sums / count
+        count = x.numel() // x.shape[1]
+        if self.group is None:
+            return sums / count
+        packed = torch.cat([sums.flatten(), sums.new_full((1, ), count)])
+        dist.all_reduce(packed, group=self.group)
+        return packed[:-1].view_as(sums) / packed[-1]
 
     def apply_(self, x: Tensor, affine: Optional[_Affine],
                known: Optional[_Statistics] = None) -> tuple[Tensor, _Statistics]:
         """x normalised, where possible in its own memory, and with which statistics."""
-        if known is None and self.group is None and (x.device.type != 'cpu' or x.stride(1) == 1):
+        kind = _statistics_dtype(x)
+        fast = x.device.type != 'cpu' or (x.stride(1) == 1 and x.dtype == kind)
+        if known is None and self.group is None and fast:
             scale, shift = affine or (None, None)
             out, *statistics = torch.native_batch_norm(x, scale, shift, None, None, True, 0., self.eps)
             return out, _Statistics(*statistics)
         if known is None:
-            # On the CPU's default memory format several times as fast as batch_norm.
-            kind = _statistics_dtype(x)
+            # In the CPU's default memory format several times as fast as batch_norm.
             mean = self.mean(x.sum(PIXELS, dtype=kind), x)
             x.sub_(_channels(mean))
             norms = torch.linalg.vector_norm(x.flatten(2), dim=2, dtype=kind)
@@ -211,7 +212,8 @@ class _Branch:
         self.projections = [block.linear_conv.conv.weight.flatten(1).to(kind) for block in members]
         self.affines = [_affine([block.expand_conv.norm for block in members]),
                         _affine([block.depthwise_conv.norm for block in members])]
-        self.statistics: list[Optional[_Statistics]] = [None, None]
+        #: Of the expansion and of the depthwise convolution, once they are known.
+        self.statistics: list[Any] = [None, None]
         self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
 
     def fold(self, covariance: Tensor) -> None:
@@ -318,9 +320,8 @@ class _Mixture(torch.autograd.Function):
                 projected.update(branch.project(out))
                 saved += [kept, out] if needed else []
                 del kept, out
-            outputs, statistics = norm.apply_(torch.cat([projected[place] for place in range(len(blocks))], 1), ctx.affine)
-            ctx.inverse = statistics.inverse
-            del projected
+            outputs = torch.cat([projected.pop(place) for place in range(len(blocks))], 1)
+            outputs, (_, ctx.inverse) = norm.apply_(outputs, ctx.affine)
             ctx.save_for_backward(x, weights, outputs, *saved)
             mixing = _of_blocks(weights, ctx.places).to(kind)
             result = (outputs.unflatten(1, (len(blocks), -1)) * mixing[:, None, None, None]).sum(1)
