@@ -25,6 +25,8 @@ from fna_mm.hooks.preflight import check_costs_are_finite, check_parts_are_disjo
 from fna_mm.hooks.rank_agreement import check_ranks_agree
 
 STATE = 'alternating_optimizer'
+#: Makes the generator of an architecture step's candidates another one than those of paths.
+STREAM_OF_CANDIDATES = 2
 
 
 def find_supernet(model: nn.Module) -> Any:
@@ -316,6 +318,8 @@ class AlternatingOptimizerHook(Hook):
         architecture = self._supernet.architecture_parameters
         logs: dict[str, float] = {}
         with only_architecture_trains(self._model, self._supernet):
+            self._supernet.use_mixture(self._supernet.sample_candidates(
+                np.random.default_rng((self._seed, self.arch_steps, STREAM_OF_CANDIDATES))))
             with self.optim_wrapper.optim_context(self._model):
                 data = self._model.data_preprocessor(batch, True)
                 losses = self._model(**data, mode='loss') if isinstance(data, dict) else \
@@ -324,8 +328,9 @@ class AlternatingOptimizerHook(Hook):
             logs.update({f'arch_{name}': float(torch.as_tensor(value).detach())
                          for name, value in log_vars.items()})
             if self._table is not None:
+                cost_loss = self.cost(expected_cost(self._supernet.mixture_probabilities(), self._table.layers,
+                                                    self._table.fixed))
                 expected = expected_cost(self._supernet.probabilities(), self._table.layers, self._table.fixed)
-                cost_loss = self.cost(expected)
                 logs.update(arch_cost_loss=float(cost_loss.detach()), expected_gmadds=float(expected.detach()))
                 loss = loss + cost_loss
             # What OptimWrapper.update_params does, with the ranks' mean between backward and step.
