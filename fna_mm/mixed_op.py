@@ -1,11 +1,13 @@
 """One layer of the supernet: all its candidates."""
 
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from fna_mm.blocks import MBConv
+from fna_mm.fused_mixture import fused_mixture, is_covered
 from fna_mm.search_space import SearchableLayer, candidate_name
 
 
@@ -29,6 +31,7 @@ class MixedOp(BaseModule):
                  act_cfg: Optional[dict] = None,
                  with_cp: bool = False) -> None:
         super().__init__()
+        self.with_cp = with_cp
         self.names = tuple(candidate_name(spec) for spec in layer.candidates)
         self.candidates = nn.ModuleDict({
             name: nn.Identity() if spec is None else MBConv(
@@ -40,31 +43,43 @@ class MixedOp(BaseModule):
         """Run candidate ``index`` alone on x of shape (N, in_channels, H, W)."""
         return self.candidates[self.names[index]](x)
 
-    def forward_mixture(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Sum the candidates, each times its weight.
+    def forward_mixture(self, x: Tensor, weights: Tensor, indices: Optional[Sequence[int]] = None) -> Tensor:
+        """Sum candidates, each times its weight.
+
+        If none of their weights requires a gradient, as in an architecture step, they run together
+        (:mod:`fna_mm.fused_mixture`), otherwise one after another; hooks on them are called in the second case.
 
         Args:
             x (Tensor): Input, (N, in_channels, H, W).
-            weights (Tensor): One weight per candidate, (candidates,).
+            weights (Tensor): One weight per summed candidate, (candidates,).
+            indices (Sequence[int], optional): The candidates to sum. Defaults to None: all.
         """
-        outputs = (weight * self.candidates[name](x) for name, weight in zip(self.names, weights.unbind()))
+        candidates = self._chosen(indices)
+        if is_covered(candidates, x):
+            return fused_mixture(candidates, x, weights, self.with_cp)
+        outputs: Any = (weight * candidate(x) for candidate, weight in zip(candidates, weights.unbind()))
         return sum(outputs)
+
+    def _chosen(self, indices: Optional[Sequence[int]]) -> list[Any]:
+        names = self.names if indices is None else [self.names[index] for index in indices]
+        return [self.candidates[name] for name in names]
 
     def forward_path_tapped(self, x: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Candidate ``index`` alone: its output and its expanded features, (N, hidden, H, W)."""
         candidate: Any = self.candidates[self.names[index]]
         return candidate.forward_tapped(x)
 
-    def forward_mixture_tapped(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted sums of the candidates' outputs and of their expanded features.
+    def forward_mixture_tapped(self, x: Tensor, weights: Tensor,
+                               indices: Optional[Sequence[int]] = None) -> tuple[Tensor, Tensor]:
+        """The weighted sums of candidates' outputs and of their expanded features.
 
         Args:
             x (Tensor): Input, (N, in_channels, H, W).
-            weights (Tensor): One weight per candidate, (candidates,). No candidate is an identity, and
-                all have the same expansion ratio.
+            weights (Tensor): One weight per summed candidate, (candidates,). No candidate is an identity,
+                and all have the same expansion ratio.
+            indices (Sequence[int], optional): The candidates to sum. Defaults to None: all.
         """
-        candidates: Any = self.candidates
-        pairs = [candidates[name].forward_tapped(x) for name in self.names]
+        pairs = [candidate.forward_tapped(x) for candidate in self._chosen(indices)]
         outputs, expanded = (sum(weight * tensor for weight, tensor in zip(weights.unbind(), tensors))
                              for tensors in zip(*pairs))
         return outputs, expanded

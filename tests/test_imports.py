@@ -15,7 +15,7 @@ PACKAGE = Path(fna_mm.__file__).parent
 #: Modules may import from earlier rows, or from earlier in their own row.
 ROWS = [
     ['architecture', 'search_space', 'safe_globals', 'shipped_configs', 'registration'],
-    ['blocks', 'mixed_op'],
+    ['blocks', 'fused_mixture', 'mixed_op'],
     ['backbones.base_backbone', 'backbones.fna_child_net', 'backbones.fna_supernet',
      'backbones.supernet_parallel', 'backbones'],
     ['remapping.tensor_remapping', 'remapping.seed_checkpoint', 'remapping.parameter_remapping',

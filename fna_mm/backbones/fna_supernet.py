@@ -41,6 +41,9 @@ class FNASuperNet(FNABackbone):
         output_stride (int): As in ``FNAChildNet``. Defaults to 32.
         head_channels (int): As in ``FNAChildNet``. Defaults to 1280.
         with_cp (bool): Recompute candidates in the backward pass to save memory. Defaults to False.
+        arch_sample_num (int, optional): Candidates of every layer that a mixture runs, drawn anew for each
+            architecture step (:meth:`sample_candidates`), to save memory and time. 2 is ProxylessNAS's choice
+            (Cai et al. 2019, section 3.2); of 1 alone nothing can be learnt. Defaults to None: all, as in the paper.
         norm_cfg (dict): Normalisation outside the candidates. Defaults to dict(type='BN').
         candidate_norm_cfg (dict): Normalisation in the candidates; many paths share them, so they
             keep neither affine parameters nor running statistics.
@@ -68,12 +71,18 @@ class FNASuperNet(FNABackbone):
             output_stride: int = 32,
             head_channels: int = 1280,
             with_cp: bool = False,
+            arch_sample_num: Optional[int] = None,
             norm_cfg: Mapping[str, Any] = dict(type='BN'),
             candidate_norm_cfg: Mapping[str, Any] = dict(
                 type='BN', affine=False, track_running_stats=False),
             act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
             init_cfg: Optional[Union[dict, list]] = None) -> None:
         space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, tapped_stages=tapped_stages(out_indices))
+        least = min(len(layer.candidates) for layer in space.layers)
+        if arch_sample_num is not None and (isinstance(arch_sample_num, bool) or not isinstance(arch_sample_num, int)
+                                            or not 1 <= arch_sample_num <= least):
+            raise ValueError(f'arch_sample_num={arch_sample_num!r} must be an integer from 1 to {least}, the '
+                             'candidates of the smallest layer, or None for all candidates of every layer')
         norm_cfg, act_cfg, candidate_norm_cfg = dict(norm_cfg), dict(act_cfg), dict(candidate_norm_cfg)
         check_norm_cfg(norm_cfg)
         check_norm_cfg(candidate_norm_cfg)
@@ -89,6 +98,7 @@ class FNASuperNet(FNABackbone):
         super().__init__(space.seed, stages, out_indices, head_channels, -1, False, norm_cfg, act_cfg, init_cfg)
         self.search_space = space
         self.output_stride = output_stride
+        self.arch_sample_num = arch_sample_num
         self.register_buffer('architecture_parameters',
                              ARCHITECTURE_INIT_STD * torch.randn(space.num_candidates))
         self._sizes = [len(layer.candidates) for layer in space.layers]
@@ -97,6 +107,7 @@ class FNASuperNet(FNABackbone):
         self._mode = 'best_path'
         self._path: tuple[int, ...] = ()
         self._weights: tuple[Tensor, ...] = ()
+        self._sampled: Optional[tuple[tuple[int, ...], ...]] = None
 
     @property
     def mode(self) -> str:
@@ -115,8 +126,26 @@ class FNASuperNet(FNABackbone):
         self._path = self.search_space.check_choice(choice)
         self._mode = 'path'
 
-    def use_mixture(self) -> None:
-        """Run the weighted mixture of all candidates from now on (paper, equation 4)."""
+    def use_mixture(self, sampled: Optional[Sequence[Sequence[int]]] = None) -> None:
+        """Run the weighted mixture of candidates from now on (paper, equation 4).
+
+        Args:
+            sampled (Sequence[Sequence[int]], optional): For each layer the indices of the candidates to mix,
+                different ones, equally many in every layer. Defaults to None: all.
+
+        Raises:
+            ValueError: If ``sampled`` does not fit the search space.
+        """
+        if sampled is not None:
+            sampled = tuple(tuple(int(index) for index in indices) for indices in sampled)
+            wrong = [indices for indices in sampled
+                     if not indices or len(indices) != len(sampled[0]) or len(set(indices)) != len(indices)]
+            if wrong:
+                raise ValueError('every layer needs equally many candidates to mix, at least one, all different; '
+                                 f'not {wrong[0]} beside {sampled[0]}')
+            for choice in zip(*sampled):
+                self.search_space.check_choice(choice)
+        self._sampled = sampled
         self._mode = 'mixture'
 
     def use_best_path(self) -> None:
@@ -131,6 +160,24 @@ class FNASuperNet(FNABackbone):
     def probabilities(self) -> tuple[Tensor, ...]:
         """Softmax of the architecture parameters: for every layer, shape (candidates,)."""
         return tuple(alpha.softmax(0) for alpha in self.architecture_parameters.split(self._sizes))
+
+    def mixture_probabilities(self) -> tuple[Tensor, ...]:
+        """The weights of the mixture: for every layer, shape (candidates,).
+
+        They are :meth:`probabilities`, or, of a mixture of sampled candidates, the softmax over these alone and 0
+        for the others, which thereby get no gradient; the cost of a step is taken from them, too.
+        """
+        if self._sampled is None:
+            return self.probabilities()
+        index, weights = self._sampled_weights(self._sampled)
+        alphas = self.architecture_parameters
+        return torch.zeros_like(alphas).index_copy(0, index, weights.flatten()).split(self._sizes)
+
+    def _sampled_weights(self, sampled: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Where the sampled candidates are in the parameters, and their softmax, (layers, sampled)."""
+        starts = np.cumsum([0, *self._sizes[:-1]])
+        index = torch.from_numpy((np.array(sampled) + starts[:, None]).ravel()).to(self.architecture_parameters.device)
+        return index, self.architecture_parameters[index].view(len(sampled), -1).softmax(1)
 
     def best_path(self) -> tuple[int, ...]:
         """Index of the most probable candidate of every layer."""
@@ -158,6 +205,23 @@ class FNASuperNet(FNABackbone):
             path.append(min(int((cumulative <= draw).sum()), len(alpha) - 1))
         return tuple(path)
 
+    def sample_candidates(self, rng: np.random.Generator) -> Optional[tuple[tuple[int, ...], ...]]:
+        """Draw ``arch_sample_num`` different candidates of every layer from the softmax, for :meth:`use_mixture`.
+
+        What is drawn depends on the architecture parameters and ``rng`` alone: the same on all ranks, and after
+        a restart. Without ``arch_sample_num`` nothing is drawn, and the answer is None: all.
+
+        Args:
+            rng (np.random.Generator): Where the randomness comes from; one draw a candidate.
+        """
+        if self.arch_sample_num is None:
+            return None
+        alphas = self.architecture_parameters.detach().cpu().double().numpy()
+        # The largest of logits plus Gumbel noise are a sample without replacement (Kool et al. 2019).
+        keys = alphas + rng.gumbel(size=len(alphas))
+        return tuple(tuple(sorted(np.argsort(-layer, kind='stable')[:self.arch_sample_num].tolist()))
+                     for layer in np.split(keys, np.cumsum(self._sizes)[:-1]))
+
     def run_stage(self, index: int, x: Tensor) -> Tensor:
         """Run one stage in the current mode on x of shape (N, C, H, W)."""
         if index not in self._first_layer:
@@ -169,16 +233,19 @@ class FNASuperNet(FNABackbone):
         layers: Any = self.stage(index)
         position = self._first_layer[index]
         if self._mode == 'mixture':
-            x, expanded = layers[0].forward_mixture_tapped(x, self._weights[position])
+            x, expanded = layers[0].forward_mixture_tapped(x, self._weights[position], self._indices(position))
         else:
             x, expanded = layers[0].forward_path_tapped(x, self._path[position])
         return self._run_layers(index, 1, x), expanded
+
+    def _indices(self, position: int) -> Optional[tuple[int, ...]]:
+        return None if self._sampled is None else self._sampled[position]
 
     def _run_layers(self, index: int, begin: int, x: Tensor) -> Tensor:
         layers: Any = self.stage(index)
         for position, layer in enumerate(list(layers)[begin:], self._first_layer[index] + begin):
             if self._mode == 'mixture':
-                x = layer.forward_mixture(x, self._weights[position])
+                x = layer.forward_mixture(x, self._weights[position], self._indices(position))
             else:
                 x = layer.forward_path(x, self._path[position])
         return x
@@ -186,7 +253,8 @@ class FNASuperNet(FNABackbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (N, 3, H, W) → the maps of ``out_indices``, through the paths of the current mode."""
         if self._mode == 'mixture':
-            self._weights = self.probabilities()
+            self._weights = self.probabilities() if self._sampled is None else \
+                self._sampled_weights(self._sampled)[1].unbind()
         elif self._mode == 'best_path':
             self._path = self.best_path()
         try:

@@ -33,6 +33,8 @@ from fna_mm.hooks.preflight import (
 from fna_mm.hooks.rank_agreement import check_ranks_agree
 
 STATE = 'alternating_optimizer'
+#: Makes the generator of an architecture step's candidates another one than those of paths.
+STREAM_OF_CANDIDATES = 2
 
 
 @contextmanager
@@ -347,8 +349,9 @@ class AlternatingOptimizerHook(Hook):
             loss, log_vars = self._mixture_loss(batch)
             logs = {f'arch_{name}': float(torch.as_tensor(value).detach()) for name, value in log_vars.items()}
             if self._table is not None:
+                cost_loss = self.cost(expected_cost(self._supernet.mixture_probabilities(), self._table.layers,
+                                                    self._table.fixed))
                 expected = expected_cost(self._supernet.probabilities(), self._table.layers, self._table.fixed)
-                cost_loss = self.cost(expected)
                 logs.update(arch_cost_loss=float(cost_loss.detach()), expected_gmadds=float(expected.detach()))
                 loss = loss + cost_loss
             # What OptimWrapper.update_params does, with the ranks' mean between backward and step.
@@ -368,7 +371,9 @@ class AlternatingOptimizerHook(Hook):
         return logs
 
     def _mixture_loss(self, batch: Any) -> tuple[Tensor, dict[str, Any]]:
-        """The loss of a batch of the dataloader, and what mm logs of it."""
+        """The loss of a batch of the dataloader, on the candidates drawn for this step, and what mm logs of it."""
+        self._supernet.use_mixture(self._supernet.sample_candidates(
+            np.random.default_rng((self._seed, self.arch_steps, STREAM_OF_CANDIDATES))))
         with self.optim_wrapper.optim_context(self._model):
             data = self._model.data_preprocessor(batch, True)
             losses = self._model(**data, mode='loss') if isinstance(data, dict) else self._model(*data, mode='loss')

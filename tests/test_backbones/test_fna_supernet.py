@@ -172,7 +172,7 @@ def test_expanded_features_of_the_mixture(tapped):
     caught = []
     layer = tapped.layer6[0]
     original = layer.forward_mixture_tapped
-    layer.forward_mixture_tapped = lambda x, weights: caught.append((x, weights)) or original(x, weights)
+    layer.forward_mixture_tapped = lambda x, weights, _: caught.append((x, weights)) or original(x, weights)
     with torch.no_grad():
         expanded = tapped(x)[1]
         (given, weights), = caught
@@ -497,6 +497,140 @@ def test_illegal_path(net, path, message):
     with pytest.raises(ValueError, match=message):
         net.use_path(path)
     assert_same(outputs(net), before)
+
+
+# Sampled candidates
+
+
+@pytest.fixture
+def sampling(randomize):
+    """Ready for architecture steps on 2 of 2 to 3 candidates."""
+    torch.manual_seed(0)
+    net = randomize(FNASuperNet(**SMALL, arch_sample_num=2)).double()
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    net.architecture_parameters.requires_grad_(True)
+    return net
+
+
+def test_without_a_number_all_candidates_are_sampled(net):
+    rng = np.random.default_rng(0)
+    assert net.arch_sample_num is None
+    assert net.sample_candidates(rng) is None
+    assert rng.random() == np.random.default_rng(0).random()
+
+
+def test_sampling_all_is_the_full_mixture(randomize):
+    net = randomize(FNASuperNet((1, ) * 6, (3, 5), (3, ), arch_sample_num=2)).double()
+    assert net.sample_candidates(np.random.default_rng(0)) == ((0, 1), ) * 6
+    net.architecture_parameters.requires_grad_(True)
+    results = []
+    for sampled in (None, net.sample_candidates(np.random.default_rng(0))):
+        net.use_mixture(sampled)
+        outs = net(image().double())
+        (gradient, ) = torch.autograd.grad(sum(out.square().mean() for out in outs), net.architecture_parameters)
+        results.append((*outs, gradient, torch.cat(net.mixture_probabilities())))
+    for full, sampled in zip(*results):
+        torch.testing.assert_close(sampled, full)
+
+
+@pytest.mark.parametrize('out_indices', [(1, 2, 4, 6), (1, 'expand5', 6)])
+def test_only_sampled_candidates_run_and_get_gradients(randomize, out_indices):
+    net = randomize(FNASuperNet((1, 3, 1, 1, 1, 1), (3, 5, 7), (3, 6), out_indices, arch_sample_num=2)).double()
+    alphas = net.architecture_parameters.requires_grad_(True)
+    sampled = net.sample_candidates(np.random.default_rng(4))
+    net.use_mixture(sampled)
+    runs = []
+    for layer in net.search_space.layers:
+        for place, (name, candidate) in enumerate(net.stage(layer.stage)[layer.index].candidates.items()):
+            part = candidate if name == 'skip' else candidate.linear_conv
+            part.register_forward_hook(lambda *_, key=(layer.name, place): runs.append(key))
+    (of_outputs, ) = torch.autograd.grad(sum(out.square().mean() for out in net(image().double())), alphas)
+    wanted = [(layer.name, place) for layer, places in zip(net.search_space.layers, sampled) for place in places]
+    assert runs == wanted
+    costs = torch.rand(len(alphas), dtype=torch.double)
+    (of_cost, ) = torch.autograd.grad((torch.cat(net.mixture_probabilities()) * costs).sum(), alphas)
+    places = [(layer.name, place) for layer in net.search_space.layers for place in range(len(layer.candidates))]
+    for gradient in (of_outputs, of_cost):
+        assert [place for place, value in zip(places, gradient) if value] == wanted
+
+
+def test_sampled_weights_are_renormalised(sampling):
+    values = [[.4 * index - .1 * position for index in range(len(layer.candidates))]
+              for position, layer in enumerate(sampling.search_space.layers)]
+    set_parameters(sampling, values)
+    sampled = sampling.sample_candidates(np.random.default_rng(1))
+    sampling.use_mixture(sampled)
+    for found, indices, layer in zip(sampling.mixture_probabilities(), sampled, values):
+        expected = np.zeros(len(layer))
+        expected[list(indices)] = probabilities_by_hand([[layer[index] for index in indices]])[0]
+        np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-6)
+    sampling.use_mixture()
+    assert (torch.cat(sampling.mixture_probabilities()) > 0).all()
+
+
+def test_fused_and_simple_mixture_of_samples_agree(sampling):
+    sampled = sampling.sample_candidates(np.random.default_rng(2))
+    sampling.use_mixture(sampled)
+    gradients = []
+    for requires_grad in (False, True):  # the second is not fused
+        sampling.layer3.requires_grad_(requires_grad)
+        loss = sum(out.square().mean() for out in sampling(image().double()))
+        gradients.append(torch.autograd.grad(loss, sampling.architecture_parameters)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-9)
+
+
+def test_samples_depend_on_the_generator_alone(sampling):
+    torch.manual_seed(1)
+    first = [sampling.sample_candidates(np.random.default_rng((7, step))) for step in range(20)]
+    torch.manual_seed(2)
+    np.random.seed(3)
+    assert first == [sampling.sample_candidates(np.random.default_rng((7, step))) for step in range(20)]
+    assert len(set(first)) == 3  # of one layer with three candidates
+    for layers in first:
+        assert [len(set(indices)) for indices in layers] == [2] * 7
+        assert all(list(indices) == sorted(indices) for indices in layers)
+
+
+def test_frequencies_of_samples(sampling):
+    """Without replacement: the second is drawn from the rest of the softmax."""
+    values = [[0.] * len(layer.candidates) for layer in sampling.search_space.layers]
+    values[2] = [2., 0., -1.]
+    set_parameters(sampling, values)
+    p = probabilities_by_hand(values)[2]
+    rng, draws = np.random.default_rng(0), 2000
+    found = [sampling.sample_candidates(rng)[2] for _ in range(draws)]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        expected = p[one] * p[other] / (1 - p[one]) + p[other] * p[one] / (1 - p[other])
+        assert abs(found.count((one, other)) / draws - expected) < 4 * np.sqrt(expected * (1 - expected) / draws)
+
+
+def test_a_sampled_mixture_can_be_copied(sampling):
+    sampling.use_mixture(sampling.sample_candidates(np.random.default_rng(1)))
+    sampling(image().double())
+    other = copy.deepcopy(sampling)
+    assert other.mode == 'mixture'
+    torch.testing.assert_close(other.mixture_probabilities(), sampling.mixture_probabilities())
+
+
+@pytest.mark.parametrize('number', [0, 3, -1, True, 2., '2'])
+def test_illegal_number_of_samples(number):
+    with pytest.raises(ValueError, match=f'arch_sample_num={number!r} must be an integer from 1 to 2, the candidates '
+                                         'of the smallest layer, or None'):
+        FNASuperNet(**SMALL, arch_sample_num=number)
+
+
+@pytest.mark.parametrize(('sampled', 'message'), [
+    (((0, 1), ) * 6, 'a path needs one index for each of the 7 layers, not 6'),
+    (((0, 1), ) * 6 + ((0, 2), ), r'layer7\.0 has candidates 0 to 1, not 2'),
+    (((0, 1), ) * 6 + ((1, 1), ), r'all different; not \(1, 1\) beside \(0, 1\)'),
+    (((0, 1), ) * 6 + ((1, ), ), r'equally many .* not \(1,\) beside \(0, 1\)'),
+    (((), ) * 7, 'at least one'),
+])
+def test_illegal_samples(net, sampled, message):
+    with pytest.raises(ValueError, match=message):
+        net.use_mixture(sampled)
+    assert net.mode == 'best_path'
 
 
 # Outputs

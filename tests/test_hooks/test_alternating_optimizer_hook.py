@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 from torch import nn
 from toy_search import (
     COST,
+    SUPERNET,
     assert_same,
     build,
     changed,
@@ -234,7 +235,9 @@ def test_a_step_of_the_architecture_is_that_of_its_optimizer(tmp_path):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     supernet._buffers['architecture_parameters'] = alpha
     supernet.use_mixture()
+    model.requires_grad_(False)  # with gradients of weights the mixture rounds differently
     loss = model(**batch, mode='loss')['loss_cls']
+    model.requires_grad_(True)
     table = madds_table(supernet.search_space, (32, 32))
     expected = table.fixed + sum((p * torch.tensor(costs)).sum()
                                  for p, costs in zip(supernet.probabilities(), table.layers))
@@ -251,6 +254,29 @@ def test_a_step_of_the_architecture_is_that_of_its_optimizer(tmp_path):
     assert logs['arch_loss_cls'] == pytest.approx(float(loss.detach()), rel=1e-5)
     assert logs['arch_cost_loss'] == pytest.approx(float(term.detach()), rel=1e-5)
     assert logs['expected_gmadds'] == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+def test_steps_on_sampled_candidates(tmp_path):
+    """Which ones depends on (seed, architecture steps made) alone; those that are not drawn get no gradient."""
+    model = dict(type='ToyClassifier', backbone=dict(SUPERNET, arch_sample_num=2))
+    wrapper = dict(optimizer=dict(type='SGD', lr=1.))
+    drawn, moved = [], []
+    for run in range(2):
+        runner, hook = started(search_config(tmp_path / str(run), model=model, hook=dict(optim_wrapper=wrapper)))
+        supernet = runner.model.backbone
+        start = supernet.architecture_parameters.zero_().clone()
+        use_mixture = supernet.use_mixture
+        supernet.use_mixture = lambda sampled=None, use=use_mixture: drawn.append(sampled) or use(sampled)
+        batch = next(iter(runner.build_dataloader(toy_dataloader('arch'))))
+        hook.arch_steps = 7
+        logs = hook.arch_step(batch)
+        moved.append([layer.nonzero().flatten().tolist() for layer in
+                      (supernet.architecture_parameters - start).split(supernet._sizes)])
+        assert logs['expected_gmadds'] > 0
+    first, second = [sampled for sampled in drawn if sampled is not None]
+    assert first == second
+    assert {len(indices) for indices in first} == {2}
+    assert moved == [[list(indices) for indices in first]] * 2
 
 
 def test_a_step_leaves_gradients_of_the_weights_alone(tmp_path):
