@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from normalised_together import normalise_together, results
 from torch import nn
 
 from fna_mm import FNASuperNet, MBConvSpec
@@ -37,11 +38,6 @@ def inputs(net, size=(9, 8), stride=1, dtype=torch.float64, images=3):
     channels = net.candidates['k3_e3'].linear_conv.conv.out_channels
     grad = torch.randn(images, channels, -(-size[0] // stride), -(-size[1] // stride), generator=generator)
     return x.to(dtype).requires_grad_(), weights.to(dtype).requires_grad_(), grad.to(dtype)
-
-
-def results(mixture, x, weights, grad, parameters=()):
-    out = mixture(x, weights)
-    return [out.detach(), *torch.autograd.grad(out, (x, weights, *parameters), grad)]
 
 
 def assert_equal(net, x, weights, grad, parameters=(), covered=True, **tolerance):
@@ -255,3 +251,29 @@ def test_architecture_gradients_of_a_supernet(randomize, monkeypatch, with_cp, o
         found.append(torch.autograd.grad(sum(out.square().mean() for out in outs), net.architecture_parameters)[0])
     assert found[1].abs().min() > 1e-9
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-9)
+
+
+def test_processes_that_normalise_together(randomize, tmp_path):
+    """SyncBN on parts of a batch, of unequal sizes, is BN on all of it."""
+    cases, expected = [], []
+    for norm_cfg in (BARE, AFFINE):
+        for size in SIZES[1:]:
+            net = build(randomize, FIRST, norm_cfg)
+            x, weights, grad = inputs(net, size, images=4)
+            expected.append(results(lambda x, weights, net=net: simple_mixture(net, x, weights), x, weights, grad))
+            net = build(randomize, FIRST, dict(norm_cfg, type='SyncBN'))
+            cases.append((net, x.detach(), weights.detach(), grad))
+    context = torch.multiprocessing.get_context('spawn')
+    queue = context.Queue()
+    processes = [context.Process(target=normalise_together, args=(rank, tmp_path / 'init', cases, queue))
+                 for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = dict(queue.get(timeout=300) for _ in processes)
+    for process in processes:
+        process.join()
+    for one, other, (out, grad_x, grad_weights) in zip(found[0], found[1], expected):
+        first, second = ([torch.from_numpy(array) for array in arrays] for arrays in (one, other))
+        torch.testing.assert_close(torch.cat([first[0], second[0]]), out)
+        torch.testing.assert_close(torch.cat([first[1], second[1]]), grad_x)
+        torch.testing.assert_close(first[2] + second[2], grad_weights)
