@@ -16,7 +16,7 @@ from fna_mm.bench.settings import Settings
 from fna_mm.bench.simple_mixture import simple_mixture
 from fna_mm.hooks.alternating_optimizer_hook import only_architecture_trains
 
-#: As in a supernet's candidates, so that a static network does the same work as a path.
+#: As in a supernet's candidates.
 CANDIDATE_NORM = dict(type='BN', affine=False, track_running_stats=False)
 #: Paths that weight steps take in turn.
 NUM_PATHS = 5
@@ -39,8 +39,8 @@ class SimpleLayer(nn.Module):
         """Candidate ``index`` alone."""
         return self.layer.forward_path(x, index)
 
-    def forward_mixture(self, x: Tensor, weights: Tensor) -> Tensor:
-        """The candidates one after another, each times its weight, summed."""
+    def forward_mixture(self, x: Tensor, weights: Tensor, indices: None = None) -> Tensor:
+        """All candidates one after another, each times its weight, summed; it knows no ``indices`` of some."""
         return simple_mixture(self.layer, x, weights)
 
 
@@ -72,6 +72,17 @@ def plain_mobilenet_v2() -> tuple[nn.Module, str]:
     net.layers.remove('conv2')
     del net.conv2
     return net, "mmdet's MobileNetV2 without its last convolution"
+
+
+def static_network(architecture: Architecture) -> FNAChildNet:
+    """A child that does the same work as a supernet's path: normalised like it, in the candidates and before them.
+
+    Args:
+        architecture (Architecture): The path's.
+    """
+    net, ordinary = FNAChildNet(architecture, norm_cfg=CANDIDATE_NORM), FNAChildNet(architecture)
+    net.conv1, net.layer1 = ordinary.conv1, ordinary.layer1
+    return net
 
 
 @dataclass(frozen=True)
@@ -120,8 +131,7 @@ class BackboneSteps:
         rng = np.random.default_rng(0)
         self.paths = [self.supernet.sample_path(rng, uniform=True) for _ in range(NUM_PATHS)]
         self.architectures = [self.supernet.search_space.architecture(path) for path in self.paths]
-        self.static_nets = [prepared(FNAChildNet(architecture, norm_cfg=CANDIDATE_NORM), settings)
-                        for architecture in self.architectures]
+        self.static_nets = [prepared(static_network(architecture), settings) for architecture in self.architectures]
         with torch.no_grad():
             self._gradients = [torch.randn_like(out) for out in self.plain(self.images)]
 

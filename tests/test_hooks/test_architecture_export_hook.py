@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
@@ -171,15 +170,6 @@ def test_only_the_first_rank_writes(search, tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: 1)
     hook.export(runner, 'epoch_1', 2)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_search_without_the_alternating_hook_can_still_be_exported(tmp_path):
-    """Weights alone, as an ablation of the search trains them."""
-    cfg = exporting(tmp_path, epochs=1)
-    cfg.custom_hooks = cfg.custom_hooks[1:]
-    runner = train(cfg)
-    assert json.loads((tmp_path / 'arch.json').read_text()) == runner.model.backbone.best_architecture().to_dict()
-    assert isinstance(runner.model.backbone.architecture_parameters, torch.Tensor)
 
 
 # The report's history

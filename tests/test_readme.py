@@ -1,0 +1,161 @@
+"""Every command that the README shows runs, in its order, on drawn data and for a step or two.
+
+Excepted are commands that install, that start this test or minutes of others, and those that need several GPUs.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.datasets import CocoDataset
+from released import FORMS, release_backbone
+
+from fna_mm import FNAChildNet
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / 'README.md').read_text()
+SIDE = '"(64,64)"'
+#: Not run here: what starts with these words, and why.
+ELSEWHERE = {
+    'make': 'the targets are looked at below',
+    'pip': 'installs; a wheel is installed by test_wheel.py',
+    'mim install': 'the same',
+    'bash tools/': 'of a clone of mm, on several GPUs',
+    'GPUS=16': 'on a slurm cluster',
+}
+LAYERS = '1,1,1,1,1,1'
+#: What makes a training of the README's short: (start of the command, replaced settings).
+SHORT = {
+    'mim train mmdet configs/fna_retinanet_search.py': {
+        'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 9, 'custom_hooks.0.begin_epoch': 1,
+        'model.backbone.layers_per_stage': LAYERS, 'model.backbone.init_cfg.checkpoint': 'mobilenet_v2.pth',
+        'model.test_cfg.score_thr': 0., 'train_dataloader.num_workers': 0,
+        'train_dataloader.dataset.dataset.pipeline.2.scale': SIDE,
+        'custom_hooks.0.dataloader.num_workers': 0,
+        'custom_hooks.0.dataloader.dataset.dataset.pipeline.2.scale': SIDE,
+        'val_dataloader.dataset.pipeline.1.scale': SIDE, 'val_dataloader.num_workers': 0,
+        'val_dataloader.persistent_workers': False},
+    'mim train mmdet work_dirs': {
+        'train_cfg.max_epochs': 1, 'train_dataloader.dataset.pipeline.2.scale': SIDE, 'model.test_cfg.score_thr': 0.,
+        'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': False,
+        'val_dataloader.dataset.pipeline.1.scale': SIDE, 'val_dataloader.num_workers': 0,
+        'val_dataloader.persistent_workers': False},
+    'mim train mmsegmentation configs/fna_deeplabv3_search.py': {
+        'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 9, 'custom_hooks.0.begin_epoch': 1,
+        'model.backbone.layers_per_stage': LAYERS, 'model.backbone.init_cfg.checkpoint': 'mobilenet_v2.pth',
+        'model.data_preprocessor.size': SIDE, 'train_dataloader.num_workers': 0, 'train_dataloader.batch_size': 2,
+        'train_dataloader.dataset.dataset.pipeline.2.scale': SIDE,
+        'train_dataloader.dataset.dataset.pipeline.3.crop_size': SIDE,
+        'train_dataloader.dataset.ratio': .5, 'custom_hooks.0.dataloader.dataset.ratio': .5,
+        'custom_hooks.0.dataloader.num_workers': 0, 'custom_hooks.0.dataloader.batch_size': 2,
+        'custom_hooks.0.dataloader.dataset.dataset.pipeline.2.scale': SIDE,
+        'custom_hooks.0.dataloader.dataset.dataset.pipeline.3.crop_size': SIDE,
+        'val_dataloader.dataset.pipeline.1.scale': SIDE, 'val_dataloader.num_workers': 0,
+        'val_dataloader.persistent_workers': False},
+    'mim train mmsegmentation work_dirs': {
+        'train_cfg.max_iters': 1, 'train_cfg.val_interval': 9, 'custom_hooks.0.num_iters': 1,
+        'model.data_preprocessor.size': SIDE, 'train_dataloader.num_workers': 0, 'train_dataloader.batch_size': 2,
+        'train_dataloader.persistent_workers': False, 'train_dataloader.dataset.pipeline.2.scales': '"[(64,64)]"',
+        'train_dataloader.dataset.pipeline.3.crop_size': SIDE, 'val_dataloader.dataset.pipeline.1.scale': SIDE,
+        'val_dataloader.num_workers': 0, 'val_dataloader.persistent_workers': False},
+}
+
+
+def commands():
+    """The commands in the README's bash blocks, whole, without comments."""
+    for block in re.findall(r'```bash\n(.*?)```', README, re.DOTALL):
+        for line in block.replace('\\\n', ' ').splitlines():
+            if words := shlex.split(line, comments=True):
+                yield from ' '.join(words).split(' && ')
+
+
+def is_elsewhere(command):
+    return any(command.startswith(words) for words in ELSEWHERE)
+
+
+def draw_coco(root):
+    """Four images of 64x64 with a box each, as COCO's two splits."""
+    rng = np.random.default_rng(0)
+    categories = [dict(id=index + 1, name=name) for index, name in enumerate(CocoDataset.METAINFO['classes'])]
+    for split in ('train2017', 'val2017'):
+        images, boxes = [], []
+        for index in range(4):
+            path = root / split / f'{index}.jpg'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), rng.integers(0, 255, (64, 64, 3), np.uint8))
+            images.append(dict(id=index, file_name=path.name, width=64, height=64))
+            boxes.append(dict(id=index + 1, image_id=index, category_id=index + 1, bbox=[8, 8, 40, 32], area=1280,
+                              iscrowd=0))
+        path = root / f'annotations/instances_{split}.json'
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(dict(images=images, annotations=boxes, categories=categories)))
+
+
+def draw_cityscapes(root):
+    """Four images of 64x128 in each of its two splits."""
+    rng = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for index in range(4):
+            for folder, kind, image in (
+                    ('leftImg8bit', 'leftImg8bit', rng.integers(0, 255, (64, 128, 3), np.uint8)),
+                    ('gtFine', 'gtFine_labelTrainIds', rng.integers(0, 19, (64, 128), np.uint8))):
+                path = root / folder / split / f'town/town_{index:06d}_000000_{kind}.png'
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), image)
+
+
+@pytest.fixture(scope='module')
+def workplace(tmp_path_factory):
+    """A clone's root as far as the README's commands see it."""
+    root = tmp_path_factory.mktemp('readme')
+    (root / 'configs').symlink_to(ROOT / 'configs')
+    draw_coco(root / 'data/coco')
+    draw_cityscapes(root / 'data/cityscapes')
+    torch.manual_seed(0)
+    for name, arch in (('mobilenet_v2', 'mobilenet_v2'), ('released', 'fna_retinanet')):
+        net = FNAChildNet(arch)
+        net.init_weights()
+        state = net.state_dict() if name == 'mobilenet_v2' else FORMS['mmdet'](release_backbone(net.state_dict()))
+        torch.save(state, root / f'{name}.pth')
+    return root
+
+
+def test_the_commands_are_found():
+    found = list(commands())
+    assert {'make demo', 'make test'} <= set(found)
+    assert sum(command.startswith('mim train') for command in found) >= 4
+    assert sum(command.startswith('fna ') for command in found) >= 4
+    assert all(command.startswith((*ELSEWHERE, 'mim train', 'fna ')) for command in found)
+
+
+def test_what_is_made_can_be_made():
+    for target in re.findall(r'make (\w+)', README):
+        if target not in ('sure', 'a'):
+            done = subprocess.run(['make', '-n', target], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            assert done.returncode == 0, target
+
+
+def test_every_command_runs(workplace):
+    for command in commands():
+        if is_elsewhere(command):
+            continue
+        words = shlex.split(command)
+        if words[:2] == ['mim', 'train']:
+            if '--gpus' in words:  # the same config, on eight GPUs
+                assert (workplace / words[3]).is_file()
+                continue
+            (short, ) = (settings for start, settings in SHORT.items() if command.startswith(start))
+            words = [*words, '--gpus', '0', '--cfg-options', *(f'{key}={value}' for key, value in short.items())]
+        words = ['fna_mm' if words[0] == 'fna' else words[0], *words[1:]]
+        done = subprocess.run(
+            [sys.executable, '-m', *words], cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=dict(os.environ, OMP_NUM_THREADS='1'), timeout=600)
+        assert done.returncode == 0, f'{command}\n{done.stdout[-4000:]}'
