@@ -283,7 +283,7 @@ def report(work_dirs: Sequence[str], out: Optional[str], metric: Optional[str]) 
     Example:  fna report work_dirs/fna_retinanet_search work_dirs/mobilenet_v2_retinanet --out report
     """
     from fna_mm.report import make_report
-    click.echo(f'written: {make_report(work_dirs, out, metric)}')
+    click.echo(f'written: {make_report(work_dirs, out, metric, _progress)}')
 
 
 @main.command(cls=ManyValues)

@@ -1,7 +1,7 @@
 """One page about searches and what came of them, from their work directories."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Optional
 
 from fna_mm.report.answers import cast_roles
@@ -37,13 +37,15 @@ def write_report(runs: Sequence[Run], out_dir: str, metric: Optional[str] = None
     return os.path.join(out_dir, 'index.html'), figures
 
 
-def make_report(folders: Sequence[str], out_dir: Optional[str] = None, metric: Optional[str] = None) -> str:
+def make_report(folders: Sequence[str], out_dir: Optional[str] = None, metric: Optional[str] = None,
+                progress: Optional[Callable[[Sequence], Iterable]] = None) -> str:
     """Make the report of work directories: searches, and the trainings that are compared.
 
     Args:
         folders (Sequence[str]): Work directories, or folders of them, such as a demo's.
         out_dir (str, optional): Where to. Defaults to None: ``fna_report`` in the first folder.
         metric (str, optional): What is compared. Defaults to None: the usual one of the task.
+        progress (Callable, optional): Iterates over the runs and shows how far it is.
 
     Returns:
         str: The path of the page.
@@ -57,5 +59,5 @@ def make_report(folders: Sequence[str], out_dir: Optional[str] = None, metric: O
     if metric is not None and metric not in known:
         raise ValueError(f'no run has the metric {metric!r}; there are {known}')
     shape = next((shape for shape in map(count_shape, runs) if shape), None)
-    runs = [run if run.searched else counted(run, shape) for run in runs]
+    runs = [run if run.searched else counted(run, shape) for run in (progress or iter)(runs)]
     return write_report(runs, out_dir or os.path.join(folders[0], FOLDER), metric)[0]
