@@ -1,13 +1,14 @@
 """The architecture that a checkpoint holds, without building its model."""
 
 import ast
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from fna_mm.architecture import Architecture
 from fna_mm.child_config import SUPERNET
 from fna_mm.search_space import SearchSpace, tapped_stages
+
+if TYPE_CHECKING:  # arch.json files do without PyTorch
+    from torch import Tensor
 
 #: Where the ``meta`` of a checkpoint that our commands wrote holds the published text form.
 ARCHITECTURE_META = 'arch'
@@ -47,7 +48,7 @@ def _supernet_sections(text: str) -> list[dict[str, Any]]:
     return sections
 
 
-def search_parameters(checkpoint: Any) -> tuple[SearchSpace, tuple[Tensor, ...]]:
+def search_parameters(checkpoint: Any) -> 'tuple[SearchSpace, tuple[Tensor, ...]]':
     """The search space of a search's checkpoint, and for every layer its architecture parameters.
 
     Args:
