@@ -204,6 +204,8 @@ def search_config(search: Search, settings: Settings, seed: str, work_dir: str) 
     for name in ('val', 'test'):
         for section in ('dataloader', 'cfg', 'evaluator'):
             cfg[f'{name}_{section}'] = None
+    # A visualizer of its own: mm finds them by name, and this one's folder will be gone.
+    cfg.visualizer = dict(type='Visualizer', name=f'fna_bench_{search.package}')
     cfg.update(work_dir=work_dir, log_level='ERROR', launcher='none', default_scope=search.package)
     return cfg, whole
 
