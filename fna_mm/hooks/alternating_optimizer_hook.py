@@ -278,7 +278,8 @@ class AlternatingOptimizerHook(Hook):
         """
         self._loaded_state = state = checkpoint.get(STATE)
         if runner._resume and state is not None:  # as mm's EMAHook asks
-            then, now = state['candidates'], find_supernet(runner.model).search_space.candidate_names()
+            now = find_supernet(runner.model).search_space.candidate_names()
+            then = state.get('candidates', now)  # earlier searches did not write it down
             if then != now:
                 layer = next(name for name in {**then, **now} if then.get(name) != now.get(name))
                 raise ValueError('the checkpoint is of a search in another space, which cannot be resumed here: its '

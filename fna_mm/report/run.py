@@ -157,7 +157,7 @@ def _only(config: Optional[Config], kind: str) -> Optional[Any]:
     return sections[0] if len(sections) == 1 else None
 
 
-def _states_of_checkpoints(folder: Path, config: Optional[Config], max_steps: int) -> list[SearchState]:
+def _states_of_checkpoints(folder: Path, config: Optional[Config]) -> list[SearchState]:
     """What a search that kept no history thought when it wrote its checkpoints."""
     states = []
     for path in sorted(folder.glob('*.pth')):
@@ -173,7 +173,7 @@ def _states_of_checkpoints(folder: Path, config: Optional[Config], max_steps: in
             last = len(space.seed.stages) in backbone.get('out_indices', ())
             size = (shape, backbone.get('output_stride', 32), backbone.get('head_channels', 1280) if last else 0)
             gmadds = Gmadds.of(madds_table(space, *size), space, probabilities, space.seed.madds(*size) / GIGA)
-        states.append(SearchState(int(checkpoint['meta'].get('iter', 0)), max_steps, path.stem.replace('_', ' '), best,
+        states.append(SearchState(int(checkpoint['meta'].get('iter', 0)), 0, path.stem.replace('_', ' '), best,
                                   space.seed, probabilities, gmadds))
     return sorted(states, key=lambda state: state.step)
 
@@ -202,7 +202,7 @@ def read_run(work_dir: str, name: Optional[str] = None) -> Run:
     supernet, child = _only(config, SUPERNET), _only(config, CHILD)
     searched = bool(history or supernet is not None or (child is None and (folder / 'arch.json').is_file()))
     if searched and not history:
-        history = _states_of_checkpoints(folder, config, 0)
+        history = _states_of_checkpoints(folder, config)
     architecture = history[-1].architecture if history else None
     arch = str(folder / 'arch.json') if searched else child.get('arch') if child is not None else None
     if architecture is None and arch is not None:
