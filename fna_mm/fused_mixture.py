@@ -25,9 +25,12 @@ from fna_mm.blocks import MBConv
 RELU6 = (0., 6.)
 #: All dimensions of an activation but its channels.
 PIXELS = (0, 2, 3)
-#: On the CPU, maps of up to this many pixels are faster with their channels last, measured layer by layer: matrix
-#: products over all images at once then outweigh the depthwise convolutions, which are slower, with large kernels.
+#: On the CPU, the input and output of a layer have their channels last if its output has up to this many pixels.
 CHANNELS_LAST_PIXELS = 64
+#: The same for the features around its depthwise convolution, whatever the kernel, and with kernels of up to 5 (with
+#: those, any size if it has a stride). All three measured layer by layer: the library's depthwise convolution
+#: rearranges what has its channels first, but with large kernels is faster even so.
+HIDDEN_CHANNELS_LAST_PIXELS, SMALL_KERNEL_PIXELS = 256, 1024
 #: Pixels per input channel of a layer from which on statistics by covariance cost less than a pass over the features.
 COVARIANCE_PIXELS = 8
 
@@ -74,15 +77,32 @@ def _arranged(x: Tensor, stride: int = 1) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last if small else torch.contiguous_format)
 
 
-def _pointwise(x: Tensor, weight: Tensor) -> Tensor:
-    """A 1x1 convolution with ``weight`` (outputs, inputs)."""
+def _has_channels_last(x: Tensor) -> bool:
+    return x.stride(1) == 1
+
+
+def _pointwise(x: Tensor, weight: Tensor, channels_last: Optional[bool] = None) -> Tensor:
+    """A 1x1 convolution with ``weight`` (outputs, inputs).
+
+    Args:
+        x (Tensor): Input, (N, inputs, H, W).
+        weight (Tensor): (outputs, inputs).
+        channels_last (bool, optional): Whether the result has, on the CPU. Defaults to None: as x.
+    """
     if x.device.type != 'cpu':
         return F.conv2d(x, weight[:, :, None, None])
     # Matrix products, without the conversions to and from the convolution's own memory format.
-    if x.stride(1) == 1:
+    number, _, height, width = x.shape
+    given = _has_channels_last(x)
+    if channels_last is None:
+        channels_last = given
+    if channels_last and given:
         rows = x.permute(0, 2, 3, 1)
-        return torch.mm(rows.flatten(0, 2), weight.t()).unflatten(0, rows.shape[:3]).permute(0, 3, 1, 2)
-    return torch.bmm(weight.expand(len(x), -1, -1), x.flatten(2)).unflatten(2, x.shape[2:])
+        return torch.mm(rows.flatten(0, 2), weight.t()).view(number, height, width, -1).permute(0, 3, 1, 2)
+    if channels_last:
+        rows = torch.bmm(x.flatten(2).transpose(1, 2), weight.t().expand(number, -1, -1))
+        return rows.view(number, height, width, -1).permute(0, 3, 1, 2)
+    return torch.bmm(weight.expand(number, -1, -1), x.flatten(2)).view(number, -1, height, width)
 
 
 def _channels(vector: Tensor) -> Tensor:
@@ -141,7 +161,7 @@ class _Normalization:
                known: Optional[_Statistics] = None) -> tuple[Tensor, _Statistics]:
         """x normalised, where possible in its own memory, and with which statistics."""
         kind = _statistics_dtype(x)
-        fast = x.device.type != 'cpu' or (x.stride(1) == 1 and x.dtype == kind)
+        fast = x.device.type != 'cpu' or (_has_channels_last(x) and x.dtype == kind)
         if known is None and self.group is None and fast:
             scale, shift = affine or (None, None)
             out, *statistics = torch.native_batch_norm(x, scale, shift, None, None, True, 0., self.eps)
@@ -182,6 +202,31 @@ class _Normalization:
             out, dot, inverse = out - _channels(affine.shift), dot / affine.divisor, inverse * affine.scale
         return ((grad - _channels(mean) - out * _channels(dot)) * _channels(inverse)).to(grad.dtype)
 
+    def mixture_backward(self, grad: Tensor, outputs: Tensor, dots: Tensor, weights: Tensor, inverse: Tensor,
+                         affine: Optional[_Affine]) -> Tensor:
+        """The gradient of what :meth:`apply_` turned into the outputs of all blocks, from that of their weighted sum.
+
+        Args:
+            grad (Tensor): Gradient of the sum, (N, C, H, W).
+            outputs (Tensor): The outputs, (N, blocks, C, H, W).
+            dots (Tensor): Sums over the pixels of their products with ``grad``, (blocks, C).
+            weights (Tensor): One a block, (blocks,).
+            inverse (Tensor): 1 / standard deviation, (blocks * C,).
+            affine (_Affine, optional): The scale and shift.
+        """
+        sums = grad.sum(PIXELS, dtype=dots.dtype)
+        means = self.mean(torch.cat([sums[None], dots]), grad)
+        scale, common = inverse.view_as(dots) * weights[:, None], means[1:]
+        if affine is not None:
+            shift, divisor = affine.shift.view_as(dots), affine.divisor.view_as(dots)
+            scale = scale * affine.scale.view_as(dots)
+            common = (common - shift * means[0]) / divisor**2
+        result = _arranged(grad - _channels(means[0]))[:, None] * scale[:, :, None, None]
+        result.addcmul_(outputs, -(scale * common)[:, :, None, None])
+        if affine is not None:
+            result += (scale * common * shift)[:, :, None, None]
+        return result.to(outputs.dtype)
+
     @staticmethod
     def _undone(out: Tensor, affine: Optional[_Affine]) -> _Statistics:
         if affine is not None:
@@ -198,9 +243,11 @@ class _Branch:
         norm (_Normalization): Of the layer.
         kind (torch.dtype): In which the convolutions run.
         exact (torch.dtype): Of statistics.
+        pixels (int): Height times width of the output.
     """
 
-    def __init__(self, blocks: dict[int, Any], norm: _Normalization, kind: torch.dtype, exact: torch.dtype) -> None:
+    def __init__(self, blocks: dict[int, Any], norm: _Normalization, kind: torch.dtype, exact: torch.dtype,
+                 pixels: int) -> None:
         members = list(blocks.values())
         conv = members[0].depthwise_conv.conv
         self.norm, self.kind = norm, kind
@@ -215,6 +262,9 @@ class _Branch:
         #: Of the expansion and of the depthwise convolution, once they are known.
         self.statistics: list[Any] = [None, None]
         self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        small_kernel = max(conv.kernel_size) <= 5
+        self.channels_last = (pixels <= HIDDEN_CHANNELS_LAST_PIXELS
+                              or small_kernel and (max(conv.stride) > 1 or pixels <= SMALL_KERNEL_PIXELS))
 
     def fold(self, covariance: Tensor) -> None:
         """Make the normalisation of the expansion part of its weights.
@@ -236,10 +286,10 @@ class _Branch:
         """
         affine = self.affines[0]
         if self.folded is not None:
-            kept = _pointwise(centred, self.folded.to(self.kind))
+            kept = _pointwise(centred, self.folded.to(self.kind), self.channels_last)
             kept = hidden = (kept if affine is None else kept.add_(_channels(affine.shift))).clamp_(*RELU6)
         else:
-            kept = _pointwise(centred, self.expand.to(self.kind))
+            kept = _pointwise(centred, self.expand.to(self.kind), self.channels_last)
             kept, self.statistics[0] = self.norm.apply_(kept, affine, self.statistics[0])
             hidden = kept.clamp(*RELU6) if needed else kept.clamp_(*RELU6)
         out = F.conv2d(hidden, self.depthwise, None, self.stride, self.padding, self.dilation, hidden.shape[1])
@@ -247,10 +297,10 @@ class _Branch:
         out, self.statistics[1] = self.norm.apply_(out, self.affines[1], self.statistics[1])
         return kept, out
 
-    def project(self, out: Tensor) -> dict[int, Tensor]:
-        """The projection of every candidate, by its place."""
+    def project(self, out: Tensor, channels_last: bool) -> dict[int, Tensor]:
+        """The projection of every candidate, by its place, with its channels last or not."""
         parts = out.split([weight.shape[1] for weight in self.projections], 1)
-        return {place: _pointwise(part.clamp(*RELU6), weight)
+        return {place: _pointwise(part.clamp(*RELU6), weight, channels_last)
                 for place, part, weight in zip(self.places, parts, self.projections)}
 
     def backward(self, projected: Tensor, centred: Tensor, kept: Tensor, out: Tensor) -> Tensor:
@@ -262,24 +312,26 @@ class _Branch:
             kept (Tensor): Result of :meth:`forward`.
             out (Tensor): Result of :meth:`forward`.
         """
-        grad = torch.empty_like(out)
+        grad, channels_last = torch.empty_like(out), _has_channels_last(centred)
         widths = [weight.shape[1] for weight in self.projections]
         for place, weight, part, target in zip(self.places, self.projections, out.split(widths, 1),
                                                grad.split(widths, 1)):
-            aten.hardtanh_backward(_pointwise(projected[:, place], weight.t()), part, *RELU6, grad_input=target)
+            clipped = _pointwise(projected[:, place], weight.t(), self.channels_last)
+            aten.hardtanh_backward(clipped, part, *RELU6, grad_input=target)
         grad = self.norm.backward(grad, out, self.statistics[1].inverse, self.affines[1])
         grad = self._convolution_backward(grad, kept)
         aten.hardtanh_backward(grad, kept, *RELU6, grad_input=grad)
         if self.folded is None:
             grad = self.norm.backward(grad, kept, self.statistics[0].inverse, self.affines[0])
-            return _pointwise(grad, self.expand.to(self.kind).t())
+            return _pointwise(grad, self.expand.to(self.kind).t(), channels_last)
         means, dots = self.norm.gradient_means(grad, kept, self.affines[0])
         folded = self.folded.t()
         of_statistics = _pointwise(centred, ((folded * dots) @ self.expand).to(self.kind))
-        return _pointwise(grad, folded.to(self.kind)).sub_(of_statistics).sub_(_channels(folded @ means))
+        result = _pointwise(grad, folded.to(self.kind), channels_last)
+        return result.sub_(of_statistics).sub_(_channels(folded @ means))
 
     def _convolution_backward(self, grad: Tensor, hidden: Tensor) -> Tensor:
-        if self.stride == (1, 1) and grad.device.type == 'cpu' and grad.stride(1) != 1:
+        if self.stride == (1, 1) and grad.device.type == 'cpu' and not _has_channels_last(grad):
             # A convolution, too, and in this memory format faster as such.
             return F.conv2d(grad, self.depthwise.flip(2, 3), None, 1, self.padding, self.dilation, len(self.depthwise))
         return aten.convolution_backward(grad, hidden, self.depthwise, None, self.stride, self.padding, self.dilation,
@@ -304,7 +356,8 @@ class _Mixture(torch.autograd.Function):
         for place, block in enumerate(blocks):
             by_kernel.setdefault(block.depthwise_conv.conv.kernel_size, {})[place] = block
         with torch.autocast(device, enabled=False):
-            ctx.branches = [_Branch(members, norm, kind, exact) for members in by_kernel.values()]
+            pixels = -(-x.shape[2] // ctx.stride) * -(-x.shape[3] // ctx.stride)
+            ctx.branches = [_Branch(members, norm, kind, exact, pixels) for members in by_kernel.values()]
             ctx.mean = norm.mean(x.sum(PIXELS, dtype=exact), x)
             centred = _arranged(x - _channels(ctx.mean), ctx.stride)
             if x.numel() >= COVARIANCE_PIXELS * x.shape[1]**2:
@@ -317,14 +370,17 @@ class _Mixture(torch.autograd.Function):
             needed = ctx.needs_input_grad[0] and not recompute
             for branch in ctx.branches:
                 kept, out = branch.forward(centred, needed)
-                projected.update(branch.project(out))
+                projected.update(branch.project(out, _has_channels_last(centred)))
                 saved += [kept, out] if needed else []
                 del kept, out
             outputs = torch.cat([projected.pop(place) for place in range(len(blocks))], 1)
             outputs, (_, ctx.inverse) = norm.apply_(outputs, ctx.affine)
             ctx.save_for_backward(x, weights, outputs, *saved)
             mixing = _of_blocks(weights, ctx.places).to(kind)
-            result = (outputs.unflatten(1, (len(blocks), -1)) * mixing[:, None, None, None]).sum(1)
+            if outputs.is_contiguous():
+                result = (mixing @ outputs.view(len(x), len(blocks), -1)).view(len(x), -1, *outputs.shape[2:])
+            else:
+                result = (outputs.unflatten(1, (len(blocks), -1)) * mixing[:, None, None, None]).sum(1)
             return torch.addcmul(result, x, weights.sum()) if ctx.shortcut else result
 
     @staticmethod
@@ -333,9 +389,10 @@ class _Mixture(torch.autograd.Function):
         x, weights, outputs, *saved = ctx.saved_tensors
         kind, exact, blocks = outputs.dtype, ctx.mean.dtype, len(ctx.places)
         with torch.autocast(x.device.type, enabled=False):
+            outputs = outputs.unflatten(1, (blocks, -1))
             # The gradient of a weight is what the upstream gradient has in common with its candidate.
-            of_outputs = torch.bmm(outputs.unflatten(1, (blocks, -1)).flatten(2).to(exact),
-                                   grad.flatten(1)[:, :, None].to(exact)).sum((0, 2))
+            dots = (outputs * grad[:, None].to(exact)).sum((0, 3, 4))
+            of_outputs = dots.sum(1)
             of_candidates = list(torch.zeros_like(weights).unbind())
             for place, of_output in zip(ctx.places, of_outputs.unbind()):
                 of_candidates[place] = of_output
@@ -344,9 +401,8 @@ class _Mixture(torch.autograd.Function):
                 grad_weights += (grad * x).sum(dtype=exact)
             if not ctx.needs_input_grad[0]:
                 return None, grad_weights.to(weights.dtype), None, None
-            projected = _arranged(grad)[:, None] * _of_blocks(weights, ctx.places)[:, None, None, None]
-            projected = ctx.norm.backward(projected.flatten(1, 2).to(kind), outputs, ctx.inverse, ctx.affine)
-            projected = projected.unflatten(1, (blocks, -1))
+            projected = ctx.norm.mixture_backward(grad, outputs, dots, _of_blocks(weights, ctx.places), ctx.inverse,
+                                                  ctx.affine)
             centred = _arranged(x - _channels(ctx.mean), ctx.stride).to(kind)
             result = grad * weights.sum() if ctx.shortcut else torch.zeros_like(x)
             for index, branch in enumerate(ctx.branches):

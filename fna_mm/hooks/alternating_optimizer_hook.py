@@ -31,6 +31,7 @@ from fna_mm.hooks.preflight import (
     check_training_mode,
 )
 from fna_mm.hooks.rank_agreement import check_ranks_agree
+from fna_mm.kept_memory import keep_freed_memory
 
 STATE = 'alternating_optimizer'
 #: Makes the generator of an architecture step's candidates another one than those of paths.
@@ -50,8 +51,13 @@ def only_architecture_trains(model: nn.Module, supernet: Any) -> Iterator[None]:
         supernet (FNASuperNet): Its supernet.
     """
     architecture = supernet.architecture_parameters
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if buffer is not architecture}
+    trained: list[nn.Parameter] = []
+    buffers: list[tuple[dict, str, Tensor]] = []
+    for module in model.modules():  # once: a large model has thousands
+        trained += [parameter for parameter in module._parameters.values()
+                    if parameter is not None and parameter.requires_grad]
+        buffers += [(module._buffers, name, buffer.clone()) for name, buffer in module._buffers.items()
+                    if buffer is not None and buffer is not architecture]
     supernet.use_mixture()
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -63,9 +69,8 @@ def only_architecture_trains(model: nn.Module, supernet: Any) -> Iterator[None]:
         for parameter in trained:
             parameter.requires_grad_(True)
         with torch.no_grad():
-            for name, buffer in model.named_buffers():
-                if name in buffers:
-                    buffer.copy_(buffers[name])
+            for owner, name, value in buffers:
+                owner[name].copy_(value)
         supernet.use_best_path()
 
 
@@ -221,6 +226,8 @@ class AlternatingOptimizerHook(Hook):
             check_costs_are_finite(self._table)
         check_parts_are_disjoint(runner.train_dataloader.dataset, dataloader.dataset)
         check_space(self._model, runner.work_dir)
+        if self._supernet.architecture_parameters.device.type == 'cpu':
+            keep_freed_memory()
         self._checkpoint_hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
         if any(hook.max_keep_ckpts == 1 for hook in self._checkpoint_hooks):
             runner.logger.warning('CheckpointHook(max_keep_ckpts=1) removes the last checkpoint before it writes the '
