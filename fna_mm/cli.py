@@ -130,9 +130,19 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
     click.echo(table)
 
 
+def _write_text(text: str, out: Optional[str]) -> None:
+    """To a file, or to the screen if there is none."""
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    from mmengine.fileio import put_text
+    put_text(text, out)
+    click.echo(f'written: {out}')
+
+
 @main.group()
 def arch() -> None:
-    """Show architectures; export them from checkpoints."""
+    """Show architectures; export them from checkpoints; draw them at random."""
 
 
 @arch.command()
@@ -165,13 +175,28 @@ def export(source: str, out: Optional[str]) -> None:
     Example:  fna arch export work_dirs/fna_retinanet_search/epoch_12.pth arch_12.json
     """
     from fna_mm.search_checkpoint import read_architecture
-    text = read_architecture(source).to_json()
-    if out is None:
-        click.echo(text, nl=False)
-        return
-    from mmengine.fileio import put_text
-    put_text(text, out)
-    click.echo(f'written: {out}')
+    _write_text(read_architecture(source).to_json(), out)
+
+
+@arch.command()
+@click.argument('config', type=FILE)
+@click.argument('out', required=False, type=FILE)
+@click.option('--like', required=True, metavar='ARCH', shell_complete=_architectures, help='Whose MAdds to match, '
+              'within 1 %: anything that `fna arch show` takes.')
+@click.option('--seed', default=0, show_default=True, type=click.IntRange(0), help='Another one draws another '
+              'architecture.')
+def random(config: str, out: Optional[str], like: str, seed: int) -> None:
+    """Draw an architecture at random that costs as much as another one.
+
+    From the search space of CONFIG, a search's, at its input_shape: what the search has to beat. Without
+    OUT it goes to the screen.
+
+    \b
+    Example:  fna arch random configs/bccd/fna_ssdlite_search.py random_0.json --like fna_ssdlite --seed 0
+    """
+    from fna_mm.random_architecture import draw_for_search
+    from fna_mm.search_checkpoint import read_architecture
+    _write_text(draw_for_search(config, read_architecture(like), seed).to_json(), out)
 
 
 @main.command()

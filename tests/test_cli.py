@@ -57,9 +57,9 @@ def test_version():
     assert fna_mm.__version__ in fna('--version')
 
 
-@pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['arch', 'export'], ['convert'], ['remap'],
-                                       ['compare'], ['report'], ['ablate'], ['demo'], ['bench'], ['configs'],
-                                       ['completion'], ['arch'], []])
+@pytest.mark.parametrize('arguments', [
+    ['complexity'], ['arch', 'show'], ['arch', 'export'], ['arch', 'random'], ['convert'], ['remap'], ['compare'],
+    ['report'], ['ablate'], ['demo'], ['bench'], ['configs'], ['completion'], ['arch'], []])
 def test_every_command_has_help_with_an_example(arguments):
     printed = fna(*arguments, '--help')
     assert 'Usage:' in printed
@@ -126,6 +126,15 @@ def test_export_from_a_searchs_checkpoint(tmp_path):
 
 def test_export_of_an_architecture():
     assert fna('arch', 'export', 'fna_ssdlite') == Architecture.create('fna_ssdlite').to_json()
+
+
+def test_a_random_architecture(tmp_path):
+    arguments = ['arch', 'random', ROOT / 'configs/bccd/fna_ssdlite_search.py', '--like', 'fna_ssdlite', '--seed', '1']
+    drawn = Architecture.from_json(fna(*arguments))
+    shape = (240, 320)
+    assert drawn.madds(shape) == pytest.approx(Architecture.create('fna_ssdlite').madds(shape), rel=.01)
+    fna(*arguments[:3], tmp_path / 'out.json', *arguments[3:])
+    assert Architecture.create(str(tmp_path / 'out.json')) == drawn
 
 
 # Bad input: one line that says what and what instead

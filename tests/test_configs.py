@@ -24,7 +24,9 @@ IMAGENET = [path for path in CONFIGS if path.name.startswith('imagenet')]  # tes
 CONFIGS = [path for path in CONFIGS if path not in IMAGENET]
 SEARCHES = [path for path in CONFIGS if 'search' in path.name]
 ABLATED = [path for path in CONFIGS if path.name.startswith('table')]
-OTHERS = [path for path in CONFIGS if path not in SEARCHES + ABLATED]
+#: They take an architecture that another command writes.
+OF_A_SEARCH = [path for path in CONFIGS if path.parts[0] == 'comparison' and path.stem in ('found', 'random')]
+OTHERS = [path for path in CONFIGS if path not in SEARCHES + ABLATED + OF_A_SEARCH]
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +47,11 @@ def load(path):
 
 
 def is_segmentation(path):
-    return 'deeplab' in path.name or 'ablations' in path.parts
+    return 'deeplab' in str(path) or 'ablations' in path.parts
 
 
 def is_ssd(path):
-    return 'ssdlite' in path.name
+    return 'ssdlite' in str(path)
 
 
 def check_channels(model, cfg):
@@ -273,6 +275,28 @@ def test_a_baseline_differs_in_its_architecture_alone(one, other):
     assert baseline.model.backbone.arch == 'mobilenet_v2' != child.model.backbone.arch
     baseline.model.backbone.arch = child.model.backbone.arch
     assert baseline._cfg_dict == child._cfg_dict
+
+
+@pytest.mark.parametrize('size', ['small', 'full'])
+@pytest.mark.parametrize('case', ['camvid_deeplabv3', 'bccd_retinanet', 'bccd_ssdlite'])
+def test_comparisons_differ_in_their_architecture_alone(case, size, monkeypatch):
+    monkeypatch.setenv('FNA_COMPARISON_SIZE', size)
+    monkeypatch.setenv('FNA_ABLATION_DIR', 'runs/seed_0')
+    folder = ROOT / 'configs/comparison' / case
+    trainings = {path.stem: Config.fromfile(path) for path in sorted(folder.glob('*.py'))}
+    search = trainings.pop('search')
+    architectures = {name: cfg.model.backbone.pop('arch') for name, cfg in trainings.items()}
+    published = dict(camvid_deeplabv3='fna_deeplabv3', bccd_retinanet='fna_retinanet', bccd_ssdlite='fna_ssdlite')
+    assert architectures == dict(mobilenet_v2='mobilenet_v2', published=published[case],
+                                 found='runs/seed_0/search/arch.json', random='runs/seed_0/random_arch.json')
+    baseline = trainings['mobilenet_v2']
+    assert all(cfg._cfg_dict == baseline._cfg_dict for cfg in trainings.values())
+    # The search sees the same images at the same size, and its child's config is that of the others.
+    (hook, ) = find_sections(search.custom_hooks, 'ArchitectureExportHook')
+    assert Path(hook.child_config).resolve() == (folder / f'_base_/retrain_{size}.py').resolve()
+    assert search.input_shape == baseline.input_shape
+    assert search.val_dataloader == baseline.val_dataloader
+    assert search.model.backbone.init_cfg == baseline.model.backbone.init_cfg
 
 
 def test_the_papers_settings():

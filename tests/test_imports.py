@@ -14,7 +14,7 @@ import fna_mm
 PACKAGE = Path(fna_mm.__file__).parent
 #: Modules may import from earlier rows, or from earlier in their own row.
 ROWS = [
-    ['architecture', 'search_space', 'safe_globals', 'shipped_configs', 'registration'],
+    ['architecture', 'search_space', 'kept_memory', 'safe_globals', 'shipped_configs', 'registration'],
     ['blocks', 'fused_mixture', 'mixed_op'],
     ['backbones.base_backbone', 'backbones.fna_child_net', 'backbones.fna_supernet',
      'backbones.supernet_parallel', 'backbones'],
@@ -22,7 +22,8 @@ ROWS = [
      'remapping.checkpoint_file', 'remapping.initializer', 'remapping'],
     ['cost.madds', 'cost.cost_loss', 'cost.complexity', 'cost.paper', 'cost'],
     ['datasets.random_split', 'datasets.shapes', 'datasets', 'child_config', 'search_checkpoint',
-     'whole_files', 'released_checkpoint', 'remapped_checkpoint', 'heads.aspp_heads', 'heads.ssd_head', 'heads'],
+     'random_architecture', 'whole_files', 'released_checkpoint', 'remapped_checkpoint', 'heads.aspp_heads',
+     'heads.ssd_head', 'heads'],
     ['hooks.endless_batches', 'hooks.preflight', 'hooks.rank_agreement', 'hooks.alternating_optimizer_hook',
      'hooks.bn_calibration_hook'],
     ['visualization.canvas', 'visualization.architectures', 'visualization.searches', 'visualization.times',

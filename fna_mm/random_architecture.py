@@ -1,0 +1,81 @@
+"""Architectures drawn at random from a search space: what a search has to beat at equal cost."""
+
+from typing import Any
+
+import numpy as np
+
+from fna_mm.architecture import Architecture
+from fna_mm.child_config import SUPERNET, find_sections
+from fna_mm.cost.madds import madds_table
+from fna_mm.search_space import SearchSpace, tapped_stages
+
+#: By how much the MAdds of a drawn architecture may differ, relative.
+TOLERANCE = .01
+#: What of a supernet's section, besides its taps, decides its search space.
+_SPACE = ('layers_per_stage', 'kernel_sizes', 'expand_ratios')
+_BATCH = 4096
+_MAX_DRAWS = 500 * _BATCH
+
+
+def draw_architecture(space: SearchSpace, like: Architecture, input_shape: tuple[int, int], output_stride: int = 32,
+                      seed: int = 0) -> Architecture:
+    """An architecture of a search space with the MAdds of another one, within 1 %.
+
+    A share of layers to leave out is drawn first, then for every layer whether it is left out, or which of
+    its other candidates it is, all equally likely; what does not cost the same is drawn again. So the cost
+    is reached by deep and narrow networks as well as by shallow and wide ones.
+
+    Args:
+        space (SearchSpace): What to draw from.
+        like (Architecture): Whose MAdds to match; it need not be in the space.
+        input_shape (tuple[int, int]): (height, width) at which MAdds are counted.
+        output_stride (int): Of the backbone. Defaults to 32.
+        seed (int): The same seed draws the same architecture. Defaults to 0.
+
+    Raises:
+        ValueError: If no architecture of the space costs as much.
+    """
+    table = madds_table(space, input_shape, output_stride)
+    madds = like.madds(input_shape, output_stride) / 1e9
+    rng = np.random.default_rng(seed)
+    least, most = (table.fixed + sum(extreme(costs) for costs in table.layers) for extreme in (min, max))
+    for _ in range(_MAX_DRAWS // _BATCH):
+        skipped = rng.random(_BATCH)
+        choices = []
+        for layer in space.layers:
+            kept = [index for index, spec in enumerate(layer.candidates) if spec is not None]
+            choice = rng.choice(kept, _BATCH)
+            if None in layer.candidates:
+                choice = np.where(rng.random(_BATCH) < skipped, layer.candidates.index(None), choice)
+            choices.append(choice)
+        cost = table.fixed + sum(np.array(costs)[choice] for costs, choice in zip(table.layers, choices))
+        fitting = np.flatnonzero(np.abs(cost - madds) <= TOLERANCE * madds)
+        if len(fitting):
+            return space.architecture([int(choice[fitting[0]]) for choice in choices])
+    raise ValueError(f'no architecture of about {madds:.4g} GMAdds was found; this search space has {least:.4g} to '
+                     f'{most:.4g} at {input_shape[0]}x{input_shape[1]}')
+
+
+def draw_for_search(config: str, like: Architecture, seed: int = 0) -> Architecture:
+    """:func:`draw_architecture` from the space of a search's config.
+
+    Args:
+        config (str): Path of the config, with a ``FNASuperNet`` and ``input_shape``.
+        like (Architecture): Whose MAdds to match.
+        seed (int): Defaults to 0.
+
+    Raises:
+        ValueError: If the config is not one of a search, or no architecture of its space costs as much.
+        FileNotFoundError: If there is no such config.
+    """
+    from mmengine.config import Config
+    cfg = Config.fromfile(config, import_custom_modules=False)
+    sections: list[Any] = list(find_sections(cfg._cfg_dict, SUPERNET))
+    shape = cfg.get('input_shape')
+    if len(sections) != 1 or not shape:
+        raise ValueError(f'{config} must be the config of a search, with one {SUPERNET} and input_shape = (height, '
+                         f'width); it has {len(sections)} and input_shape={shape!r}')
+    section = sections[0]
+    given: dict[str, Any] = {name: tuple(section[name]) for name in _SPACE if name in section}
+    space = SearchSpace(**given, tapped_stages=tapped_stages(section.get('out_indices', ())))
+    return draw_architecture(space, like, (int(shape[0]), int(shape[1])), section.get('output_stride', 32), seed)
