@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# All that docs/results/README.md reports, from one checkpoint of a MobileNetV2 trained on ImageNet:
+#
+#   docs/results/run.sh mobilenet_v2.pth              crops of 161 and images of 192x256, for two CPU cores
+#   SIZE=full docs/results/run.sh mobilenet_v2.pth    whole images, for one GPU
+#
+# It needs data/camvid and data/bccd. No training takes more than minutes; stopped, the same command goes on with
+# the one that it was at. SEEDS, JOBS, CASES and WORK (a folder) in the environment change what their names say.
+set -euo pipefail
+seed_checkpoint=${1:?"usage: $0 SEED_CHECKPOINT"}
+cd "$(dirname "$0")/../.."
+export FNA_COMPARISON_SIZE=${SIZE:-small}
+read -ra seeds <<< "${SEEDS:-0 1 2}"
+work=${WORK:-work_dirs/comparison/$FNA_COMPARISON_SIZE}
+collect="python docs/results/collect.py"
+
+ablate() {  # FOLDER SEEDS -- CONFIG... -- OPTION...
+    local folder=$1 configs=() options=() own_seeds=() part=0
+    shift
+    for word in "$@"; do
+        if [ "$word" = -- ]; then part=$((part + 1)); continue; fi
+        case $part in 0) own_seeds+=("$word") ;; 1) configs+=("$word") ;; *) options+=("$word") ;; esac
+    done
+    fna ablate "${configs[@]}" --work-dir "$folder" --seeds "${own_seeds[@]}" --jobs "${JOBS:-2}" \
+        --seed-checkpoint "$seed_checkpoint" ${options[@]:+--cfg-options "${options[@]}"}
+}
+
+for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
+    configs=configs/comparison/$case
+    own=$work/$case
+    case $case in
+        camvid_deeplabv3) rates="0.01 0.02 0.05" weights="0.001 0.009" ;;
+        bccd_retinanet) rates="0.005 0.01 0.02" weights="0.004 0.1" ;;
+        bccd_ssdlite) rates="0.01 0.02 0.05" weights="0.01 0.2" ;;
+    esac
+
+    # The fine-tuning's learning rate, by the validation split, for the baseline alone.
+    for rate in $rates; do
+        ablate "$own/lr_$rate" 0 -- $configs/mobilenet_v2.py -- optim_wrapper.optimizer.lr=$rate
+    done
+    rate=$($collect rate "$own")
+
+    # Search with every seed; draw a random architecture of the found one's MAdds; fine-tune all alike.
+    ablate "$own/main" "${seeds[@]}" -- $configs/search.py
+    for seed in "${seeds[@]}"; do
+        folder=$own/main/seed_$seed
+        [ -e "$folder/random_arch.json" ] || fna arch random $configs/search.py "$folder/random_arch.json" \
+            --like "$folder/search/arch.json" --seed "$seed"
+    done
+    ablate "$own/main" "${seeds[@]}" -- $configs/{mobilenet_v2,published,found,random}.py -- optim_wrapper.optimizer.lr=$rate
+
+    # Other weights of the cost term than the config's.
+    for weight in $weights; do
+        ablate "$own/lambda_$weight" "${seeds[0]}" -- $configs/search.py -- custom_hooks.0.cost.weight=$weight
+        ablate "$own/lambda_$weight" "${seeds[0]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+    done
+
+    # The paper's table 5: remapping for the search, for the fine-tuning, for neither.
+    if [ "${TABLE5:-$FNA_COMPARISON_SIZE}" = full ] && [ $case = camvid_deeplabv3 ]; then
+        ablate "$own/expansion_random" "${seeds[@]}" -- $configs/search.py -- model.backbone.init_cfg=None
+        ablate "$own/expansion_random" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+        for seed in "${seeds[@]}"; do
+            for expansion in main expansion_random; do
+                folder=$own/${expansion}_adaptation_random/seed_$seed/search
+                mkdir -p "$folder"
+                cp "$own/$expansion/seed_$seed/search/arch.json" "$folder"
+            done
+        done
+        for expansion in main expansion_random; do
+            ablate "$own/${expansion}_adaptation_random" "${seeds[@]}" -- $configs/found.py \
+                -- optim_wrapper.optimizer.lr=$rate model.backbone.init_cfg=None
+        done
+    fi
+done
+$collect results "$work" docs/results
