@@ -18,8 +18,9 @@ AFFINE = dict(type='BN', affine=True, track_running_stats=False)
 SPECS = (MBConvSpec(3, 3), MBConvSpec(5, 3), MBConvSpec(3, 6), MBConvSpec(7, 2))
 LATER = SearchableLayer(1, 1, 4, 4, SPECS + (None, ))
 FIRST = SearchableLayer(1, 0, 4, 6, SPECS)
-#: Small and large maps have other memory formats and, with few pixels per channel, other ways to statistics.
-SIZES = [(3, 2), (9, 8), (20, 21)]
+#: Small and large maps, with small and large kernels, have other memory formats and, with few pixels per channel,
+#: other ways to statistics.
+SIZES = [(3, 2), (9, 8), (20, 21), (33, 34)]
 
 
 def build(randomize, layer=LATER, norm_cfg=BARE, frozen=True, dtype=torch.float64, **kwargs):

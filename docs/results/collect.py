@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from matplotlib.figure import Figure
+from mmengine.config import Config
 from tabulate import tabulate
 
 from fna_mm import Architecture
@@ -75,6 +76,7 @@ def minutes(run: Path) -> Optional[float]:
 
 
 def spread(values: list[float]) -> Optional[float]:
+    """Standard deviation (n - 1), if there is one."""
     return round(statistics.stdev(values), 2) if len(values) > 1 else None
 
 
@@ -105,10 +107,12 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
 
 
 def plus_minus(mean: float, std: Optional[float]) -> str:
+    """Both as text."""
     return f'{mean:.1f}' if std is None else f'{mean:.1f} ± {std:.1f}'
 
 
 def main_table(rows: list[dict]) -> str:
+    """Every backbone in every framework."""
     lines = [(row['dataset'], row['framework'], MODELS[row['model']], f'{row["params_m"]:.3f}', f'{row["madds_g"]:.3f}',
               plus_minus(row['validation_mean'], row['validation_std']), plus_minus(row['mean'], row['std']),
               ', '.join(f'{value:.1f}' for value in row['values'])) for row in rows]
@@ -117,6 +121,7 @@ def main_table(rows: list[dict]) -> str:
 
 
 def rate_table(work: Path) -> str:
+    """What the learning rate was chosen by."""
     lines = []
     for name, (dataset, framework, metric, factor) in CASES.items():
         for path in sorted((work / name).glob('lr_*')):
@@ -128,6 +133,7 @@ def rate_table(work: Path) -> str:
 
 
 def cost_table(work: Path, rows: list[dict]) -> str:
+    """Minutes of the search and of one fine-tuning."""
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
         searches = [spent for _, run, _ in runs_of(work / name, 'main', 'search')
@@ -136,14 +142,15 @@ def cost_table(work: Path, rows: list[dict]) -> str:
                  (dataset, framework, 'found')]
         if searches and found:
             search = statistics.mean(searches)
-            lines.append((dataset, framework, f'{search:.1f}', f'{found[0]:.1f}', f'{search / (search + found[0]):.0%}'))
+            share = search / (search + found[0])
+            lines.append((dataset, framework, f'{search:.1f}', f'{found[0]:.1f}', f'{share:.0%}'))
     return tabulate(lines, ('data', 'framework', 'search: min', 'fine-tuning: min', 'share of the search'),
                     tablefmt='github', disable_numparse=True)
 
 
-def search_weight(run: Path) -> str:
-    from mmengine.config import Config
-    return f'{Config.fromfile(run.with_name("search.py")).custom_hooks[0].cost.weight:g}'
+def search_weight(run: Path) -> float:
+    """The weight of the cost term in a search."""
+    return float(Config.fromfile(run.with_suffix('.py')).custom_hooks[0].cost.weight)
 
 
 def weight_table(work: Path) -> str:
@@ -155,7 +162,7 @@ def weight_table(work: Path) -> str:
             for seed, run, result in runs_of(work / name, folder, 'found'):
                 if seed == 0:
                     value = validation(run, metric)
-                    found.append((float(search_weight(run.with_name('search'))), result['madds'] / 1e9,
+                    found.append((search_weight(run.with_name('search')), result['madds'] / 1e9,
                                   None if value is None else factor * value, factor * result['metrics'][metric]))
         lines += [(dataset, framework, f'{weight:g}', f'{madds:.3f}', '-' if check is None else f'{check:.1f}',
                    f'{value:.1f}') for weight, madds, check, value in sorted(found) if len(found) > 1]
