@@ -25,7 +25,7 @@ def config_names() -> list[str]:
     """
     folder = configs_dir()
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*.py'))
-    return [name for name in names if not name.startswith('_base_/')]
+    return [name for name in names if '_base_' not in name.split('/')]
 
 
 def config_path(name: str) -> str:

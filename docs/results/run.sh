@@ -31,7 +31,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
     case $case in
         camvid_deeplabv3) rates="0.01 0.02 0.05" weights="0.001 0.009" ;;
         bccd_retinanet) rates="0.005 0.01 0.02" weights="0.004 0.1" ;;
-        bccd_ssdlite) rates="0.01 0.02 0.05" weights="0.01 0.2" ;;
+        bccd_ssdlite) rates="0.005 0.01 0.02" weights="0.01 0.2" ;;
     esac
 
     # The fine-tuning's learning rate, by the validation split, for the baseline alone.
