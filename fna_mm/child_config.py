@@ -14,7 +14,8 @@ SUPERNET, CHILD, SPLIT = 'FNASuperNet', 'FNAChildNet', 'RandomSplit'
 SUPERNET_WRAPPER = 'FNADistributedDataParallel'
 SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
 #: Arguments of a supernet's backbone section that a child has no use for.
-_SEARCH_ARGUMENTS = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'candidate_norm_cfg', 'arch_sample_num')
+_SEARCH_ARGUMENTS = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'candidate_norm_cfg', 'arch_sample_num',
+                     'seed_preference')
 
 _LINE = 120
 

@@ -1,5 +1,6 @@
 """The backbone that holds every architecture of a search space."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
@@ -44,6 +45,9 @@ class FNASuperNet(FNABackbone):
         arch_sample_num (int, optional): Candidates of every layer that a mixture runs, drawn anew for each
             architecture step (:meth:`sample_candidates`), to save memory and time. 2 is ProxylessNAS's choice
             (Cai et al. 2019, section 3.2); of 1 alone nothing can be learnt. Defaults to None: all, as in the paper.
+        seed_preference (float): Added to the architecture parameters of the seed's own path at their start, so that a
+            search that is too short to be sure stays near the seed: 2 makes each of its candidates as probable
+            as all others together. Defaults to 0: all candidates alike, as in the paper.
         norm_cfg (dict): Normalisation outside the candidates. Defaults to dict(type='BN').
         candidate_norm_cfg (dict): Normalisation in the candidates; many paths share them, so they
             keep neither affine parameters nor running statistics.
@@ -72,6 +76,7 @@ class FNASuperNet(FNABackbone):
             head_channels: int = 1280,
             with_cp: bool = False,
             arch_sample_num: Optional[int] = None,
+            seed_preference: float = 0.,
             norm_cfg: Mapping[str, Any] = dict(type='BN'),
             candidate_norm_cfg: Mapping[str, Any] = dict(
                 type='BN', affine=False, track_running_stats=False),
@@ -83,6 +88,9 @@ class FNASuperNet(FNABackbone):
                                             or not 1 <= arch_sample_num <= least):
             raise ValueError(f'arch_sample_num={arch_sample_num!r} must be an integer from 1 to {least}, the '
                              'candidates of the smallest layer, or None for all candidates of every layer')
+        if isinstance(seed_preference, bool) or not isinstance(seed_preference, (int, float)) \
+                or not 0 <= seed_preference < math.inf:
+            raise ValueError(f'seed_preference={seed_preference!r} must be a number of at least 0')
         norm_cfg, act_cfg, candidate_norm_cfg = dict(norm_cfg), dict(act_cfg), dict(candidate_norm_cfg)
         check_norm_cfg(norm_cfg)
         check_norm_cfg(candidate_norm_cfg)
@@ -102,6 +110,14 @@ class FNASuperNet(FNABackbone):
         self.register_buffer('architecture_parameters',
                              ARCHITECTURE_INIT_STD * torch.randn(space.num_candidates))
         self._sizes = [len(layer.candidates) for layer in space.layers]
+        if seed_preference:
+            try:
+                seed_path = space.choice(space.seed)
+            except ValueError as error:
+                raise ValueError(f'seed_preference={seed_preference}, but the seed is not in the search space: '
+                                 f'{error}') from error
+            for alpha, own in zip(self.architecture_parameters.split(self._sizes), seed_path):
+                alpha[own] += seed_preference
         self._first_layer = {stage: next(i for i, layer in enumerate(space.layers) if layer.stage == stage)
                              for stage in space.searched_stages}
         self._mode = 'best_path'

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import mmdet.registry
 import mmengine.registry
@@ -618,6 +619,32 @@ def test_illegal_number_of_samples(number):
     with pytest.raises(ValueError, match=f'arch_sample_num={number!r} must be an integer from 1 to 2, the candidates '
                                          'of the smallest layer, or None'):
         FNASuperNet(**SMALL, arch_sample_num=number)
+
+
+def test_a_preference_for_the_seed():
+    torch.manual_seed(3)
+    plain = FNASuperNet()
+    torch.manual_seed(3)
+    net = FNASuperNet(seed_preference=2.)
+    assert net.best_architecture() == Architecture.create('mobilenet_v2')
+    added = net.architecture_parameters - plain.architecture_parameters
+    own = [layer.argmax() for layer in added.split([len(layer.candidates) for layer in net.search_space.layers])]
+    assert net.search_space.architecture(own) == Architecture.create('mobilenet_v2')
+    assert torch.equal(added.round(decimals=5).unique(), torch.tensor([0., 2.]))
+    assert int((added > 1).sum()) == 21
+    probability = net.probabilities()[1].max()
+    assert float(probability.detach()) == pytest.approx(math.e**2 / (math.e**2 + 6), abs=.002)
+
+
+@pytest.mark.parametrize('preference', [-1, math.inf, math.nan, '2', True, None])
+def test_illegal_preference(preference):
+    with pytest.raises(ValueError, match=f'seed_preference={preference!r} must be a number of at least 0'):
+        FNASuperNet(**SMALL, seed_preference=preference)
+
+
+def test_a_preference_for_a_seed_that_is_not_there():
+    with pytest.raises(ValueError, match='seed_preference=2, but the seed is not in the search space: .* most k3_e6'):
+        FNASuperNet((1, ) * 6, seed_preference=2)
 
 
 @pytest.mark.parametrize(('sampled', 'message'), [
