@@ -5,6 +5,7 @@ python docs/results/collect.py results WORK docs/results
 """
 
 import json
+import re
 import shutil
 import statistics
 import sys
@@ -81,14 +82,12 @@ def spread(values: list[float]) -> Optional[float]:
 
 
 def rows_of(work: Path) -> list[dict[str, Any]]:
-    """A row for every data set, framework and model."""
+    """A row for every data set, framework and model; none of a framework whose runs are not finished for all models."""
     rows = []
     for name, (dataset, framework, metric, factor) in CASES.items():
         case = work / name
-        for model in MODELS:
-            runs = list(runs_of(case, 'main', model))
-            if not runs:
-                continue
+        finished = {model: list(runs_of(case, 'main', model)) for model in MODELS}
+        for model, runs in finished.items() if all(finished.values()) else ():
             values = [factor * result['metrics'][metric] for _, _, result in runs]
             checks = [factor * value for _, run, _ in runs if (value := validation(run, metric)) is not None]
             times = [spent for _, run, _ in runs if (spent := minutes(run)) is not None]
@@ -221,8 +220,9 @@ def keep_logs(work: Path, out: Path) -> None:
             run, target = result.parent, out / result.parent.parent.relative_to(work)
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(result, target / f'{run.name}_result.json')
-            config = run.with_name(f'{run.name}.py').read_text()
-            (target / f'{run.name}.py').write_text(config.replace(f'{work}', 'work_dirs/comparison'))
+            # Without the names of this machine's folders.
+            config = run.with_name(f'{run.name}.py').read_text().replace(f'{Path.cwd()}/', '')
+            (target / f'{run.name}.py').write_text(re.sub(r"(checkpoint=\s*)'[^']*/([^'/]+)'", r"\1'\2'", config))
             with (target / f'{run.name}.jsonl').open('w') as log:
                 log.writelines(f'{json.dumps(line)}\n' for line in scalars(run))
             if (run / 'arch.json').is_file():
