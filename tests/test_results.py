@@ -48,6 +48,13 @@ def test_the_page_has_every_row():
     assert 'made by collect.py: comparison' in page
 
 
+def test_the_readme_has_every_row():
+    table = (ROOT / 'README.md').read_text()
+    for row in ROWS:
+        assert f'{row["mean"]:.1f} ± {row["std"]:.1f}' in table
+        assert f'({row["madds_g"]:.3f})' in table
+
+
 @pytest.fixture
 def commands(tmp_path):
     """Runs run.sh with commands that only write down how they were called, and leave the files that others need."""
