@@ -316,8 +316,8 @@ class _Branch:
         widths = [weight.shape[1] for weight in self.projections]
         for place, weight, part, target in zip(self.places, self.projections, out.split(widths, 1),
                                                grad.split(widths, 1)):
-            clipped = _pointwise(projected[:, place], weight.t(), self.channels_last)
-            aten.hardtanh_backward(clipped, part, *RELU6, grad_input=target)
+            activated = _pointwise(projected[:, place], weight.t(), self.channels_last)
+            aten.hardtanh_backward(activated, part, *RELU6, grad_input=target)
         grad = self.norm.backward(grad, out, self.statistics[1].inverse, self.affines[1])
         grad = self._convolution_backward(grad, kept)
         aten.hardtanh_backward(grad, kept, *RELU6, grad_input=grad)

@@ -25,5 +25,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library
         return False
-    # In this order: the first turns off that the second follows what is freed.
+    # Both: setting either ends glibc's own adjusting of the other.
     return bool(mallopt(_TRIM_THRESHOLD, _NEVER)) and bool(mallopt(_MMAP_THRESHOLD, _GIBIBYTE))

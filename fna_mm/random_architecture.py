@@ -3,16 +3,15 @@
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 
 from fna_mm.architecture import Architecture
 from fna_mm.child_config import SUPERNET, find_sections
-from fna_mm.cost.madds import madds_table
-from fna_mm.search_space import SearchSpace, tapped_stages
+from fna_mm.cost.madds import GIGA, madds_table
+from fna_mm.search_space import SearchSpace
 
 #: By how much the MAdds of a drawn architecture may differ, relative.
 TOLERANCE = .01
-#: What of a supernet's section, besides its taps, decides its search space.
-_SPACE = ('layers_per_stage', 'kernel_sizes', 'expand_ratios')
 _BATCH = 4096
 _MAX_DRAWS = 500 * _BATCH
 
@@ -36,7 +35,7 @@ def draw_architecture(space: SearchSpace, like: Architecture, input_shape: tuple
         ValueError: If no architecture of the space costs as much.
     """
     table = madds_table(space, input_shape, output_stride)
-    madds = like.madds(input_shape, output_stride) / 1e9
+    madds = like.madds(input_shape, output_stride) / GIGA
     rng = np.random.default_rng(seed)
     least, most = (table.fixed + sum(extreme(costs) for costs in table.layers) for extreme in (min, max))
     for _ in range(_MAX_DRAWS // _BATCH):
@@ -68,7 +67,6 @@ def draw_for_search(config: str, like: Architecture, seed: int = 0) -> Architect
         ValueError: If the config is not one of a search, or no architecture of its space costs as much.
         FileNotFoundError: If there is no such config.
     """
-    from mmengine.config import Config
     cfg = Config.fromfile(config, import_custom_modules=False)
     sections: list[Any] = list(find_sections(cfg._cfg_dict, SUPERNET))
     shape = cfg.get('input_shape')
@@ -76,6 +74,5 @@ def draw_for_search(config: str, like: Architecture, seed: int = 0) -> Architect
         raise ValueError(f'{config} must be the config of a search, with one {SUPERNET} and input_shape = (height, '
                          f'width); it has {len(sections)} and input_shape={shape!r}')
     section = sections[0]
-    given: dict[str, Any] = {name: tuple(section[name]) for name in _SPACE if name in section}
-    space = SearchSpace(**given, tapped_stages=tapped_stages(section.get('out_indices', ())))
-    return draw_architecture(space, like, (int(shape[0]), int(shape[1])), section.get('output_stride', 32), seed)
+    return draw_architecture(SearchSpace.of_supernet(section), like, (int(shape[0]), int(shape[1])),
+                             section.get('output_stride', 32), seed)

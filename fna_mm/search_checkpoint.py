@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from fna_mm.architecture import Architecture
 from fna_mm.child_config import SUPERNET
-from fna_mm.search_space import SearchSpace, tapped_stages
+from fna_mm.search_space import SearchSpace
 
 if TYPE_CHECKING:  # arch.json files do without PyTorch
     from torch import Tensor
@@ -64,9 +64,7 @@ def search_parameters(checkpoint: Any) -> 'tuple[SearchSpace, tuple[Tensor, ...]
     if len(parameters) != 1 or len(sections) != 1:
         raise ValueError(f'no checkpoint of a search: it must hold one {_PARAMETERS} and a config with one {SUPERNET}, '
                          f'but has {len(parameters)} and {len(sections)}')
-    section = sections[0]
-    tapped = tapped_stages(section.pop('out_indices', ()))
-    space = SearchSpace(**section, tapped_stages=tapped)
+    space = SearchSpace.of_supernet(sections[0])
     if tuple(parameters[0].shape) != (space.num_candidates, ):
         raise ValueError(f'the checkpoint has architecture parameters of shape {tuple(parameters[0].shape)}, but its '
                          f'config a search space with {space.num_candidates} candidates')

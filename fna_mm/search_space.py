@@ -1,9 +1,9 @@
 """The candidates of every searchable layer, and the way between a choice and an architecture."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from fna_mm.architecture import SKIP, Architecture, MBConvSpec, Stage
 
@@ -122,6 +122,20 @@ class SearchSpace:
             ]
         self.layers: tuple[SearchableLayer, ...] = tuple(layers)
         self.searched_stages: tuple[int, ...] = tuple(searched)
+
+    @classmethod
+    def of_supernet(cls, section: Mapping[str, Any]) -> 'SearchSpace':
+        """The search space of an ``FNASuperNet``'s section in a config; what else the section says does not matter.
+
+        Args:
+            section (Mapping[str, Any]): The section.
+
+        Raises:
+            ValueError: As the constructor.
+        """
+        given = {name: section[name] for name in ('layers_per_stage', 'kernel_sizes', 'expand_ratios')
+                 if name in section}
+        return cls(**given, tapped_stages=tapped_stages(section.get('out_indices', ())))
 
     @property
     def num_candidates(self) -> int:

@@ -37,17 +37,20 @@ def scalars(run: Path) -> list[dict[str, Any]]:
 
 def validation(run: Path, metric: str) -> Optional[float]:
     """The last value of a metric on the validation split; the test's is logged after it."""
-    result = json.loads((run / 'result.json').read_text()) if (run / 'result.json').is_file() else None
     lines = [line for path in sorted(run.glob('*/*.log')) for line in path.read_text().splitlines()
              if ('Iter(val)' in line or 'Epoch(val)' in line) and f'{metric}: ' in line]
-    return float(lines[-1].split(f'{metric}: ')[1].split()[0]) if result and lines else None
+    return float(lines[-1].split(f'{metric}: ')[1].split()[0]) if lines and (run / 'result.json').is_file() else None
+
+
+def validated_rates(case: Path) -> dict[str, Optional[float]]:
+    """Learning rates, and the metric of MobileNetV2 on the validation split where it is finished."""
+    return {path.name.removeprefix('lr_'): validation(path / 'seed_0/mobilenet_v2', CASES[case.name][2])
+            for path in sorted(case.glob('lr_*'))}
 
 
 def best_rate(case: Path) -> str:
     """The learning rate whose MobileNetV2 is best on the validation split."""
-    metric = CASES[case.name][2]
-    found = {path.name.removeprefix('lr_'): validation(path / 'seed_0/mobilenet_v2', metric)
-             for path in sorted(case.glob('lr_*'))}
+    found = validated_rates(case)
     missing = [rate for rate, value in found.items() if value is None]
     if missing or not found:
         raise SystemExit(f'{case}: no validation of the rates {missing or "at all"}; run docs/results/run.sh')
@@ -66,14 +69,10 @@ def minutes(run: Path) -> Optional[float]:
     if not lines:
         return None
     last = lines[-1].get('iter', lines[-1]['step'])
-    steps = [line['arch_step_time'] for line in lines if 'arch_step_time' in line]
-    if not steps:
-        return statistics.median(line['time'] for line in lines) * last / 60
-    # Between two lines mm averages; with architecture steps every few iterations, 'time' holds their share.
-    mixed = [line['time'] for line in lines if 'arch_step_time' in line]
-    share = len(mixed) / len(lines)
-    plain = [line['time'] for line in lines if 'arch_step_time' not in line] or [0.]
-    return (statistics.median(mixed) * share + statistics.median(plain) * (1 - share)) * last / 60
+    # Between two lines mm averages: with architecture steps every few iterations, 'time' holds their share.
+    kinds = [[line['time'] for line in lines if ('arch_step_time' in line) is both] for both in (False, True)]
+    mean = sum(statistics.median(kind) * len(kind) for kind in kinds if kind) / len(lines)
+    return mean * last / 60
 
 
 def spread(values: list[float]) -> Optional[float]:
@@ -121,12 +120,9 @@ def main_table(rows: list[dict]) -> str:
 
 def rate_table(work: Path) -> str:
     """What the learning rate was chosen by."""
-    lines = []
-    for name, (dataset, framework, metric, factor) in CASES.items():
-        for path in sorted((work / name).glob('lr_*')):
-            value = validation(path / 'seed_0/mobilenet_v2', metric)
-            if value is not None:
-                lines.append((dataset, framework, path.name.removeprefix('lr_'), f'{factor * value:.1f}'))
+    lines = [(dataset, framework, rate, f'{factor * value:.1f}')
+             for name, (dataset, framework, _, factor) in CASES.items()
+             for rate, value in validated_rates(work / name).items() if value is not None]
     return tabulate(lines, ('data', 'framework', 'learning rate', 'validation, MobileNetV2'), tablefmt='github',
                     disable_numparse=True)
 
