@@ -9,43 +9,32 @@ import re
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
+from finished_runs import CASES, MODELS, minutes, row_of, rows_of, runs_of, scalars, validated_rates
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from tabulate import tabulate
 
 from fna_mm import Architecture
 
-CASES = dict(
-    camvid_deeplabv3=('CamVid', 'DeepLabv3', 'mIoU', 1),
-    bccd_retinanet=('BCCD', 'RetinaNet', 'coco/bbox_mAP', 100),
-    bccd_ssdlite=('BCCD', 'SSDLite', 'coco/bbox_mAP', 100))
-MODELS = dict(mobilenet_v2='MobileNetV2', published="the paper's own", found='found here', random='random')
 COLORS = dict(mobilenet_v2='black', published='tab:purple', found='tab:blue', random='tab:orange')
 MARKERS = dict(mobilenet_v2='*', published='s', found='o', random='x')
+# What is different in the folders beside main.
+VARIANTS = dict(
+    main='as above',
+    x_affine_false='candidates without scale and shift',
+    x_preference='starts near the seed, half the rate',
+    x_quiet='three times the epochs, batches of 12',
+    x_long='as above; fine-tuned for 1200 iterations')
+# The paper's table 5.
+REMAPPINGS = dict(
+    expansion_random_adaptation_random=('random', 'random'),
+    main_adaptation_random=('remapped', 'random'),
+    expansion_random=('random', 'remapped'),
+    main=('remapped', 'remapped'))
 BEGIN, END = '<!-- made by collect.py: {} -->', '<!-- end of {} -->'
-
-
-def scalars(run: Path) -> list[dict[str, Any]]:
-    """What mm logged of a run, training and validation, all attempts."""
-    return [json.loads(line) for path in sorted(run.glob('*/vis_data/scalars.json'))
-            for line in path.read_text().splitlines()]
-
-
-def validation(run: Path, metric: str) -> Optional[float]:
-    """The last value of a metric on the validation split; the test's is logged after it."""
-    lines = [line for path in sorted(run.glob('*/*.log')) for line in path.read_text().splitlines()
-             if ('Iter(val)' in line or 'Epoch(val)' in line) and f'{metric}: ' in line]
-    return float(lines[-1].split(f'{metric}: ')[1].split()[0]) if lines and (run / 'result.json').is_file() else None
-
-
-def validated_rates(case: Path) -> dict[str, Optional[float]]:
-    """Learning rates, and the metric of MobileNetV2 on the validation split where it is finished."""
-    return {path.name.removeprefix('lr_'): validation(path / 'seed_0/mobilenet_v2', CASES[case.name][2])
-            for path in sorted(case.glob('lr_*'))}
 
 
 def best_rate(case: Path) -> str:
@@ -57,65 +46,27 @@ def best_rate(case: Path) -> str:
     return max(found, key=lambda rate: found[rate] or 0.)
 
 
-def runs_of(case: Path, folder: str, name: str) -> Iterator[tuple[int, Path, dict]]:
-    """Seed, folder and result of every finished run."""
-    for path in sorted(case.glob(f'{folder}/seed_*/{name}/result.json')):
-        yield int(path.parts[-3].removeprefix('seed_')), path.parent, json.loads(path.read_text())
-
-
-def minutes(run: Path) -> Optional[float]:
-    """Minutes of the iterations, at the median of their times: interruptions do not count."""
-    lines = [line for line in scalars(run) if 'loss' in line and 'time' in line]
-    if not lines:
-        return None
-    last = lines[-1].get('iter', lines[-1]['step'])
-    # Between two lines mm averages: with architecture steps every few iterations, 'time' holds their share.
-    kinds = [[line['time'] for line in lines if ('arch_step_time' in line) is both] for both in (False, True)]
-    mean = sum(statistics.median(kind) * len(kind) for kind in kinds if kind) / len(lines)
-    return mean * last / 60
-
-
-def spread(values: list[float]) -> Optional[float]:
-    """Standard deviation (n - 1), if there is one."""
-    return round(statistics.stdev(values), 2) if len(values) > 1 else None
-
-
-def rows_of(work: Path) -> list[dict[str, Any]]:
-    """A row for every data set, framework and model; none of a framework whose runs are not finished for all models."""
-    rows = []
-    for name, (dataset, framework, metric, factor) in CASES.items():
-        case = work / name
-        finished = {model: list(runs_of(case, 'main', model)) for model in MODELS}
-        for model, runs in finished.items() if all(finished.values()) else ():
-            values = [factor * result['metrics'][metric] for _, _, result in runs]
-            checks = [factor * value for _, run, _ in runs if (value := validation(run, metric)) is not None]
-            times = [spent for _, run, _ in runs if (spent := minutes(run)) is not None]
-            rows.append(dict(
-                dataset=dataset, framework=framework, model=model, remapped=True,
-                params_m=round(statistics.mean(result['params'] for _, _, result in runs) / 1e6, 3),
-                madds_g=round(statistics.mean(result['madds'] for _, _, result in runs) / 1e9, 4),
-                metric=metric, mean=round(statistics.mean(values), 2), std=spread(values),
-                seeds=[seed for seed, _, _ in runs],
-                command=f'fna ablate configs/comparison/{name}/{model}.py',
-                values=[round(value, 2) for value in values],
-                madds_g_of_seeds=[round(result['madds'] / 1e9, 4) for _, _, result in runs],
-                validation_mean=round(statistics.mean(checks), 2), validation_std=spread(checks),
-                minutes=round(statistics.mean(times), 1)))
-    return rows
-
-
 def plus_minus(mean: float, std: Optional[float]) -> str:
     """Both as text."""
     return f'{mean:.1f}' if std is None else f'{mean:.1f} ± {std:.1f}'
 
 
+def table(lines: list[tuple], *header: str) -> str:
+    """A table for GitHub, every cell as it is."""
+    return tabulate(lines, header, tablefmt='github', disable_numparse=True)
+
+
+def measured(row: dict) -> tuple[str, str, str, str]:
+    """The cells that tables of fine-tunings end with: seeds, GMAdds and the metric on both splits."""
+    return (str(len(row['seeds'])), f'{row["madds_g"]:.3f}', plus_minus(row['validation_mean'], row['validation_std']),
+            plus_minus(row['mean'], row['std']))
+
+
 def main_table(rows: list[dict]) -> str:
     """Every backbone in every framework."""
-    lines = [(row['dataset'], row['framework'], MODELS[row['model']], f'{row["params_m"]:.3f}', f'{row["madds_g"]:.3f}',
-              plus_minus(row['validation_mean'], row['validation_std']), plus_minus(row['mean'], row['std']),
-              ', '.join(f'{value:.1f}' for value in row['values'])) for row in rows]
-    return tabulate(lines, ('data', 'framework', 'backbone', 'params (M)', 'GMAdds', 'validation', 'test',
-                            'test, by seed'), tablefmt='github', disable_numparse=True)
+    lines = [(row['dataset'], row['framework'], MODELS[row['model']], f'{row["params_m"]:.3f}', *measured(row)[1:],
+              ', '.join(f'{value:.1f}' for value in row['values'])) for row in rows if row['remapped']]
+    return table(lines, 'data', 'framework', 'backbone', 'params (M)', 'GMAdds', 'validation', 'test', 'test, by seed')
 
 
 def rate_table(work: Path) -> str:
@@ -123,8 +74,7 @@ def rate_table(work: Path) -> str:
     lines = [(dataset, framework, rate, f'{factor * value:.1f}')
              for name, (dataset, framework, _, factor) in CASES.items()
              for rate, value in validated_rates(work / name).items() if value is not None]
-    return tabulate(lines, ('data', 'framework', 'learning rate', 'validation, MobileNetV2'), tablefmt='github',
-                    disable_numparse=True)
+    return table(lines, 'data', 'framework', 'learning rate', 'validation, MobileNetV2')
 
 
 def cost_table(work: Path, rows: list[dict]) -> str:
@@ -133,14 +83,13 @@ def cost_table(work: Path, rows: list[dict]) -> str:
     for name, (dataset, framework, _, _) in CASES.items():
         searches = [spent for _, run, _ in runs_of(work / name, 'main', 'search')
                     if (spent := minutes(run)) is not None]
-        found = [row['minutes'] for row in rows if (row['dataset'], row['framework'], row['model']) ==
-                 (dataset, framework, 'found')]
+        found = [row['minutes'] for row in rows if (row['dataset'], row['framework'], row['model'], row['remapped'])
+                 == (dataset, framework, 'found', True)]
         if searches and found:
             search = statistics.mean(searches)
             share = search / (search + found[0])
             lines.append((dataset, framework, f'{search:.1f}', f'{found[0]:.1f}', f'{share:.0%}'))
-    return tabulate(lines, ('data', 'framework', 'search: min', 'fine-tuning: min', 'share of the search'),
-                    tablefmt='github', disable_numparse=True)
+    return table(lines, 'data', 'framework', 'search: min', 'fine-tuning: min', 'share of the search')
 
 
 def search_weight(run: Path) -> float:
@@ -149,20 +98,39 @@ def search_weight(run: Path) -> float:
 
 
 def weight_table(work: Path) -> str:
-    """Sensitivity to the weight of the cost term."""
+    """Sensitivity to the weight of the cost term: the fine-tunings of what was found with each."""
     lines = []
-    for name, (dataset, framework, metric, factor) in CASES.items():
-        found = []
-        for folder in ['main', *(path.name for path in sorted((work / name).glob('lambda_*')))]:
-            for seed, run, result in runs_of(work / name, folder, 'found'):
-                if seed == 0:
-                    value = validation(run, metric)
-                    found.append((search_weight(run.with_name('search')), result['madds'] / 1e9,
-                                  None if value is None else factor * value, factor * result['metrics'][metric]))
-        lines += [(dataset, framework, f'{weight:g}', f'{madds:.3f}', '-' if check is None else f'{check:.1f}',
-                   f'{value:.1f}') for weight, madds, check, value in sorted(found) if len(found) > 1]
-    return tabulate(lines, ('data', 'framework', 'λ', 'GMAdds', 'validation', 'test'), tablefmt='github',
-                    disable_numparse=True)
+    for name, (dataset, framework, _, _) in CASES.items():
+        folders = ['main', *(path.name for path in sorted((work / name).glob('lambda_*')))]
+        found = [(search_weight(work / name / folder / f'seed_{row["seeds"][0]}/search'), row)
+                 for folder in folders if (row := row_of(work, name, folder, 'found'))]
+        lines += [(dataset, framework, f'{weight:g}', *measured(row))
+                  for weight, row in sorted(found, key=lambda pair: pair[0]) if len(found) > 1]
+    return table(lines, 'data', 'framework', 'λ', 'seeds', 'GMAdds', 'validation', 'test')
+
+
+def variant_table(work: Path) -> str:
+    """Other ways of searching and fine-tuning, each with the agreement of its searches."""
+    lines = []
+    for name, (dataset, framework, _, _) in CASES.items():
+        for folder, label in VARIANTS.items():
+            agreed = agreement(sorted((work / name).glob(f'{folder}/seed_*/search/arch.json')))
+            for model in MODELS if folder == 'x_long' else ('found', ):
+                if row := row_of(work, name, folder, model):
+                    lines.append((dataset, framework, label, MODELS[model], '-' if folder == 'x_long' else agreed,
+                                  *measured(row)))
+    return table(lines, 'data', 'framework', 'search', 'backbone', 'equal layers', 'seeds', 'GMAdds', 'validation',
+                 'test')
+
+
+def remapping_table(work: Path) -> str:
+    """The paper's table 5."""
+    lines = []
+    for name, (dataset, framework, _, _) in CASES.items():
+        rows = [(*stages, *measured(row)) for folder, stages in REMAPPINGS.items()
+                if (row := row_of(work, name, folder, 'found'))]
+        lines += [(dataset, framework, *row) for row in rows if len(rows) > 1]
+    return table(lines, 'data', 'framework', 'search', 'fine-tuning', 'seeds', 'GMAdds', 'validation', 'test')
 
 
 def layers_of(path: Path, depths: int = 6) -> list[tuple[str, ...]]:
@@ -171,27 +139,31 @@ def layers_of(path: Path, depths: int = 6) -> list[tuple[str, ...]]:
     return [tuple(str(layer) for layer in stage.layers) + ('skip', ) * (depths - len(stage.layers)) for stage in stages]
 
 
+def agreement(paths: list[Path]) -> str:
+    """Layers that two of the architectures have in common, of those that either has."""
+    found = [layers_of(path) for path in paths]
+    pairs = [(a, b) for i, a in enumerate(found) for b in found[i + 1:]]
+    same = [sum(x == y and x != 'skip' for s, t in zip(a, b) for x, y in zip(s, t)) for a, b in pairs]
+    total = [sum(x != 'skip' or y != 'skip' for s, t in zip(a, b) for x, y in zip(s, t)) for a, b in pairs]
+    return f'{sum(same) / sum(total):.0%}' if pairs else '-'
+
+
 def agreement_table(work: Path) -> str:
     """How far searches with other seeds agree, and what random architectures of the same cost agree by."""
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
-        cells = []
-        for what in ('search/arch.json', 'random_arch.json'):
-            found = [layers_of(path) for path in sorted((work / name).glob(f'main/seed_*/{what}'))]
-            pairs = [(a, b) for i, a in enumerate(found) for b in found[i + 1:]]
-            same = [sum(x == y and x != 'skip' for s, t in zip(a, b) for x, y in zip(s, t)) for a, b in pairs]
-            total = [sum(x != 'skip' or y != 'skip' for s, t in zip(a, b) for x, y in zip(s, t)) for a, b in pairs]
-            cells.append(f'{sum(same) / sum(total):.0%}' if pairs else '-')
+        cells = [agreement(sorted((work / name).glob(f'main/seed_*/{what}')))
+                 for what in ('search/arch.json', 'random_arch.json')]
         entropies = [line['arch_entropy'] for _, run, _ in runs_of(work / name, 'main', 'search')
                      for line in scalars(run)[-20:] if 'arch_entropy' in line][-1:]
         if cells[0] != '-':
             lines.append((dataset, framework, *cells, f'{entropies[0]:.2f}' if entropies else '-'))
-    return tabulate(lines, ('data', 'framework', 'equal layers, searches', 'equal layers, random', 'entropy: nats'),
-                    tablefmt='github', disable_numparse=True)
+    return table(lines, 'data', 'framework', 'equal layers, searches', 'equal layers, random', 'entropy: nats')
 
 
 def cost_figure(rows: list[dict]) -> Figure:
     """MAdds against the test metric, a panel for each framework."""
+    rows = [row for row in rows if row['remapped']]
     cases = list(dict.fromkeys((row['dataset'], row['framework']) for row in rows))
     figure = Figure((3.6 * len(cases), 3.2), layout='constrained')
     for case, axes in zip(cases, figure.subplots(1, len(cases), squeeze=False)[0]):
@@ -243,9 +215,10 @@ def write_results(work: Path, out: Path) -> None:
     cost_figure(rows).savefig(out / 'comparison/madds.png', dpi=120)
     page = out / 'README.md'
     text = page.read_text()
-    for name, table in (('comparison', main_table(rows)), ('rates', rate_table(work)), ('cost', cost_table(work, rows)),
-                        ('weights', weight_table(work)), ('agreement', agreement_table(work))):
-        text = insert(text, name, table)
+    for name, made in (('comparison', main_table(rows)), ('rates', rate_table(work)), ('cost', cost_table(work, rows)),
+                       ('weights', weight_table(work)), ('agreement', agreement_table(work)),
+                       ('variants', variant_table(work)), ('remapping', remapping_table(work))):
+        text = insert(text, name, made)
     page.write_text(text)
     print(main_table(rows))
 

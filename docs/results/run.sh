@@ -5,7 +5,8 @@
 #   SIZE=full docs/results/run.sh mobilenet_v2.pth    whole images, for one GPU
 #
 # It needs data/camvid and data/bccd. No training takes more than minutes; stopped, the same command goes on with
-# the one that it was at. SEEDS, JOBS, CASES and WORK (a folder) in the environment change what their names say.
+# the one that it was at. SEEDS, JOBS, CASES and WORK (a folder) in the environment change what their names say;
+# TABLE5=yes adds the paper's table 5 at the small size, where it is left out otherwise.
 set -euo pipefail
 seed_checkpoint=${1:?"usage: $0 SEED_CHECKPOINT"}
 cd "$(dirname "$0")/../.."
@@ -55,8 +56,31 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
         ablate "$own/lambda_$weight" "${seeds[0]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
     done
 
+    # Other searches, to find out what matters: each with the fine-tuning of what it found.
+    if [ $case != bccd_ssdlite ]; then
+        ablate "$own/x_affine_false" "${seeds[@]}" -- $configs/search.py -- model.backbone.candidate_norm_cfg.affine=False
+        ablate "$own/x_affine_false" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+    fi
+    if [ $case = camvid_deeplabv3 ] && [ $FNA_COMPARISON_SIZE = small ]; then
+        ablate "$own/x_preference" "${seeds[@]}" -- $configs/search.py \
+            -- model.backbone.seed_preference=2 custom_hooks.0.optim_wrapper.optimizer.lr=0.05
+        ablate "$own/x_quiet" "${seeds[@]}" -- $configs/search.py -- train_cfg.max_epochs=12 train_cfg.val_interval=12 \
+            param_scheduler.1.end=12 custom_hooks.0.begin_epoch=8 custom_hooks.0.dataloader.batch_size=12
+        for folder in x_preference x_quiet; do
+            ablate "$own/$folder" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+        done
+        # Three times the fine-tuning, of the same architectures.
+        for seed in "${seeds[@]}"; do
+            mkdir -p "$own/x_long/seed_$seed/search"
+            cp "$own/main/seed_$seed/search/arch.json" "$own/x_long/seed_$seed/search"
+            cp "$own/main/seed_$seed/random_arch.json" "$own/x_long/seed_$seed"
+        done
+        ablate "$own/x_long" "${seeds[@]}" -- $configs/{mobilenet_v2,published,found,random}.py \
+            -- optim_wrapper.optimizer.lr=$rate train_cfg.max_iters=1200 train_cfg.val_interval=300 param_scheduler.1.end=1200
+    fi
+
     # The paper's table 5: remapping for the search, for the fine-tuning, for neither.
-    if [ "${TABLE5:-$FNA_COMPARISON_SIZE}" = full ] && [ $case = camvid_deeplabv3 ]; then
+    if [ $case = camvid_deeplabv3 ] && { [ $FNA_COMPARISON_SIZE = full ] || [ -n "${TABLE5:-}" ]; }; then
         ablate "$own/expansion_random" "${seeds[@]}" -- $configs/search.py -- model.backbone.init_cfg=None
         ablate "$own/expansion_random" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
         for seed in "${seeds[@]}"; do

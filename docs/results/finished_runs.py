@@ -1,0 +1,90 @@
+"""What the runs of docs/results/run.sh left in their folders."""
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+CASES = dict(
+    camvid_deeplabv3=('CamVid', 'DeepLabv3', 'mIoU', 1),
+    bccd_retinanet=('BCCD', 'RetinaNet', 'coco/bbox_mAP', 100),
+    bccd_ssdlite=('BCCD', 'SSDLite', 'coco/bbox_mAP', 100))
+MODELS = dict(mobilenet_v2='MobileNetV2', published="the paper's own", found='found here', random='random')
+RANDOM_START = 'main_adaptation_random'  # the found architectures of main, from random weights
+
+
+def scalars(run: Path) -> list[dict[str, Any]]:
+    """What mm logged of a run, training and validation, all attempts."""
+    return [json.loads(line) for path in sorted(run.glob('*/vis_data/scalars.json'))
+            for line in path.read_text().splitlines()]
+
+
+def validation(run: Path, metric: str) -> Optional[float]:
+    """The last value of a metric on the validation split; the test's is logged after it."""
+    lines = [line for path in sorted(run.glob('*/*.log')) for line in path.read_text().splitlines()
+             if ('Iter(val)' in line or 'Epoch(val)' in line) and f'{metric}: ' in line]
+    return float(lines[-1].split(f'{metric}: ')[1].split()[0]) if lines and (run / 'result.json').is_file() else None
+
+
+def validated_rates(case: Path) -> dict[str, Optional[float]]:
+    """Learning rates, and the metric of MobileNetV2 on the validation split where it is finished."""
+    return {path.name.removeprefix('lr_'): validation(path / 'seed_0/mobilenet_v2', CASES[case.name][2])
+            for path in sorted(case.glob('lr_*'))}
+
+
+def runs_of(case: Path, folder: str, name: str) -> Iterator[tuple[int, Path, dict]]:
+    """Seed, folder and result of every finished run."""
+    for path in sorted(case.glob(f'{folder}/seed_*/{name}/result.json')):
+        yield int(path.parts[-3].removeprefix('seed_')), path.parent, json.loads(path.read_text())
+
+
+def minutes(run: Path) -> Optional[float]:
+    """Minutes of the iterations, at the median of their times: interruptions do not count."""
+    lines = [line for line in scalars(run) if 'loss' in line and 'time' in line]
+    if not lines:
+        return None
+    last = lines[-1].get('iter', lines[-1]['step'])
+    # Between two lines mm averages: with architecture steps every few iterations, 'time' holds their share.
+    kinds = [[line['time'] for line in lines if ('arch_step_time' in line) is both] for both in (False, True)]
+    mean = sum(statistics.median(kind) * len(kind) for kind in kinds if kind) / len(lines)
+    return mean * last / 60
+
+
+def spread(values: list[float]) -> Optional[float]:
+    """Standard deviation (n - 1), if there is one."""
+    return round(statistics.stdev(values), 2) if len(values) > 1 else None
+
+
+def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True) -> Optional[dict[str, Any]]:
+    """What the seeds of one model gave; none where no run is finished."""
+    dataset, framework, metric, factor = CASES[name]
+    runs = list(runs_of(work / name, folder, model))
+    if not runs:
+        return None
+    values = [factor * result['metrics'][metric] for _, _, result in runs]
+    checks = [factor * value for _, run, _ in runs if (value := validation(run, metric)) is not None]
+    times = [spent for _, run, _ in runs if (spent := minutes(run)) is not None]
+    return dict(
+        dataset=dataset, framework=framework, model=model, remapped=remapped,
+        params_m=round(statistics.mean(result['params'] for _, _, result in runs) / 1e6, 3),
+        madds_g=round(statistics.mean(result['madds'] for _, _, result in runs) / 1e9, 4),
+        metric=metric, mean=round(statistics.mean(values), 2), std=spread(values),
+        seeds=[seed for seed, _, _ in runs],
+        command=f'fna ablate configs/comparison/{name}/{model}.py' +
+                ('' if remapped else ' --cfg-options model.backbone.init_cfg=None'),
+        values=[round(value, 2) for value in values],
+        madds_g_of_seeds=[round(result['madds'] / 1e9, 4) for _, _, result in runs],
+        validation_mean=round(statistics.mean(checks), 2), validation_std=spread(checks),
+        minutes=round(statistics.mean(times), 1))
+
+
+def rows_of(work: Path) -> list[dict[str, Any]]:
+    """A row for every data set, framework and model; none of a framework whose runs are not finished for all models."""
+    rows = []
+    for name in CASES:
+        found = [row_of(work, name, 'main', model) for model in MODELS]
+        if all(found):
+            rows += [row for row in found if row] + [
+                row for row in [row_of(work, name, RANDOM_START, 'found', remapped=False)] if row]
+    return rows
