@@ -69,14 +69,23 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
         for folder in x_preference x_quiet; do
             ablate "$own/$folder" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
         done
-        # Three times the fine-tuning, of the same architectures.
+    fi
+
+    # Three times the fine-tuning, of the same architectures.
+    case $case-$FNA_COMPARISON_SIZE in
+        camvid_deeplabv3-small) longer=(train_cfg.max_iters=1200 train_cfg.val_interval=300 param_scheduler.1.end=1200) ;;
+        bccd_retinanet-small) longer=(train_cfg.max_epochs=24 train_cfg.val_interval=6 param_scheduler.1.end=24
+                                      "param_scheduler.1.milestones=[18,21]") ;;
+        *) longer=() ;;
+    esac
+    if [ ${#longer[@]} -gt 0 ]; then
         for seed in "${seeds[@]}"; do
             mkdir -p "$own/x_long/seed_$seed/search"
             cp "$own/main/seed_$seed/search/arch.json" "$own/x_long/seed_$seed/search"
             cp "$own/main/seed_$seed/random_arch.json" "$own/x_long/seed_$seed"
         done
         ablate "$own/x_long" "${seeds[@]}" -- $configs/{mobilenet_v2,published,found,random}.py \
-            -- optim_wrapper.optimizer.lr=$rate train_cfg.max_iters=1200 train_cfg.val_interval=300 param_scheduler.1.end=1200
+            -- optim_wrapper.optimizer.lr=$rate "${longer[@]}"
     fi
 
     # The paper's table 5: remapping for the search, for the fine-tuning, for neither.
