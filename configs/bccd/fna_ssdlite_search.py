@@ -6,6 +6,8 @@ model = dict(
         _delete_=True,
         type='FNASuperNet',
         out_indices=('expand5', 7),
+        # The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
+        candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False),
         init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
 # The last levels are single pixels: BN needs more than one image.
 train_dataloader = dict(drop_last=True)

@@ -8,6 +8,8 @@ model = dict(
         layers_per_stage=(4, 4, 6, 6, 4, 1),
         out_indices=(6, ),
         output_stride=16,
+        # The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
+        candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False),
         init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
 
 search_pipeline = [

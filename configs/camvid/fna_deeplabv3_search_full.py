@@ -1,4 +1,5 @@
-# Search a DeepLabv3 backbone on CamVid at full size with the paper's settings for Cityscapes, on one GPU.
+# Search a DeepLabv3 backbone on CamVid at full size on one GPU: the paper's settings for Cityscapes but for the
+# candidates' normalisation.
 _base_ = '../_base_/camvid_full.py'
 
 model = dict(
@@ -8,6 +9,8 @@ model = dict(
         layers_per_stage=(4, 4, 6, 6, 4, 1),
         out_indices=(6, ),
         output_stride=16,
+        # The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
+        candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False),
         init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
 
 search_pipeline = [

@@ -2,6 +2,8 @@
 # the seed. Short, so that tables 5 and 6 with two seeds take about half an hour on two cores.
 _base_ = '../../camvid/fna_deeplabv3_search.py'
 work_dir = '{{$FNA_ABLATION_DIR:work_dirs/ablations/camvid}}/{{ fileBasenameNoExtension }}'
+# Candidates without scale and shift, as the paper's.
+model = dict(backbone=dict(candidate_norm_cfg=dict(affine=False)))
 train_dataloader = dict(batch_size=4)
 train_cfg = dict(max_epochs=4, val_interval=4)
 param_scheduler = [

@@ -23,8 +23,6 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
-# The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
-model = dict(backbone=dict(candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False)))
 train_dataloader = dict(
     batch_size=8,
     num_workers=8,

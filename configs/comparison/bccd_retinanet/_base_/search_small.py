@@ -23,8 +23,6 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
-# The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
-model = dict(backbone=dict(candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False)))
 train_dataloader = dict(
     dataset=dict(_delete_=True, type='RandomSplit', dataset=search_dataset, ratio=0.5, part='weights', seed=0))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

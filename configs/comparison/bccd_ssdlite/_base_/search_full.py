@@ -23,9 +23,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
-# The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
 model = dict(
-    backbone=dict(candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False)),
     bbox_head=dict(
         anchor_generator=dict(min_sizes=[44, 100, 200, 300, 400, 460], max_sizes=[200, 300, 400, 460, 520, 580])))
 train_dataloader = dict(

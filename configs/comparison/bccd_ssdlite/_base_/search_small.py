@@ -24,8 +24,6 @@ test_pipeline = [
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
 model = dict(
-    # The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
-    backbone=dict(candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False)),
     bbox_head=dict(
         anchor_generator=dict(min_sizes=[18, 40, 80, 120, 160, 184], max_sizes=[80, 120, 160, 184, 208, 232])))
 train_dataloader = dict(

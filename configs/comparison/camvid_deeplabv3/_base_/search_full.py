@@ -1,9 +1,6 @@
 # The search on CamVid at full size, minutes on one GPU: the paper's settings for Cityscapes, for fewer images.
 _base_ = '../../../camvid/fna_deeplabv3_search_full.py'
 
-# The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
-model = dict(backbone=dict(candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False)))
-
 custom_hooks = [
     dict(
         type='AlternatingOptimizerHook',
