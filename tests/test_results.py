@@ -111,7 +111,8 @@ def test_the_script(commands, tmp_path):
         wanted += variant(f'lambda_{weight}', '0', f'custom_hooks.0.cost.weight={weight}')
         wanted += found(f'lambda_{weight}', '0')
     wanted += variant('x_affine_false', '0 1', 'model.backbone.candidate_norm_cfg.affine=False')
-    wanted += found('x_affine_false', '0 1')
+    wanted += variant('x_depth', '0 1', 'model.backbone.layers_per_stage=2,3,4,3,3,1')
+    wanted += [*found('x_affine_false', '0 1'), *found('x_depth', '0 1')]
     wanted += variant('x_preference', '0 1', 'model.backbone.seed_preference=2',
                       'custom_hooks.0.optim_wrapper.optimizer.lr=0.05')
     wanted += variant('x_quiet', '0 1', 'train_cfg.max_epochs=12', 'train_cfg.val_interval=12',
@@ -184,7 +185,7 @@ def test_the_rate_is_the_best_of_the_validation(finished):
 def test_results_are_collected(finished, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
-    names = ('comparison', 'rates', 'cost', 'agreement', 'weights', 'variants', 'remapping')
+    names = ('comparison', 'rates', 'cost', 'agreement', 'weights', 'variants', 'remapping', 'changes')
     (out / 'README.md').write_text('\n'.join(f'<!-- made by collect.py: {name} -->\nold\n<!-- end of {name} -->'
                                              for name in names))
     shown = collect('results', finished, out)
@@ -200,11 +201,14 @@ def test_results_are_collected(finished, tmp_path):
     assert 'old' not in page
     lines = [line for line in page.splitlines() if line.startswith('| BCCD')]
     cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines]
-    assert ['BCCD', 'RetinaNet', 'found here', '2.000', '0.505', '52.0 ± 1.4', '51.0 ± 1.4', '50.0, 52.0'] in cells
+    assert ['BCCD', 'RetinaNet', 'found here', '2.000', '0.505', '52.0 ± 1.4', '51.0 ± 1.4', '50.0, **52.0**'] in cells
     assert ['BCCD', 'RetinaNet', '0.2', '1', '0.300', '26.0', '25.0'] in cells
     assert ['BCCD', 'RetinaNet', '0.02', '41.0'] in cells
     assert ['BCCD', 'RetinaNet', *['1.0'] * 5, '50%'] in cells
     assert ['BCCD', 'RetinaNet', 'remapped', 'random', '1', '0.500', '16.0', '15.0'] in cells
+    # fna_retinanet, which has one layer more than the seed in one stage, is mostly found with the better seed.
+    (changes, ) = [row for row in cells if row[2:3] == ['9']]
+    assert changes[3].startswith('+')
     assert (out / 'comparison/madds.png').stat().st_size > 1000
     kept = out / 'comparison/bccd_retinanet/main/seed_1'
     names = {path.name for path in kept.iterdir()}

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
+from distance_from_seed import CHANGES, correlations
 from finished_runs import CASES, MODELS, minutes, row_of, rows_of, runs_of, scalars, validated_rates
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -25,6 +26,7 @@ MARKERS = dict(mobilenet_v2='*', published='s', found='o', random='x')
 VARIANTS = dict(
     main='as above',
     x_affine_false='candidates without scale and shift',
+    x_depth='no deeper than the seed',
     x_preference='starts near the seed, half the rate',
     x_quiet='three times the epochs, batches of 12',
     x_long='as above; fine-tuned three times as long')
@@ -53,7 +55,7 @@ def plus_minus(mean: float, std: Optional[float]) -> str:
 
 def table(lines: list[tuple], *header: str) -> str:
     """A table for GitHub, every cell as it is."""
-    return tabulate(lines, header, tablefmt='github', disable_numparse=True)
+    return '(not run)' if not lines else tabulate(lines, header, tablefmt='github', disable_numparse=True)
 
 
 def measured(row: dict) -> tuple[str, str, str, str]:
@@ -62,10 +64,16 @@ def measured(row: dict) -> tuple[str, str, str, str]:
             plus_minus(row['mean'], row['std']))
 
 
+def by_seed(row: dict) -> str:
+    """The metric on the test split with every seed, bold where the validation split is best."""
+    best = max(range(len(row['values'])), key=lambda seed: row['validation_values'][seed])
+    return ', '.join(f'**{value:.1f}**' if i == best else f'{value:.1f}' for i, value in enumerate(row['values']))
+
+
 def main_table(rows: list[dict]) -> str:
     """Every backbone in every framework."""
     lines = [(row['dataset'], row['framework'], MODELS[row['model']], f'{row["params_m"]:.3f}', *measured(row)[1:],
-              ', '.join(f'{value:.1f}' for value in row['values'])) for row in rows if row['remapped']]
+              by_seed(row)) for row in rows if row['remapped']]
     return table(lines, 'data', 'framework', 'backbone', 'params (M)', 'GMAdds', 'validation', 'test', 'test, by seed')
 
 
@@ -132,6 +140,13 @@ def remapping_table(work: Path) -> str:
                 if (row := row_of(work, name, folder, 'found'))]
         lines += [(dataset, framework, *row) for row in rows if len(rows) > 1]
     return table(lines, 'data', 'framework', 'search', 'fine-tuning', 'seeds', 'GMAdds', 'validation', 'test')
+
+
+def change_table(work: Path) -> str:
+    """Which changes of the seed's architecture go with a better or worse metric."""
+    lines = [(dataset, framework, *cells) for name, (dataset, framework, _, _) in CASES.items()
+             if (cells := correlations(work, name))]
+    return table(lines, 'data', 'framework', 'fine-tunings', *CHANGES)
 
 
 def layers_of(path: Path, depths: int = 6) -> list[tuple[str, ...]]:
@@ -218,7 +233,8 @@ def write_results(work: Path, out: Path) -> None:
     text = page.read_text()
     for name, made in (('comparison', main_table(rows)), ('rates', rate_table(work)), ('cost', cost_table(work, rows)),
                        ('weights', weight_table(work)), ('agreement', agreement_table(work)),
-                       ('variants', variant_table(work)), ('remapping', remapping_table(work))):
+                       ('variants', variant_table(work)), ('remapping', remapping_table(work)),
+                       ('changes', change_table(work))):
         text = insert(text, name, made)
     page.write_text(text)
     print(main_table(rows))

@@ -27,6 +27,13 @@ def validation(run: Path, metric: str) -> Optional[float]:
     return float(lines[-1].split(f'{metric}: ')[1].split()[0]) if lines and (run / 'result.json').is_file() else None
 
 
+def validated(run: Path, metric: str) -> float:
+    """The last value of a metric on the validation split in a run that is finished."""
+    if (value := validation(run, metric)) is None:
+        raise SystemExit(f'{run}: no {metric} of the validation split in the log of a finished run')
+    return value
+
+
 def validated_rates(case: Path) -> dict[str, Optional[float]]:
     """Learning rates, and the metric of MobileNetV2 on the validation split where it is finished."""
     return {path.name.removeprefix('lr_'): validation(path / 'seed_0/mobilenet_v2', CASES[case.name][2])
@@ -63,7 +70,7 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
     if not runs:
         return None
     values = [factor * result['metrics'][metric] for _, _, result in runs]
-    checks = [factor * value for _, run, _ in runs if (value := validation(run, metric)) is not None]
+    checks = [factor * validated(run, metric) for _, run, _ in runs]
     times = [spent for _, run, _ in runs if (spent := minutes(run)) is not None]
     return dict(
         dataset=dataset, framework=framework, model=model, remapped=remapped,
@@ -74,6 +81,7 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
         command=f'fna ablate configs/comparison/{name}/{model}.py' +
                 ('' if remapped else ' --cfg-options model.backbone.init_cfg=None'),
         values=[round(value, 2) for value in values],
+        validation_values=[round(value, 2) for value in checks],
         madds_g_of_seeds=[round(result['madds'] / 1e9, 4) for _, _, result in runs],
         validation_mean=round(statistics.mean(checks), 2), validation_std=spread(checks),
         minutes=round(statistics.mean(times), 1))

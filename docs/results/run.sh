@@ -59,7 +59,10 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
     # Other searches, to find out what matters: each with the fine-tuning of what it found.
     if [ $case != bccd_ssdlite ]; then
         ablate "$own/x_affine_false" "${seeds[@]}" -- $configs/search.py -- model.backbone.candidate_norm_cfg.affine=False
-        ablate "$own/x_affine_false" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+        ablate "$own/x_depth" "${seeds[@]}" -- $configs/search.py -- model.backbone.layers_per_stage=2,3,4,3,3,1
+        for folder in x_affine_false x_depth; do
+            ablate "$own/$folder" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+        done
     fi
     if [ $case = camvid_deeplabv3 ] && [ $FNA_COMPARISON_SIZE = small ]; then
         ablate "$own/x_preference" "${seeds[@]}" -- $configs/search.py \
