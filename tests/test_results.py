@@ -118,7 +118,11 @@ def test_the_script(commands, tmp_path):
     wanted += variant('x_quiet', '0 1', 'train_cfg.max_epochs=12', 'train_cfg.val_interval=12',
                       'param_scheduler.1.end=12', 'custom_hooks.0.begin_epoch=8',
                       'custom_hooks.0.dataloader.batch_size=12')
-    wanted += [*found('x_preference', '0 1'), *found('x_quiet', '0 1')]
+    wanted += (f'small fna arch random {configs}/search.py {work}/x_quiet/seed_{seed}/random_arch.json '
+               f'--like {work}/x_quiet/seed_{seed}/search/arch.json --seed 1{seed}' for seed in (0, 1))
+    wanted += found('x_preference', '0 1')
+    wanted.append(f'small fna ablate {configs}/found.py {configs}/random.py --work-dir {work}/x_quiet --seeds 0 1 '
+                  f'{rest} {tuned}')
     wanted.append(f'small fna ablate {models} --work-dir {work}/x_long --seeds 0 1 {rest} {tuned} '
                   'train_cfg.max_iters=1200 train_cfg.val_interval=300 param_scheduler.1.end=1200')
     assert calls == [*wanted, f'python docs/results/collect.py results {tmp_path / "work"} docs/results']

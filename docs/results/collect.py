@@ -20,8 +20,8 @@ from tabulate import tabulate
 
 from fna_mm import Architecture
 
-COLORS = dict(mobilenet_v2='black', published='tab:purple', found='tab:blue', random='tab:orange')
-MARKERS = dict(mobilenet_v2='*', published='s', found='o', random='x')
+COLORS = dict(mobilenet_v2='black', published='tab:purple', found='tab:blue', random='tab:orange', quiet='tab:green')
+MARKERS = dict(mobilenet_v2='*', published='s', found='o', random='x', quiet='D')
 # What is different in the folders beside main.
 VARIANTS = dict(
     main='as above',
@@ -124,7 +124,7 @@ def variant_table(work: Path) -> str:
     for name, (dataset, framework, _, _) in CASES.items():
         for folder, label in VARIANTS.items():
             agreed = agreement(sorted((work / name).glob(f'{folder}/seed_*/search/arch.json')))
-            for model in MODELS if folder == 'x_long' else ('found', ):
+            for model in MODELS if folder == 'x_long' else ('found', 'random') if folder == 'x_quiet' else ('found', ):
                 if row := row_of(work, name, folder, model):
                     lines.append((dataset, framework, label, MODELS[model], '-' if folder == 'x_long' else agreed,
                                   *measured(row)))
@@ -177,23 +177,27 @@ def agreement_table(work: Path) -> str:
     return table(lines, 'data', 'framework', 'equal layers, searches', 'equal layers, random', 'entropy: nats')
 
 
-def cost_figure(rows: list[dict]) -> Figure:
+def cost_figure(work: Path, rows: list[dict]) -> Figure:
     """MAdds against the test metric, a panel for each framework."""
-    rows = [row for row in rows if row['remapped']]
-    cases = list(dict.fromkeys((row['dataset'], row['framework']) for row in rows))
-    figure = Figure((3.6 * len(cases), 3.2), layout='constrained')
+    shown = [(row, row['model'], MODELS[row['model']]) for row in rows if row['remapped']]
+    shown += [(row, 'quiet', 'found, longer search') for name in CASES
+              if (row := row_of(work, name, 'x_quiet', 'found'))]
+    cases = list(dict.fromkeys((row['dataset'], row['framework']) for row, _, _ in shown))
+    figure = Figure((3.6 * len(cases), 3.6), layout='constrained')
     for case, axes in zip(cases, figure.subplots(1, len(cases), squeeze=False)[0]):
-        for row in rows:
+        for row, kind, label in shown:
             if (row['dataset'], row['framework']) == case:
-                style = dict(color=COLORS[row['model']], marker=MARKERS[row['model']])
+                style = dict(color=COLORS[kind], marker=MARKERS[kind])
                 axes.scatter(row['madds_g_of_seeds'], row['values'], s=24, alpha=.6, **style)
                 axes.errorbar(statistics.mean(row['madds_g_of_seeds']), row['mean'], row['std'] or 0, ms=9, capsize=3,
-                              label=MODELS[row['model']], **style)
+                              label=label, **style)
         axes.set_title(' '.join(reversed(case)))
         axes.set_xlabel('GMAdds')
         axes.set_ylabel('test mIoU' if case[0] == 'CamVid' else 'test mAP')
         axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(frameon=False, fontsize='small')
+    entries = {label: entry for axes in figure.axes for entry, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(entries.values(), entries.keys(), loc='outside lower center', ncols=5, frameon=False,
+                  fontsize='small')
     return figure
 
 
@@ -228,7 +232,7 @@ def write_results(work: Path, out: Path) -> None:
     rows = rows_of(work)
     (out / 'results.json').write_text(f'{json.dumps(rows, indent=1)}\n')
     keep_logs(work, out / 'comparison')
-    cost_figure(rows).savefig(out / 'comparison/madds.png', dpi=120)
+    cost_figure(work, rows).savefig(out / 'comparison/madds.png', dpi=120)
     page = out / 'README.md'
     text = page.read_text()
     for name, made in (('comparison', main_table(rows)), ('rates', rate_table(work)), ('cost', cost_table(work, rows)),

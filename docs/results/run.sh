@@ -69,9 +69,13 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
             -- model.backbone.seed_preference=2 custom_hooks.0.optim_wrapper.optimizer.lr=0.05
         ablate "$own/x_quiet" "${seeds[@]}" -- $configs/search.py -- train_cfg.max_epochs=12 train_cfg.val_interval=12 \
             param_scheduler.1.end=12 custom_hooks.0.begin_epoch=8 custom_hooks.0.dataloader.batch_size=12
-        for folder in x_preference x_quiet; do
-            ablate "$own/$folder" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+        for seed in "${seeds[@]}"; do
+            folder=$own/x_quiet/seed_$seed
+            [ -e "$folder/random_arch.json" ] || fna arch random $configs/search.py "$folder/random_arch.json" \
+                --like "$folder/search/arch.json" --seed "1$seed"
         done
+        ablate "$own/x_preference" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+        ablate "$own/x_quiet" "${seeds[@]}" -- $configs/{found,random}.py -- optim_wrapper.optimizer.lr=$rate
     fi
 
     # Three times the fine-tuning, of the same architectures.
