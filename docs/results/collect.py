@@ -126,7 +126,7 @@ def variant_table(work: Path) -> str:
             agreed = agreement(sorted((work / name).glob(f'{folder}/seed_*/search/arch.json')))
             for model in MODELS if folder == 'x_long' else ('found', 'random') if folder == 'x_quiet' else ('found', ):
                 if row := row_of(work, name, folder, model):
-                    lines.append((dataset, framework, label, MODELS[model], '-' if folder == 'x_long' else agreed,
+                    lines.append((dataset, framework, label, MODELS[model], agreed if model == 'found' and folder != 'x_long' else '-',
                                   *measured(row)))
     return table(lines, 'data', 'framework', 'search', 'backbone', 'equal layers', 'seeds', 'GMAdds', 'validation',
                  'test')
