@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Optional
 
 from distance_from_seed import CHANGES, correlations
-from finished_runs import CASES, MODELS, minutes, row_of, rows_of, runs_of, scalars, validated_rates
+from finished_runs import CASES, MODELS, mean_minutes, row_of, rows_of, runs_of, scalars, validated_rates
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from tabulate import tabulate
@@ -89,12 +89,10 @@ def cost_table(work: Path, rows: list[dict]) -> str:
     """Minutes of the search, of the fine-tuning of each backbone, and the search's share in what 'found' costs."""
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
-        searches = [spent for _, run, _ in runs_of(work / name, 'main', 'search')
-                    if (spent := minutes(run)) is not None]
+        search = mean_minutes(run for _, run, _ in runs_of(work / name, 'main', 'search'))
         tuned = {row['model']: row['minutes'] for row in rows
                  if (row['dataset'], row['framework'], row['remapped']) == (dataset, framework, True)}
-        if searches and tuned:
-            search = statistics.mean(searches)
+        if search and tuned:
             lines.append((dataset, framework, f'{search:.1f}', *(f'{tuned[model]:.1f}' for model in MODELS),
                           f'{search / (search + tuned["found"]):.0%}'))
     return table(lines, 'data', 'framework', 'search', *(f'fine-tuning: {label}' for label in MODELS.values()),
@@ -127,8 +125,7 @@ def variant_table(work: Path) -> str:
             for model in MODELS if folder == 'x_long' else ('found', 'random'):
                 if row := row_of(work, name, folder, model):
                     same = agreed if model == 'found' and folder != 'x_long' else '-'
-                    lines.append((dataset, framework, label, MODELS[model], same,
-                                  *measured(row)))
+                    lines.append((dataset, framework, label, MODELS[model], same, *measured(row)))
     return table(lines, 'data', 'framework', 'search', 'backbone', 'equal layers', 'seeds', 'GMAdds', 'validation',
                  'test')
 
@@ -231,18 +228,19 @@ def insert(text: str, name: str, content: str) -> str:
 def write_results(work: Path, out: Path) -> None:
     """Everything in docs/results that the runs in ``work`` give."""
     rows = rows_of(work)
+    comparison = main_table(rows)
     (out / 'results.json').write_text(f'{json.dumps(rows, indent=1)}\n')
     keep_logs(work, out / 'comparison')
     cost_figure(work, rows).savefig(out / 'comparison/madds.png', dpi=120)
     page = out / 'README.md'
     text = page.read_text()
-    for name, made in (('comparison', main_table(rows)), ('rates', rate_table(work)), ('cost', cost_table(work, rows)),
+    for name, made in (('comparison', comparison), ('rates', rate_table(work)), ('cost', cost_table(work, rows)),
                        ('weights', weight_table(work)), ('agreement', agreement_table(work)),
                        ('variants', variant_table(work)), ('remapping', remapping_table(work)),
                        ('changes', change_table(work))):
         text = insert(text, name, made)
     page.write_text(text)
-    print(main_table(rows))
+    print(comparison)
 
 
 if __name__ == '__main__':

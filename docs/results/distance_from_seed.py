@@ -8,7 +8,6 @@ from finished_runs import CASES, MODELS, runs_of, validated
 
 from fna_mm import Architecture
 
-PUBLISHED = dict(camvid_deeplabv3='fna_deeplabv3', bccd_retinanet='fna_retinanet', bccd_ssdlite='fna_ssdlite')
 CHANGES = ('layers added', 'layers left out', 'halved expansions', 'larger kernels')
 
 
@@ -29,7 +28,7 @@ def fine_tunings(work: Path, name: str) -> Iterator[tuple[tuple[int, ...], float
     for folder in folders:
         for model in MODELS:
             for _, run, _ in runs_of(work / name, folder, model):
-                arch = dict(mobilenet_v2='mobilenet_v2', published=PUBLISHED[name],
+                arch = dict(mobilenet_v2='mobilenet_v2', published=f'fna_{name.partition("_")[2]}',
                             found=str(run.with_name('search') / 'arch.json'),
                             random=str(run.with_name('random_arch.json')))[model]
                 yield changes(Architecture.create(arch), seed), factor * validated(run, metric)

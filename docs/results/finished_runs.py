@@ -2,7 +2,8 @@
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,6 +21,7 @@ def scalars(run: Path) -> list[dict[str, Any]]:
             for line in path.read_text().splitlines()]
 
 
+@cache
 def validation(run: Path, metric: str) -> Optional[float]:
     """The last value of a metric on the validation split; the test's is logged after it."""
     lines = [line for path in sorted(run.glob('*/*.log')) for line in path.read_text().splitlines()
@@ -58,11 +60,18 @@ def minutes(run: Path) -> Optional[float]:
     return mean * last / 60
 
 
+def mean_minutes(runs: Iterable[Path]) -> Optional[float]:
+    """The mean of what the runs took, of those that logged it."""
+    times = [spent for run in runs if (spent := minutes(run)) is not None]
+    return statistics.mean(times) if times else None
+
+
 def spread(values: list[float]) -> Optional[float]:
     """Standard deviation (n - 1), if there is one."""
     return round(statistics.stdev(values), 2) if len(values) > 1 else None
 
 
+@cache
 def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True) -> Optional[dict[str, Any]]:
     """What the seeds of one model gave; none where no run is finished."""
     dataset, framework, metric, factor = CASES[name]
@@ -71,7 +80,6 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
         return None
     values = [factor * result['metrics'][metric] for _, _, result in runs]
     checks = [factor * validated(run, metric) for _, run, _ in runs]
-    times = [spent for _, run, _ in runs if (spent := minutes(run)) is not None]
     return dict(
         dataset=dataset, framework=framework, model=model, remapped=remapped,
         params_m=round(statistics.mean(result['params'] for _, _, result in runs) / 1e6, 3),
@@ -84,7 +92,7 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
         validation_values=[round(value, 2) for value in checks],
         madds_g_of_seeds=[round(result['madds'] / 1e9, 4) for _, _, result in runs],
         validation_mean=round(statistics.mean(checks), 2), validation_std=spread(checks),
-        minutes=round(statistics.mean(times), 1))
+        minutes=round(mean_minutes(run for _, run, _ in runs) or 0., 1))
 
 
 def rows_of(work: Path) -> list[dict[str, Any]]:

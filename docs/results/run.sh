@@ -26,6 +26,16 @@ ablate() {  # FOLDER SEEDS -- CONFIG... -- OPTION...
         --seed-checkpoint "$seed_checkpoint" ${options[@]:+--cfg-options "${options[@]}"}
 }
 
+draw() {  # FOLDER SEED: a random architecture of what was found in the folder
+    [ -e "$1/random_arch.json" ] || fna arch random $configs/search.py "$1/random_arch.json" \
+        --like "$1/search/arch.json" --seed "$2"
+}
+
+lend() {  # FROM TO: what was found, to be fine-tuned in another way
+    mkdir -p "$2/search"
+    cp "$1/search/arch.json" "$2/search"
+}
+
 for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
     configs=configs/comparison/$case
     own=$work/$case
@@ -44,9 +54,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
     # Search with every seed; draw a random architecture of the found one's MAdds; fine-tune all alike.
     ablate "$own/main" "${seeds[@]}" -- $configs/search.py
     for seed in "${seeds[@]}"; do
-        folder=$own/main/seed_$seed
-        [ -e "$folder/random_arch.json" ] || fna arch random $configs/search.py "$folder/random_arch.json" \
-            --like "$folder/search/arch.json" --seed "$seed"
+        draw "$own/main/seed_$seed" "$seed"
     done
     ablate "$own/main" "${seeds[@]}" -- $configs/{mobilenet_v2,published,found,random}.py -- optim_wrapper.optimizer.lr=$rate
 
@@ -70,9 +78,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
         ablate "$own/x_quiet" "${seeds[@]}" -- $configs/search.py -- train_cfg.max_epochs=12 train_cfg.val_interval=12 \
             param_scheduler.1.end=12 custom_hooks.0.begin_epoch=8 custom_hooks.0.dataloader.batch_size=12
         for seed in "${seeds[@]}"; do
-            folder=$own/x_quiet/seed_$seed
-            [ -e "$folder/random_arch.json" ] || fna arch random $configs/search.py "$folder/random_arch.json" \
-                --like "$folder/search/arch.json" --seed "1$seed"
+            draw "$own/x_quiet/seed_$seed" "1$seed"
         done
         ablate "$own/x_preference" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
         ablate "$own/x_quiet" "${seeds[@]}" -- $configs/{found,random}.py -- optim_wrapper.optimizer.lr=$rate
@@ -87,8 +93,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
     esac
     if [ ${#longer[@]} -gt 0 ]; then
         for seed in "${seeds[@]}"; do
-            mkdir -p "$own/x_long/seed_$seed/search"
-            cp "$own/main/seed_$seed/search/arch.json" "$own/x_long/seed_$seed/search"
+            lend "$own/main/seed_$seed" "$own/x_long/seed_$seed"
             cp "$own/main/seed_$seed/random_arch.json" "$own/x_long/seed_$seed"
         done
         ablate "$own/x_long" "${seeds[@]}" -- $configs/{mobilenet_v2,published,found,random}.py \
@@ -101,9 +106,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
         ablate "$own/expansion_random" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
         for seed in "${seeds[@]}"; do
             for expansion in main expansion_random; do
-                folder=$own/${expansion}_adaptation_random/seed_$seed/search
-                mkdir -p "$folder"
-                cp "$own/$expansion/seed_$seed/search/arch.json" "$folder"
+                lend "$own/$expansion/seed_$seed" "$own/${expansion}_adaptation_random/seed_$seed"
             done
         done
         for expansion in main expansion_random; do
