@@ -1,13 +1,16 @@
 """What docs/results says, against the results that lie beside it; the script that measures it."""
 
 import json
+import operator
 import os
+import shlex
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from fna_mm import Architecture
 
@@ -31,7 +34,22 @@ def test_a_row_is_what_its_runs_measured(row):
     assert row['params_m'] == pytest.approx(statistics.mean(run['params'] for run in runs) / 1e6, abs=6e-4)
     assert row['madds_g'] == pytest.approx(statistics.mean(run['madds'] for run in runs) / 1e9, abs=6e-5)
     assert row['model'] in ('mobilenet_v2', 'published', 'found', 'random')
-    assert (ROOT / row['command'].split()[2]).is_file()
+
+
+@pytest.mark.parametrize('row', ROWS, ids=lambda row: f'{row["framework"]} {row["model"]} {row["remapped"]}')
+def test_the_command_of_a_row_is_what_was_run(row):
+    *before, last = [shlex.split(step) for step in row['command'].split(' && ')]
+    assert [step[:3] for step in before if step[1] == 'arch'] == (
+        [['fna', 'arch', 'random']] * len(row['seeds']) if row['model'] == 'random' else [])
+    for step in [step for step in [*before, last] if step[1] == 'ablate']:
+        assert all((ROOT / word).is_file() for word in step if word.endswith('.py'))
+        assert [int(word) for word in step[step.index('--seeds') + 1:step.index('--seed-checkpoint')]] == row['seeds']
+    folder = RESULTS / last[last.index('--work-dir') + 1].removeprefix('work_dirs/').replace('small/', '')
+    for seed in row['seeds']:
+        config = Config.fromfile(folder / f'seed_{seed}/{row["model"]}.py')
+        for option in last[last.index('--cfg-options') + 1:]:
+            key, value = option.split('=')
+            assert str(operator.attrgetter(key)(config)) == value
 
 
 def test_every_comparison_is_complete():
@@ -151,8 +169,9 @@ def finished(tmp_path):
         (path / '1/vis_data/scalars.json').write_text('{"loss": 1.0, "time": 0.5, "iter": 120, "step": 120}\n')
         (path / 'result.json').write_text(json.dumps(dict(
             params=2e6, madds=madds, metrics={'coco/bbox_mAP': mean_average_precision})))
-        path.with_name(f'{name}.py').write_text(
-            f"work_dir = '{ROOT}/x'\ncustom_hooks = [dict(cost=dict(weight={.2 if 'lambda' in folder else .02}))]\n")
+        weight = .2 if 'lambda' in folder else .02
+        path.with_name(f'{name}.py').write_text(f"work_dir = '{ROOT}/x'\noptim_wrapper = dict(optimizer=dict(lr=.05))\n"
+                                                f'custom_hooks = [dict(cost=dict(weight={weight}))]\n')
         return path
 
     def search(folder, seed, architecture):
@@ -201,6 +220,11 @@ def test_results_are_collected(finished, tmp_path):
     assert rows[0]['madds_g'] == .505
     assert rows[0]['std'] == 1.41
     assert rows[0]['minutes'] == 1
+    steps = rows[3]['command'].split(' && ')
+    assert [step.split()[2].rsplit('/')[-1] for step in steps] == ['search.py', 'random', 'random', 'random.py']
+    assert steps[-1].endswith(
+        '--seeds 0 1 --seed-checkpoint mobilenet_v2.pth --cfg-options optim_wrapper.optimizer.lr=0.05')
+    assert rows[4]['command'].endswith('optim_wrapper.optimizer.lr=0.05 model.backbone.init_cfg=None')
     page = (out / 'README.md').read_text()
     assert 'old' not in page
     lines = [line for line in page.splitlines() if line.startswith('| BCCD')]

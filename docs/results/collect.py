@@ -122,12 +122,13 @@ def variant_table(work: Path) -> str:
     for name, (dataset, framework, _, _) in CASES.items():
         for folder, label in VARIANTS.items():
             agreed = agreement(sorted((work / name).glob(f'{folder}/seed_*/search/arch.json')))
+            spent = mean_minutes(run for _, run, _ in runs_of(work / name, folder, 'search'))
             for model in MODELS if folder == 'x_long' else ('found', 'random'):
                 if row := row_of(work, name, folder, model):
-                    same = agreed if model == 'found' and folder != 'x_long' else '-'
-                    lines.append((dataset, framework, label, MODELS[model], same, *measured(row)))
-    return table(lines, 'data', 'framework', 'search', 'backbone', 'equal layers', 'seeds', 'GMAdds', 'validation',
-                 'test')
+                    searched = (f'{spent:.1f}', agreed) if model == 'found' and spent else ('-', '-')
+                    lines.append((dataset, framework, label, MODELS[model], *searched, *measured(row)))
+    return table(lines, 'data', 'framework', 'search', 'backbone', 'search: minutes', 'equal layers', 'seeds', 'GMAdds',
+                 'validation', 'test')
 
 
 def remapping_table(work: Path) -> str:

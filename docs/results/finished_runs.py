@@ -1,11 +1,14 @@
 """What the runs of docs/results/run.sh left in their folders."""
 
 import json
+import os
 import statistics
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Optional
+
+from mmengine.config import Config
 
 CASES = dict(
     camvid_deeplabv3=('CamVid', 'DeepLabv3', 'mIoU', 1),
@@ -71,6 +74,22 @@ def spread(values: list[float]) -> Optional[float]:
     return round(statistics.stdev(values), 2) if len(values) > 1 else None
 
 
+def command_of(name: str, model: str, folder: str, seeds: list[int], rate: float, remapped: bool) -> str:
+    """What measures a row, from the project's root; docs/results/run.sh does it for all rows at once."""
+    size = os.environ.get('FNA_COMPARISON_SIZE', 'small')
+    configs, own = f'configs/comparison/{name}', f'work_dirs/comparison/{size}/{name}/{folder}'
+    rest = f'--work-dir {own} --seeds {" ".join(map(str, seeds))} --seed-checkpoint mobilenet_v2.pth'
+    steps = [] if size == 'small' else [f'export FNA_COMPARISON_SIZE={size}']
+    if model in ('found', 'random'):
+        steps.append(f'fna ablate {configs}/search.py {rest}')
+    if model == 'random':
+        steps += [f'fna arch random {configs}/search.py {own}/seed_{seed}/random_arch.json '
+                  f'--like {own}/seed_{seed}/search/arch.json --seed {seed}' for seed in seeds]
+    start = '' if remapped else ' model.backbone.init_cfg=None'
+    steps.append(f'fna ablate {configs}/{model}.py {rest} --cfg-options optim_wrapper.optimizer.lr={rate:g}{start}')
+    return ' && '.join(steps)
+
+
 @cache
 def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True) -> Optional[dict[str, Any]]:
     """What the seeds of one model gave; none where no run is finished."""
@@ -78,6 +97,9 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
     runs = list(runs_of(work / name, folder, model))
     if not runs:
         return None
+    seeds = [seed for seed, _, _ in runs]
+    # The complete config beside a run's folder has the rate that was chosen.
+    rate = Config.fromfile(runs[0][1].with_suffix('.py')).optim_wrapper.optimizer.lr
     values = [factor * result['metrics'][metric] for _, _, result in runs]
     checks = [factor * validated(run, metric) for _, run, _ in runs]
     return dict(
@@ -85,9 +107,7 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
         params_m=round(statistics.mean(result['params'] for _, _, result in runs) / 1e6, 3),
         madds_g=round(statistics.mean(result['madds'] for _, _, result in runs) / 1e9, 4),
         metric=metric, mean=round(statistics.mean(values), 2), std=spread(values),
-        seeds=[seed for seed, _, _ in runs],
-        command=f'fna ablate configs/comparison/{name}/{model}.py' +
-                ('' if remapped else ' --cfg-options model.backbone.init_cfg=None'),
+        seeds=seeds, command=command_of(name, model, folder, seeds, rate, remapped),
         values=[round(value, 2) for value in values],
         validation_values=[round(value, 2) for value in checks],
         madds_g_of_seeds=[round(result['madds'] / 1e9, 4) for _, _, result in runs],

@@ -4,9 +4,9 @@
 #   docs/results/run.sh mobilenet_v2.pth              crops of 161 and images of 192x256, for two CPU cores
 #   SIZE=full docs/results/run.sh mobilenet_v2.pth    whole images, for one GPU
 #
-# It needs data/camvid and data/bccd. No training takes more than minutes; stopped, the same command goes on with
-# the one that it was at. SEEDS, JOBS, CASES and WORK (a folder) in the environment change what their names say;
-# TABLE5=yes adds the paper's table 5 at the small size, where it is left out otherwise.
+# It needs data/camvid and data/bccd. No small training takes more than half an hour on one core; stopped, the same
+# command goes on with the one that it was at. SEEDS, JOBS, CASES and WORK (a folder) in the environment change what
+# their names say; TABLE5=yes adds the paper's table 5 at the small size, where it is left out otherwise.
 set -euo pipefail
 seed_checkpoint=${1:?"usage: $0 SEED_CHECKPOINT"}
 cd "$(dirname "$0")/../.."
