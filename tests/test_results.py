@@ -133,12 +133,12 @@ def test_the_script(commands, tmp_path):
     wanted += [*found('x_affine_false', '0 1'), *found('x_depth', '0 1')]
     wanted += variant('x_preference', '0 1', 'model.backbone.seed_preference=2',
                       'custom_hooks.0.optim_wrapper.optimizer.lr=0.05')
+    wanted += found('x_preference', '0 1')
     wanted += variant('x_quiet', '0 1', 'train_cfg.max_epochs=12', 'train_cfg.val_interval=12',
                       'param_scheduler.1.end=12', 'custom_hooks.0.begin_epoch=8',
                       'custom_hooks.0.dataloader.batch_size=12')
     wanted += (f'small fna arch random {configs}/search.py {work}/x_quiet/seed_{seed}/random_arch.json '
                f'--like {work}/x_quiet/seed_{seed}/search/arch.json --seed 1{seed}' for seed in (0, 1))
-    wanted += found('x_preference', '0 1')
     wanted.append(f'small fna ablate {configs}/found.py {configs}/random.py --work-dir {work}/x_quiet --seeds 0 1 '
                   f'{rest} {tuned}')
     wanted.append(f'small fna ablate {models} --work-dir {work}/x_long --seeds 0 1 {rest} {tuned} '

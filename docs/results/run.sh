@@ -75,12 +75,21 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
     if [ $case = camvid_deeplabv3 ] && [ $FNA_COMPARISON_SIZE = small ]; then
         ablate "$own/x_preference" "${seeds[@]}" -- $configs/search.py \
             -- model.backbone.seed_preference=2 custom_hooks.0.optim_wrapper.optimizer.lr=0.05
-        ablate "$own/x_quiet" "${seeds[@]}" -- $configs/search.py -- train_cfg.max_epochs=12 train_cfg.val_interval=12 \
-            param_scheduler.1.end=12 custom_hooks.0.begin_epoch=8 custom_hooks.0.dataloader.batch_size=12
+        ablate "$own/x_preference" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+    fi
+
+    # Three times the epochs of search, two thirds of them before the architecture's first step, and three times the
+    # images in each of its steps. The searches of full size are longer than that.
+    if [ $FNA_COMPARISON_SIZE = small ]; then
+        case $case in
+            camvid_deeplabv3) quiet=(train_cfg.max_epochs=12 train_cfg.val_interval=12 param_scheduler.1.end=12
+                                     custom_hooks.0.begin_epoch=8) ;;
+            *) quiet=(train_cfg.max_epochs=30 train_cfg.val_interval=30 custom_hooks.0.begin_epoch=20) ;;
+        esac
+        ablate "$own/x_quiet" "${seeds[@]}" -- $configs/search.py -- "${quiet[@]}" custom_hooks.0.dataloader.batch_size=12
         for seed in "${seeds[@]}"; do
             draw "$own/x_quiet/seed_$seed" "1$seed"
         done
-        ablate "$own/x_preference" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
         ablate "$own/x_quiet" "${seeds[@]}" -- $configs/{found,random}.py -- optim_wrapper.optimizer.lr=$rate
     fi
 
