@@ -1,7 +1,6 @@
 """What docs/results says, against the results that lie beside it; the script that measures it."""
 
 import json
-import operator
 import os
 import shlex
 import statistics
@@ -21,10 +20,14 @@ CASES = {('CamVid', 'DeepLabv3'): 'camvid_deeplabv3', ('BCCD', 'RetinaNet'): 'bc
          ('BCCD', 'SSDLite'): 'bccd_ssdlite'}
 
 
-@pytest.mark.parametrize('row', ROWS, ids=lambda row: f'{row["framework"]} {row["model"]}')
+def name_of(row):
+    return ' '.join(str(row[key]) for key in ('framework', 'model', 'search', 'remapped'))
+
+
+@pytest.mark.parametrize('row', ROWS, ids=name_of)
 def test_a_row_is_what_its_runs_measured(row):
     case = CASES[row['dataset'], row['framework']]
-    folder = 'main' if row['remapped'] else 'main_adaptation_random'
+    folder = 'x_quiet' if row['search'] == 'long' else 'main' if row['remapped'] else 'main_adaptation_random'
     runs = [json.loads((RESULTS / f'comparison/{case}/{folder}/seed_{seed}/{row["model"]}_result.json').read_text())
             for seed in row['seeds']]
     factor = 1 if row['metric'] == 'mIoU' else 100
@@ -36,7 +39,7 @@ def test_a_row_is_what_its_runs_measured(row):
     assert row['model'] in ('mobilenet_v2', 'published', 'found', 'random')
 
 
-@pytest.mark.parametrize('row', ROWS, ids=lambda row: f'{row["framework"]} {row["model"]} {row["remapped"]}')
+@pytest.mark.parametrize('row', ROWS, ids=name_of)
 def test_the_command_of_a_row_is_what_was_run(row):
     *before, last = [shlex.split(step) for step in row['command'].split(' && ')]
     assert [step[:3] for step in before if step[1] == 'arch'] == (
@@ -44,22 +47,29 @@ def test_the_command_of_a_row_is_what_was_run(row):
     for step in [step for step in [*before, last] if step[1] == 'ablate']:
         assert all((ROOT / word).is_file() for word in step if word.endswith('.py'))
         assert [int(word) for word in step[step.index('--seeds') + 1:step.index('--seed-checkpoint')]] == row['seeds']
-    folder = RESULTS / last[last.index('--work-dir') + 1].removeprefix('work_dirs/').replace('small/', '')
-    for seed in row['seeds']:
-        config = Config.fromfile(folder / f'seed_{seed}/{row["model"]}.py')
-        for option in last[last.index('--cfg-options') + 1:]:
-            key, value = option.split('=')
-            assert str(operator.attrgetter(key)(config)) == value
+        folder = RESULTS / step[step.index('--work-dir') + 1].removeprefix('work_dirs/').replace('small/', '')
+        if '--cfg-options' not in step:  # the comparison's own search
+            continue
+        for seed in row['seeds']:
+            config = Config.fromfile(folder / f'seed_{seed}' / Path(step[2]).name)
+            for option in step[step.index('--cfg-options') + 1:]:
+                key, value = option.split('=')
+                found = config
+                for part in key.split('.'):
+                    found = found[int(part)] if part.isdigit() else found[part]
+                assert str(found) == value
 
 
 def test_every_comparison_is_complete():
     for dataset, framework in {(row['dataset'], row['framework']) for row in ROWS}:
-        rows = {row['model']: row for row in ROWS
+        rows = {(row['model'], row['search']): row for row in ROWS
                 if (row['dataset'], row['framework'], row['remapped']) == (dataset, framework, True)}
-        assert list(rows) == ['mobilenet_v2', 'published', 'found', 'random']
+        assert list(rows)[:4] == [('mobilenet_v2', None), ('published', None), ('found', 'short'), ('random', 'short')]
         # Another draw for every seed, of the cost of what that seed found; the heads are not counted in the 1 %.
-        assert rows['random']['seeds'] == rows['found']['seeds']
-        assert rows['random']['madds_g_of_seeds'] == pytest.approx(rows['found']['madds_g_of_seeds'], rel=.01)
+        for search in {search for model, search in rows if model == 'random'}:
+            found, random = rows['found', search], rows['random', search]
+            assert random['seeds'] == found['seeds']
+            assert random['madds_g_of_seeds'] == pytest.approx(found['madds_g_of_seeds'], rel=.01)
 
 
 def test_the_page_has_every_row():
@@ -141,6 +151,9 @@ def test_the_script(commands, tmp_path):
                f'--like {work}/x_quiet/seed_{seed}/search/arch.json --seed 1{seed}' for seed in (0, 1))
     wanted.append(f'small fna ablate {configs}/found.py {configs}/random.py --work-dir {work}/x_quiet --seeds 0 1 '
                   f'{rest} {tuned}')
+    wanted.append(f'small fna ablate {configs}/mobilenet_v2.py {configs}/found.py --work-dir {work}/x_double '
+                  f'--seeds 0 1 {rest} {tuned} train_dataloader.batch_size=8 train_cfg.val_interval=200 '
+                  'param_scheduler.0.end=50 param_scheduler.1.begin=50')
     wanted.append(f'small fna ablate {models} --work-dir {work}/x_long --seeds 0 1 {rest} {tuned} '
                   'train_cfg.max_iters=1200 train_cfg.val_interval=300 param_scheduler.1.end=1200')
     assert calls == [*wanted, f'python docs/results/collect.py results {tmp_path / "work"} docs/results']
@@ -188,6 +201,8 @@ def finished(tmp_path):
         (work / f'bccd_retinanet/main/seed_{seed}/random_arch.json').write_text(other)
         for shift, name in enumerate(('mobilenet_v2', 'published', 'found', 'random')):
             run('main', seed, name, .3 + seed / 50 + shift / 10, 5e8 + seed * 1e7)
+    search('x_quiet', 1, other)
+    run('x_quiet', 1, 'found', .55, 4e8)
     search('lambda_0.2', 0, other)
     run('lambda_0.2', 0, 'found', .25, 3e8)
     run('main_adaptation_random', 0, 'found', .15)
@@ -216,7 +231,8 @@ def test_results_are_collected(finished, tmp_path):
     rows = json.loads((out / 'results.json').read_text())
     assert [(row['model'], row['remapped'], row['mean'], row['seeds']) for row in rows] == [
         ('mobilenet_v2', True, 31, [0, 1]), ('published', True, 41, [0, 1]), ('found', True, 51, [0, 1]),
-        ('random', True, 61, [0, 1]), ('found', False, 15, [0])]
+        ('random', True, 61, [0, 1]), ('found', True, 55, [1]), ('found', False, 15, [0])]
+    assert [row['search'] for row in rows] == [None, None, 'short', 'short', 'long', 'short']
     assert rows[0]['madds_g'] == .505
     assert rows[0]['std'] == 1.41
     assert rows[0]['minutes'] == 1
@@ -224,7 +240,8 @@ def test_results_are_collected(finished, tmp_path):
     assert [step.split()[2].rsplit('/')[-1] for step in steps] == ['search.py', 'random', 'random', 'random.py']
     assert steps[-1].endswith(
         '--seeds 0 1 --seed-checkpoint mobilenet_v2.pth --cfg-options optim_wrapper.optimizer.lr=0.05')
-    assert rows[4]['command'].endswith('optim_wrapper.optimizer.lr=0.05 model.backbone.init_cfg=None')
+    assert 'custom_hooks.0.begin_epoch=20 ' in rows[4]['command'].split(' && ')[0]
+    assert rows[5]['command'].endswith('optim_wrapper.optimizer.lr=0.05 model.backbone.init_cfg=None')
     page = (out / 'README.md').read_text()
     assert 'old' not in page
     lines = [line for line in page.splitlines() if line.startswith('| BCCD')]
@@ -232,10 +249,11 @@ def test_results_are_collected(finished, tmp_path):
     assert ['BCCD', 'RetinaNet', 'found here', '2.000', '0.505', '52.0 ± 1.4', '51.0 ± 1.4', '50.0, **52.0**'] in cells
     assert ['BCCD', 'RetinaNet', '0.2', '1', '0.300', '26.0', '25.0'] in cells
     assert ['BCCD', 'RetinaNet', '0.02', '41.0'] in cells
-    assert ['BCCD', 'RetinaNet', *['1.0'] * 5, '50%'] in cells
+    assert ['BCCD', 'RetinaNet', 'found here, longer search', '2.000', '0.400', '56.0', '55.0', '**55.0**'] in cells
+    assert ['BCCD', 'RetinaNet', 'short', *['1.0'] * 5, '50%'] in cells
     assert ['BCCD', 'RetinaNet', 'remapped', 'random', '1', '0.500', '16.0', '15.0'] in cells
     # fna_retinanet, which has one layer more than the seed in one stage, is mostly found with the better seed.
-    (changes, ) = [row for row in cells if row[2:3] == ['9']]
+    (changes, ) = [row for row in cells if row[2:3] == ['10']]
     assert changes[3].startswith('+')
     assert (out / 'comparison/madds.png').stat().st_size > 1000
     kept = out / 'comparison/bccd_retinanet/main/seed_1'

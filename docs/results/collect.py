@@ -12,16 +12,22 @@ import sys
 from pathlib import Path
 from typing import Optional
 
-from distance_from_seed import CHANGES, correlations
-from finished_runs import CASES, MODELS, mean_minutes, row_of, rows_of, runs_of, scalars, validated_rates
+from distance_from_seed import CHANGES, LONGER_TUNINGS, correlations
+from finished_runs import CASES, MODELS, SEARCHES, mean_minutes, row_of, rows_of, runs_of, scalars, validated_rates
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from tabulate import tabulate
 
 from fna_mm import Architecture
 
-COLORS = dict(mobilenet_v2='black', published='tab:purple', found='tab:blue', random='tab:orange', quiet='tab:green')
-MARKERS = dict(mobilenet_v2='*', published='s', found='o', random='x', quiet='D')
+# By model and length of the search.
+STYLES = {
+    ('mobilenet_v2', None): dict(color='black', marker='*'),
+    ('published', None): dict(color='tab:purple', marker='s'),
+    ('found', 'short'): dict(color='tab:blue', marker='o'),
+    ('random', 'short'): dict(color='tab:orange', marker='x'),
+    ('found', 'long'): dict(color='tab:green', marker='D'),
+    ('random', 'long'): dict(color='tab:red', marker='+')}
 # What is different in the folders beside main.
 VARIANTS = dict(
     main='as above',
@@ -29,6 +35,7 @@ VARIANTS = dict(
     x_depth='no deeper than the seed',
     x_preference='starts near the seed, half the rate',
     x_quiet='three times the epochs, batches of 12',
+    x_double='three times the epochs; fine-tuned on twice the images',
     x_long='as above; fine-tuned three times as long')
 # The paper's table 5.
 REMAPPINGS = dict(
@@ -70,9 +77,14 @@ def by_seed(row: dict) -> str:
     return ', '.join(f'**{value:.1f}**' if i == best else f'{value:.1f}' for i, value in enumerate(row['values']))
 
 
+def label_of(row: dict) -> str:
+    """The backbone in tables and figures."""
+    return MODELS[row['model']] + (', longer search' if row['search'] == 'long' else '')
+
+
 def main_table(rows: list[dict]) -> str:
     """Every backbone in every framework."""
-    lines = [(row['dataset'], row['framework'], MODELS[row['model']], f'{row["params_m"]:.3f}', *measured(row)[1:],
+    lines = [(row['dataset'], row['framework'], label_of(row), f'{row["params_m"]:.3f}', *measured(row)[1:],
               by_seed(row)) for row in rows if row['remapped']]
     return table(lines, 'data', 'framework', 'backbone', 'params (M)', 'GMAdds', 'validation', 'test', 'test, by seed')
 
@@ -89,14 +101,18 @@ def cost_table(work: Path, rows: list[dict]) -> str:
     """Minutes of the search, of the fine-tuning of each backbone, and the search's share in what 'found' costs."""
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
-        search = mean_minutes(run for _, run, _ in runs_of(work / name, 'main', 'search'))
-        tuned = {row['model']: row['minutes'] for row in rows
+        tuned = {(row['model'], row['search']): row['minutes'] for row in rows
                  if (row['dataset'], row['framework'], row['remapped']) == (dataset, framework, True)}
-        if search and tuned:
-            lines.append((dataset, framework, f'{search:.1f}', *(f'{tuned[model]:.1f}' for model in MODELS),
-                          f'{search / (search + tuned["found"]):.0%}'))
-    return table(lines, 'data', 'framework', 'search', *(f'fine-tuning: {label}' for label in MODELS.values()),
-                 'share of the search')
+        for folder, length in SEARCHES.items():
+            search = mean_minutes(run for _, run, _ in runs_of(work / name, folder, 'search'))
+            found = tuned.get(('found', length))
+            if search and found:
+                others = [tuned.get((model, None)) or tuned.get((model, length)) for model in MODELS]
+                lines.append((dataset, framework, length, f'{search:.1f}',
+                              *('-' if spent is None else f'{spent:.1f}' for spent in others),
+                              f'{search / (search + found):.0%}'))
+    tunings = [f'fine-tuning: {label}' for label in MODELS.values()]
+    return table(lines, 'data', 'framework', 'search', 'minutes', *tunings, 'share of the search')
 
 
 def search_weight(run: Path) -> float:
@@ -123,7 +139,7 @@ def variant_table(work: Path) -> str:
         for folder, label in VARIANTS.items():
             agreed = agreement(sorted((work / name).glob(f'{folder}/seed_*/search/arch.json')))
             spent = mean_minutes(run for _, run, _ in runs_of(work / name, folder, 'search'))
-            for model in MODELS if folder == 'x_long' else ('found', 'random'):
+            for model in MODELS if folder in LONGER_TUNINGS else ('found', 'random'):
                 if row := row_of(work, name, folder, model):
                     searched = (f'{spent:.1f}', agreed) if model == 'found' and spent else ('-', '-')
                     lines.append((dataset, framework, label, MODELS[model], *searched, *measured(row)))
@@ -176,26 +192,24 @@ def agreement_table(work: Path) -> str:
     return table(lines, 'data', 'framework', 'equal layers, searches', 'equal layers, random', 'entropy: nats')
 
 
-def cost_figure(work: Path, rows: list[dict]) -> Figure:
+def cost_figure(rows: list[dict]) -> Figure:
     """MAdds against the test metric, a panel for each framework."""
-    shown = [(row, row['model'], MODELS[row['model']]) for row in rows if row['remapped']]
-    shown += [(row, 'quiet', 'found, longer search') for name in CASES
-              if (row := row_of(work, name, 'x_quiet', 'found'))]
-    cases = list(dict.fromkeys((row['dataset'], row['framework']) for row, _, _ in shown))
+    shown = [row for row in rows if row['remapped']]
+    cases = list(dict.fromkeys((row['dataset'], row['framework']) for row in shown))
     figure = Figure((3.6 * len(cases), 3.6), layout='constrained')
     for case, axes in zip(cases, figure.subplots(1, len(cases), squeeze=False)[0]):
-        for row, kind, label in shown:
+        for row in shown:
             if (row['dataset'], row['framework']) == case:
-                style = dict(color=COLORS[kind], marker=MARKERS[kind])
+                style = STYLES[row['model'], row['search']]
                 axes.scatter(row['madds_g_of_seeds'], row['values'], s=24, alpha=.6, **style)
                 axes.errorbar(statistics.mean(row['madds_g_of_seeds']), row['mean'], row['std'] or 0, ms=9, capsize=3,
-                              label=label, **style)
+                              label=label_of(row), **style)
         axes.set_title(' '.join(reversed(case)))
         axes.set_xlabel('GMAdds')
         axes.set_ylabel('test mIoU' if case[0] == 'CamVid' else 'test mAP')
         axes.spines[['top', 'right']].set_visible(False)
     entries = {label: entry for axes in figure.axes for entry, label in zip(*axes.get_legend_handles_labels())}
-    figure.legend(entries.values(), entries.keys(), loc='outside lower center', ncols=5, frameon=False,
+    figure.legend(entries.values(), entries.keys(), loc='outside lower center', ncols=3, frameon=False,
                   fontsize='small')
     return figure
 
@@ -232,7 +246,7 @@ def write_results(work: Path, out: Path) -> None:
     comparison = main_table(rows)
     (out / 'results.json').write_text(f'{json.dumps(rows, indent=1)}\n')
     keep_logs(work, out / 'comparison')
-    cost_figure(work, rows).savefig(out / 'comparison/madds.png', dpi=120)
+    cost_figure(rows).savefig(out / 'comparison/madds.png', dpi=120)
     page = out / 'README.md'
     text = page.read_text()
     for name, made in (('comparison', comparison), ('rates', rate_table(work)), ('cost', cost_table(work, rows)),

@@ -8,6 +8,7 @@ from finished_runs import CASES, MODELS, runs_of, validated
 
 from fna_mm import Architecture
 
+LONGER_TUNINGS = ('x_double', 'x_long')
 CHANGES = ('layers added', 'layers left out', 'halved expansions', 'larger kernels')
 
 
@@ -24,7 +25,7 @@ def fine_tunings(work: Path, name: str) -> Iterator[tuple[tuple[int, ...], float
     _, _, metric, factor = CASES[name]
     seed = Architecture.create('mobilenet_v2')
     folders = [path.name for path in sorted((work / name).glob('*'))
-               if path.name == 'main' or path.name.startswith(('lambda_', 'x_')) and path.name != 'x_long']
+               if path.name == 'main' or path.name.startswith(('lambda_', 'x_')) and path.name not in LONGER_TUNINGS]
     for folder in folders:
         for model in MODELS:
             for _, run, _ in runs_of(work / name, folder, model):

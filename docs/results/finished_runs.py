@@ -15,6 +15,15 @@ CASES = dict(
     bccd_retinanet=('BCCD', 'RetinaNet', 'coco/bbox_mAP', 100),
     bccd_ssdlite=('BCCD', 'SSDLite', 'coco/bbox_mAP', 100))
 MODELS = dict(mobilenet_v2='MobileNetV2', published="the paper's own", found='found here', random='random')
+SEARCHES = dict(main='short', x_quiet='long')
+# What docs/results/run.sh changes for the longer search.
+LONG_SEARCH = dict(
+    camvid_deeplabv3='train_cfg.max_epochs=12 train_cfg.val_interval=12 param_scheduler.1.end=12 '
+                     'custom_hooks.0.begin_epoch=8 custom_hooks.0.dataloader.batch_size=12',
+    bccd_retinanet='train_cfg.max_epochs=30 train_cfg.val_interval=30 custom_hooks.0.begin_epoch=20 '
+                   'custom_hooks.0.dataloader.batch_size=12',
+    bccd_ssdlite='train_cfg.max_epochs=30 train_cfg.val_interval=30 custom_hooks.0.begin_epoch=20 '
+                 'custom_hooks.0.dataloader.batch_size=12')
 RANDOM_START = 'main_adaptation_random'  # the found architectures of main, from random weights
 
 
@@ -81,10 +90,12 @@ def command_of(name: str, model: str, folder: str, seeds: list[int], rate: float
     rest = f'--work-dir {own} --seeds {" ".join(map(str, seeds))} --seed-checkpoint mobilenet_v2.pth'
     steps = [] if size == 'small' else [f'export FNA_COMPARISON_SIZE={size}']
     if model in ('found', 'random'):
-        steps.append(f'fna ablate {configs}/search.py {rest}')
+        longer = f' --cfg-options {LONG_SEARCH[name]}' if SEARCHES.get(folder) == 'long' else ''
+        steps.append(f'fna ablate {configs}/search.py {rest}{longer}')
     if model == 'random':
+        draw = '1' if SEARCHES.get(folder) == 'long' else ''  # before the seed: other draws than those of main
         steps += [f'fna arch random {configs}/search.py {own}/seed_{seed}/random_arch.json '
-                  f'--like {own}/seed_{seed}/search/arch.json --seed {seed}' for seed in seeds]
+                  f'--like {own}/seed_{seed}/search/arch.json --seed {draw}{seed}' for seed in seeds]
     start = '' if remapped else ' model.backbone.init_cfg=None'
     steps.append(f'fna ablate {configs}/{model}.py {rest} --cfg-options optim_wrapper.optimizer.lr={rate:g}{start}')
     return ' && '.join(steps)
@@ -104,6 +115,7 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
     checks = [factor * validated(run, metric) for _, run, _ in runs]
     return dict(
         dataset=dataset, framework=framework, model=model, remapped=remapped,
+        search=SEARCHES.get(folder, 'short') if model in ('found', 'random') else None,
         params_m=round(statistics.mean(result['params'] for _, _, result in runs) / 1e6, 3),
         madds_g=round(statistics.mean(result['madds'] for _, _, result in runs) / 1e9, 4),
         metric=metric, mean=round(statistics.mean(values), 2), std=spread(values),
@@ -116,11 +128,16 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
 
 
 def rows_of(work: Path) -> list[dict[str, Any]]:
-    """A row for every data set, framework and model; none of a framework whose runs are not finished for all models."""
+    """A row for every data set, framework and model; none of a framework whose runs are not finished for all models.
+
+    Behind them what the longer search found, random architectures of its cost, and what the short one found from random
+    weights, where these were run.
+    """
     rows = []
     for name in CASES:
         found = [row_of(work, name, 'main', model) for model in MODELS]
         if all(found):
-            rows += [row for row in found if row] + [
-                row for row in [row_of(work, name, RANDOM_START, 'found', remapped=False)] if row]
+            found += [row_of(work, name, 'x_quiet', model) for model in ('found', 'random')]
+            found.append(row_of(work, name, RANDOM_START, 'found', remapped=False))
+            rows += [row for row in found if row]
     return rows
