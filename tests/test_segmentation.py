@@ -74,7 +74,7 @@ def search(material):
         'model.backbone.init_cfg.checkpoint': 'seed.pth', 'model.backbone.layers_per_stage': '2,1,1,1,1,1',
         'model.backbone.kernel_sizes': '3,5', 'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 2,
         'train_dataloader.batch_size': 4, 'default_hooks.logger.interval': 1, 'custom_hooks.0.begin_epoch': 1,
-        'custom_hooks.0.dataloader.batch_size': 2}
+        'custom_hooks.0.weight_steps_per_arch_step': 1, 'custom_hooks.0.dataloader.batch_size': 2}
     mim(material, 'train', CONFIGS / 'fna_deeplabv3_search.py', 'search', '--cfg-options',
         *(f'{key}={value}' for key, value in options.items()))
     return material / 'search'
