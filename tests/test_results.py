@@ -141,6 +141,8 @@ def test_the_script(commands, tmp_path):
     wanted += variant('x_affine_false', '0 1', 'model.backbone.candidate_norm_cfg.affine=False')
     wanted += variant('x_depth', '0 1', 'model.backbone.layers_per_stage=2,3,4,3,3,1')
     wanted += [*found('x_affine_false', '0 1'), *found('x_depth', '0 1')]
+    wanted += variant('x_sampling', '0 1', 'model.backbone.arch_sample_num=2')
+    wanted += found('x_sampling', '0 1')
     wanted += variant('x_preference', '0 1', 'model.backbone.seed_preference=2',
                       'custom_hooks.0.optim_wrapper.optimizer.lr=0.05')
     wanted += found('x_preference', '0 1')
@@ -156,17 +158,19 @@ def test_the_script(commands, tmp_path):
                   'param_scheduler.0.end=50 param_scheduler.1.begin=50')
     wanted.append(f'small fna ablate {models} --work-dir {work}/x_long --seeds 0 1 {rest} {tuned} '
                   'train_cfg.max_iters=1200 train_cfg.val_interval=300 param_scheduler.1.end=1200')
+    wanted += variant('expansion_random', '0 1', 'model.backbone.init_cfg=None')
+    wanted += found('expansion_random', '0 1')
+    for expansion in ('main', 'expansion_random'):
+        wanted += (f'{call} model.backbone.init_cfg=None' for call in found(f'{expansion}_adaptation_random', '0 1'))
     assert calls == [*wanted, f'python docs/results/collect.py results {tmp_path / "work"} docs/results']
 
 
-@pytest.mark.parametrize('environment', [dict(SIZE='full'), dict(TABLE5='yes')], ids=str)
-def test_table_5_is_of_the_full_size_or_asked_for(commands, environment):
-    calls = commands('seed.pth', **environment, SEEDS='0', CASES='camvid_deeplabv3')
-    size = environment.get('SIZE', 'small')
-    assert all(call.startswith((f'{size} fna', 'python')) for call in calls)
-    random = [call for call in calls if 'model.backbone.init_cfg=None' in call]
-    assert [call.split('--work-dir ')[1].split()[0].rsplit('/', 1)[1] for call in random] == [
-        'expansion_random', 'main_adaptation_random', 'expansion_random_adaptation_random']
+def test_the_script_at_full_size(commands):
+    calls = commands('seed.pth', SIZE='full', SEEDS='0', CASES='camvid_deeplabv3')
+    assert all(call.startswith(('full fna', 'python')) for call in calls)
+    folders = [call.split('--work-dir ')[1].split()[0].rsplit('/', 1)[1] for call in calls if '--work-dir' in call]
+    assert {'main', 'lambda_0.001', 'x_affine_false', 'main_adaptation_random'} <= set(folders)
+    assert not {'x_preference', 'x_quiet', 'x_double', 'x_long'} & set(folders)  # answers to searches that are short
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ VARIANTS = dict(
     main='as above',
     x_affine_false='candidates without scale and shift',
     x_depth='no deeper than the seed',
+    x_sampling='two sampled candidates in each architecture step',
     x_preference='starts near the seed, half the rate',
     x_quiet='three times the epochs, batches of 12',
     x_double='three times the epochs; fine-tuned on twice the images',

@@ -6,7 +6,7 @@
 #
 # It needs data/camvid and data/bccd. No small training takes more than half an hour on one core; stopped, the same
 # command goes on with the one that it was at. SEEDS, JOBS, CASES and WORK (a folder) in the environment change what
-# their names say; TABLE5=yes adds the paper's table 5 at the small size, where it is left out otherwise.
+# their names say.
 set -euo pipefail
 seed_checkpoint=${1:?"usage: $0 SEED_CHECKPOINT"}
 cd "$(dirname "$0")/../.."
@@ -72,6 +72,10 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
             ablate "$own/$folder" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
         done
     fi
+    if [ $case = camvid_deeplabv3 ]; then
+        ablate "$own/x_sampling" "${seeds[@]}" -- $configs/search.py -- model.backbone.arch_sample_num=2
+        ablate "$own/x_sampling" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
+    fi
     if [ $case = camvid_deeplabv3 ] && [ $FNA_COMPARISON_SIZE = small ]; then
         ablate "$own/x_preference" "${seeds[@]}" -- $configs/search.py \
             -- model.backbone.seed_preference=2 custom_hooks.0.optim_wrapper.optimizer.lr=0.05
@@ -119,7 +123,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
     fi
 
     # The paper's table 5: remapping for the search, for the fine-tuning, for neither.
-    if [ $case = camvid_deeplabv3 ] && { [ $FNA_COMPARISON_SIZE = full ] || [ -n "${TABLE5:-}" ]; }; then
+    if [ $case = camvid_deeplabv3 ]; then
         ablate "$own/expansion_random" "${seeds[@]}" -- $configs/search.py -- model.backbone.init_cfg=None
         ablate "$own/expansion_random" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
         for seed in "${seeds[@]}"; do
