@@ -165,6 +165,14 @@ def test_the_script(commands, tmp_path):
     assert calls == [*wanted, f'python docs/results/collect.py results {tmp_path / "work"} docs/results']
 
 
+def test_the_weight_that_is_best_with_one_seed_is_run_with_all(commands):
+    calls = commands('seed.pth', SEEDS='0 1', CASES='bccd_retinanet')
+    runs = [call.split('--work-dir ')[1].split(' --jobs')[0] for call in calls if '/lambda_' in call]
+    folders = [run.rsplit('/', 1)[1] for run in runs]
+    assert folders == [f'lambda_{rest}' for rest in ('0.004 --seeds 0', '0.1 --seeds 0', '0.1 --seeds 0 1')
+                       for _ in ('search', 'found')]
+
+
 def test_the_script_at_full_size(commands):
     calls = commands('seed.pth', SIZE='full', SEEDS='0', CASES='camvid_deeplabv3')
     assert all(call.startswith(('full fna', 'python')) for call in calls)
@@ -252,6 +260,7 @@ def test_results_are_collected(finished, tmp_path):
     cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines]
     assert ['BCCD', 'RetinaNet', 'found here', '2.000', '0.505', '52.0 ± 1.4', '51.0 ± 1.4', '50.0, **52.0**'] in cells
     assert ['BCCD', 'RetinaNet', '0.2', '1', '0.300', '26.0', '25.0'] in cells
+    assert ['BCCD', 'RetinaNet', '0.02', '1', '0.500', '51.0', '50.0'] in cells  # of the seed that both weights have
     assert ['BCCD', 'RetinaNet', '0.02', '41.0'] in cells
     assert ['BCCD', 'RetinaNet', 'found here, longer search', '2.000', '0.400', '56.0', '55.0', '**55.0**'] in cells
     assert ['BCCD', 'RetinaNet', 'short', *['1.0'] * 5, '50%'] in cells

@@ -102,10 +102,11 @@ def command_of(name: str, model: str, folder: str, seeds: list[int], rate: float
 
 
 @cache
-def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True) -> Optional[dict[str, Any]]:
-    """What the seeds of one model gave; none where no run is finished."""
+def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True,
+           only: Optional[frozenset[int]] = None) -> Optional[dict[str, Any]]:
+    """What the seeds of one model gave, or those that are asked for; none where no run is finished."""
     dataset, framework, metric, factor = CASES[name]
-    runs = list(runs_of(work / name, folder, model))
+    runs = [run for run in runs_of(work / name, folder, model) if only is None or run[0] in only]
     if not runs:
         return None
     seeds = [seed for seed, _, _ in runs]
