@@ -27,7 +27,8 @@ def name_of(row):
 @pytest.mark.parametrize('row', ROWS, ids=name_of)
 def test_a_row_is_what_its_runs_measured(row):
     case = CASES[row['dataset'], row['framework']]
-    folder = 'x_quiet' if row['search'] == 'long' else 'main' if row['remapped'] else 'main_adaptation_random'
+    folder = {'long': 'x_quiet', 'random start': 'expansion_random'}.get(row['search'], 'main')
+    folder += '' if row['remapped'] else '_adaptation_random'
     runs = [json.loads((RESULTS / f'comparison/{case}/{folder}/seed_{seed}/{row["model"]}_result.json').read_text())
             for seed in row['seeds']]
     factor = 1 if row['metric'] == 'mIoU' else 100
@@ -81,10 +82,11 @@ def test_the_page_has_every_row():
 
 
 def test_the_readme_has_every_row():
-    table = (ROOT / 'README.md').read_text()
-    for row in [row for row in ROWS if row['remapped']]:
-        assert f'{row["mean"]:.1f} ± {row["std"]:.1f}' in table
-        assert f'({row["madds_g"]:.3f})' in table
+    page = (ROOT / 'README.md').read_text()
+    for row in ROWS:
+        assert f'{row["mean"]:.1f} ± {row["std"]:.1f}' in page
+        ablated = not row['remapped'] or row['search'] == 'random start'
+        assert ablated or f'({row["madds_g"]:.3f})' in page
 
 
 @pytest.fixture
@@ -218,6 +220,7 @@ def finished(tmp_path):
     search('lambda_0.2', 0, other)
     run('lambda_0.2', 0, 'found', .25, 3e8)
     run('main_adaptation_random', 0, 'found', .15)
+    run('expansion_random_adaptation_random', 0, 'found', .05)
     return work
 
 
@@ -243,8 +246,8 @@ def test_results_are_collected(finished, tmp_path):
     rows = json.loads((out / 'results.json').read_text())
     assert [(row['model'], row['remapped'], row['mean'], row['seeds']) for row in rows] == [
         ('mobilenet_v2', True, 31, [0, 1]), ('published', True, 41, [0, 1]), ('found', True, 51, [0, 1]),
-        ('random', True, 61, [0, 1]), ('found', True, 55, [1]), ('found', False, 15, [0])]
-    assert [row['search'] for row in rows] == [None, None, 'short', 'short', 'long', 'short']
+        ('random', True, 61, [0, 1]), ('found', True, 55, [1]), ('found', False, 15, [0]), ('found', False, 5, [0])]
+    assert [row['search'] for row in rows] == [None, None, 'short', 'short', 'long', 'short', 'random start']
     assert rows[0]['madds_g'] == .505
     assert rows[0]['std'] == 1.41
     assert rows[0]['minutes'] == 1
@@ -254,6 +257,11 @@ def test_results_are_collected(finished, tmp_path):
         '--seeds 0 1 --seed-checkpoint mobilenet_v2.pth --cfg-options optim_wrapper.optimizer.lr=0.05')
     assert 'custom_hooks.0.begin_epoch=20 ' in rows[4]['command'].split(' && ')[0]
     assert rows[5]['command'].endswith('optim_wrapper.optimizer.lr=0.05 model.backbone.init_cfg=None')
+    search, make, copy, tune = (step.split() for step in rows[6]['command'].split(' && '))
+    assert search[-1] == tune[-1] == 'model.backbone.init_cfg=None'
+    assert copy[1].startswith(search[search.index('--work-dir') + 1] + '/')
+    assert copy[2] == make[2]
+    assert copy[2].startswith(tune[tune.index('--work-dir') + 1] + '/')
     page = (out / 'README.md').read_text()
     assert 'old' not in page
     lines = [line for line in page.splitlines() if line.startswith('| BCCD')]

@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Optional
 
 from distance_from_seed import CHANGES, LONGER_TUNINGS, correlations
-from finished_runs import CASES, MODELS, SEARCHES, mean_minutes, row_of, rows_of, runs_of, scalars, validated_rates
+from finished_runs import (
+    CASES,
+    MODELS,
+    SEARCHES,
+    compared,
+    mean_minutes,
+    row_of,
+    rows_of,
+    runs_of,
+    scalars,
+    validated_rates,
+)
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from tabulate import tabulate
@@ -87,7 +98,7 @@ def label_of(row: dict) -> str:
 def main_table(rows: list[dict]) -> str:
     """Every backbone in every framework."""
     lines = [(row['dataset'], row['framework'], label_of(row), f'{row["params_m"]:.3f}', *measured(row)[1:],
-              by_seed(row)) for row in rows if row['remapped']]
+              by_seed(row)) for row in compared(rows)]
     return table(lines, 'data', 'framework', 'backbone', 'params (M)', 'GMAdds', 'validation', 'test', 'test, by seed')
 
 
@@ -103,8 +114,8 @@ def cost_table(work: Path, rows: list[dict]) -> str:
     """Minutes of the search, of the fine-tuning of each backbone, and the search's share in what 'found' costs."""
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
-        tuned = {(row['model'], row['search']): row['minutes'] for row in rows
-                 if (row['dataset'], row['framework'], row['remapped']) == (dataset, framework, True)}
+        tuned = {(row['model'], row['search']): row['minutes'] for row in compared(rows)
+                 if (row['dataset'], row['framework']) == (dataset, framework)}
         for folder, length in SEARCHES.items():
             search = mean_minutes(run for _, run, _ in runs_of(work / name, folder, 'search'))
             found = tuned.get(('found', length))
@@ -199,7 +210,7 @@ def agreement_table(work: Path) -> str:
 
 def cost_figure(rows: list[dict]) -> Figure:
     """MAdds against the test metric, a panel for each framework."""
-    shown = [row for row in rows if row['remapped']]
+    shown = compared(rows)
     cases = list(dict.fromkeys((row['dataset'], row['framework']) for row in shown))
     figure = Figure((3.6 * len(cases), 3.6), layout='constrained')
     for case, axes in zip(cases, figure.subplots(1, len(cases), squeeze=False)[0]):

@@ -24,7 +24,12 @@ LONG_SEARCH = dict(
                    'custom_hooks.0.dataloader.batch_size=12',
     bccd_ssdlite='train_cfg.max_epochs=30 train_cfg.val_interval=30 custom_hooks.0.begin_epoch=20 '
                  'custom_hooks.0.dataloader.batch_size=12')
-RANDOM_START = 'main_adaptation_random'  # the found architectures of main, from random weights
+# The paper's table 5, beside main: search and fine-tuning from random weights, one of them or both.
+RANDOM_SEARCH = 'random start'
+ABLATION = dict(
+    main_adaptation_random=('short', False),
+    expansion_random=(RANDOM_SEARCH, True),
+    expansion_random_adaptation_random=(RANDOM_SEARCH, False))
 
 
 def scalars(run: Path) -> list[dict[str, Any]]:
@@ -83,21 +88,37 @@ def spread(values: list[float]) -> Optional[float]:
     return round(statistics.stdev(values), 2) if len(values) > 1 else None
 
 
+def search_of(folder: str) -> str:
+    """The kind of search whose architectures a folder fine-tunes."""
+    return SEARCHES.get(folder) or ABLATION.get(folder, ('short', ))[0]
+
+
+def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the comparison, without those of the ablation."""
+    return [row for row in rows if row['remapped'] and row['search'] != RANDOM_SEARCH]
+
+
 def command_of(name: str, model: str, folder: str, seeds: list[int], rate: float, remapped: bool) -> str:
     """What measures a row, from the project's root; docs/results/run.sh does it for all rows at once."""
     size = os.environ.get('FNA_COMPARISON_SIZE', 'small')
     configs, own = f'configs/comparison/{name}', f'work_dirs/comparison/{size}/{name}/{folder}'
-    rest = f'--work-dir {own} --seeds {" ".join(map(str, seeds))} --seed-checkpoint mobilenet_v2.pth'
+    rest = f'--seeds {" ".join(map(str, seeds))} --seed-checkpoint mobilenet_v2.pth'
+    searched = own.removesuffix('_adaptation_random')  # which only fine-tunes in another way
     steps = [] if size == 'small' else [f'export FNA_COMPARISON_SIZE={size}']
     if model in ('found', 'random'):
-        longer = f' --cfg-options {LONG_SEARCH[name]}' if SEARCHES.get(folder) == 'long' else ''
-        steps.append(f'fna ablate {configs}/search.py {rest}{longer}')
+        options = dict(long=LONG_SEARCH[name], **{RANDOM_SEARCH: 'model.backbone.init_cfg=None'}).get(search_of(folder))
+        steps.append(f'fna ablate {configs}/search.py --work-dir {searched} {rest}'
+                     + (f' --cfg-options {options}' if options else ''))
+    if searched != own:
+        steps += [f'mkdir -p {own}/seed_{seed}/search && '
+                  f'cp {searched}/seed_{seed}/search/arch.json {own}/seed_{seed}/search' for seed in seeds]
     if model == 'random':
-        draw = '1' if SEARCHES.get(folder) == 'long' else ''  # before the seed: other draws than those of main
+        draw = '1' if search_of(folder) == 'long' else ''  # before the seed: other draws than those of main
         steps += [f'fna arch random {configs}/search.py {own}/seed_{seed}/random_arch.json '
                   f'--like {own}/seed_{seed}/search/arch.json --seed {draw}{seed}' for seed in seeds]
     start = '' if remapped else ' model.backbone.init_cfg=None'
-    steps.append(f'fna ablate {configs}/{model}.py {rest} --cfg-options optim_wrapper.optimizer.lr={rate:g}{start}')
+    steps.append(f'fna ablate {configs}/{model}.py --work-dir {own} {rest} '
+                 f'--cfg-options optim_wrapper.optimizer.lr={rate:g}{start}')
     return ' && '.join(steps)
 
 
@@ -116,7 +137,7 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
     checks = [factor * validated(run, metric) for _, run, _ in runs]
     return dict(
         dataset=dataset, framework=framework, model=model, remapped=remapped,
-        search=SEARCHES.get(folder, 'short') if model in ('found', 'random') else None,
+        search=search_of(folder) if model in ('found', 'random') else None,
         params_m=round(statistics.mean(result['params'] for _, _, result in runs) / 1e6, 3),
         madds_g=round(statistics.mean(result['madds'] for _, _, result in runs) / 1e9, 4),
         metric=metric, mean=round(statistics.mean(values), 2), std=spread(values),
@@ -131,14 +152,14 @@ def row_of(work: Path, name: str, folder: str, model: str, remapped: bool = True
 def rows_of(work: Path) -> list[dict[str, Any]]:
     """A row for every data set, framework and model; none of a framework whose runs are not finished for all models.
 
-    Behind them what the longer search found, random architectures of its cost, and what the short one found from random
-    weights, where these were run.
+    Behind them, where these were run, what the longer search found, random architectures of its cost, and the paper's
+    table 5.
     """
     rows = []
     for name in CASES:
         found = [row_of(work, name, 'main', model) for model in MODELS]
         if all(found):
             found += [row_of(work, name, 'x_quiet', model) for model in ('found', 'random')]
-            found.append(row_of(work, name, RANDOM_START, 'found', remapped=False))
+            found += [row_of(work, name, folder, 'found', remapped) for folder, (_, remapped) in ABLATION.items()]
             rows += [row for row in found if row]
     return rows
