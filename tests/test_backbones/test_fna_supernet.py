@@ -317,7 +317,7 @@ def test_mixture_gives_every_architecture_parameter_its_gradient(randomize):
     for layer in gradient.split([len(layer.candidates) for layer in net.search_space.layers]):
         assert abs(layer.sum().item()) < 1e-9
     direction = torch.randn(len(alphas), dtype=torch.double, generator=torch.Generator().manual_seed(1))
-    step = 1e-5
+    step = 1e-7  # with 1e-5 some pixel often passes a kink of ReLU6 in between
     with torch.no_grad():
         alphas += step * direction
         above = loss()
