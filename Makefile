@@ -35,8 +35,9 @@ demo: install
 bench: install
 	$(BIN)/fna bench --out work_dirs/bench.json
 
+# One process a core, up to four; the tests of a file stay together, for they share what their fixtures have trained.
 test: install
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 faults: install
 	$(BIN)/python -m pytest -q -m faults
