@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 # What a person wrote. .pre-commit-config.yaml checks the same before a commit.
-TEXT := fna_mm configs tests docs hatch_build.py *.md *.yml *.toml .pre-commit-config.yaml Makefile
+TEXT := fna_mm configs tests tools docs hatch_build.py *.md *.yml *.toml .pre-commit-config.yaml Makefile
 export PYTHONUNBUFFERED = 1
 
 .PHONY: install demo bench test faults soak lint clean
@@ -33,7 +33,7 @@ demo: install
 	$(BIN)/fna demo
 
 bench: install
-	$(BIN)/fna bench --out work_dirs/bench.json
+	$(BIN)/python -m tools bench --out work_dirs/bench.json
 
 # One process a core, up to four; the tests of a file stay together, for they share what their fixtures have trained.
 test: install

@@ -43,7 +43,7 @@ def _fail(error: Exception) -> NoReturn:
     raise click.ClickException(text if told else f'{type(error).__name__}: {text}'.rstrip(': ')) from error
 
 
-def _progress(items: Sequence[Any]) -> Iterator[Any]:
+def progress(items: Sequence[Any]) -> Iterator[Any]:
     """Iterate with a bar on the error stream, if someone looks at it."""
     if not sys.stderr.isatty():
         yield from items
@@ -60,31 +60,13 @@ def _architectures(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 def _configs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from fna_mm.shipped_configs import config_names
+    from fna_mm.configs import config_names
     return [CompletionItem(name) for name in config_names() if name.startswith(incomplete)]
 
 
 _json = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for programs.')
 #: Paths are completed by the shell, and looked at by those who open them.
 FILE = click.Path()
-
-
-class ManyValues(click.Command):
-    """Takes several values behind an option that may be repeated, as mm's ``--cfg-options`` does."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each value."""
-        many = {name for option in self.params if getattr(option, 'multiple', False) for name in option.opts}
-        repeated: list[str] = []
-        option, values = '', 0
-        for arg in args:
-            if arg.startswith('-'):
-                option, values = arg, 0
-            else:
-                repeated += [option] if option in many and values else []
-                values += 1
-            repeated.append(arg)
-        return super().parse_args(ctx, repeated)
 
 
 @click.group(cls=Command, context_settings=CONTEXT, epilog='Exit status: 0 done, '
@@ -97,15 +79,14 @@ def main(debug: bool) -> None:
 
 
 @main.command()
-@click.argument('targets', nargs=-1, metavar='TARGET...', type=FILE)
+@click.argument('targets', nargs=-1, required=True, metavar='TARGET...', type=FILE)
 @click.option('--shape', nargs=2, type=int, metavar='H W', help='Input height and width in pixels. '
               "Defaults to the config's input_shape.")
 @click.option('--output-stride', type=int, help="Of an architecture. Defaults to the architecture's own.")
-@click.option('--paper', is_flag=True, help='Count every model of the paper, beside its published figures.')
 @click.option('--format', 'style', type=click.Choice(['text', 'markdown', 'json']), default='text', show_default=True)
 @click.option('--json', 'as_json', is_flag=True, help='The same as --format json.')
-def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_stride: Optional[int], paper: bool,
-               style: str, as_json: bool) -> None:
+def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_stride: Optional[int], style: str,
+               as_json: bool) -> None:
     """Parameters and multiply-adds of configs and architectures.
 
     A TARGET is an mm config, whose model and backbone are counted, or an architecture (a published
@@ -114,19 +95,12 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
     \b
     Example:  fna complexity configs/fna_retinanet_retrain.py
               fna complexity fna_deeplabv3 --shape 1024 2048 --output-stride 16
-              fna complexity --paper
     """
-    if bool(targets) == paper or (paper and (shape or output_stride)):
-        raise click.UsageError('give either TARGETs or --paper, which has sizes of its own')
     style = 'json' if as_json else style
     from fna_mm.cost.complexity import complexity_table
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm's about building; nothing is trained here
-        if paper:
-            from fna_mm.cost.paper import paper_table
-            table = paper_table(style, _progress)
-        else:
-            table = complexity_table(targets, shape or None, output_stride, style, _progress)
+        table = complexity_table(targets, shape or None, output_stride, style, progress)
     click.echo(table)
 
 
@@ -158,7 +132,7 @@ def show(architecture: str, as_json: bool) -> None:
     Example:  fna arch show work_dirs/fna_retinanet_search/arch.json
               fna arch show fna_ssdlite --json
     """
-    from fna_mm.search_checkpoint import read_architecture
+    from fna_mm.checkpoints.searched import read_architecture
     found = read_architecture(architecture)
     click.echo(found.to_json() if as_json else f'{found}\n', nl=False)
 
@@ -174,7 +148,7 @@ def export(source: str, out: Optional[str]) -> None:
     \b
     Example:  fna arch export work_dirs/fna_retinanet_search/epoch_12.pth arch_12.json
     """
-    from fna_mm.search_checkpoint import read_architecture
+    from fna_mm.checkpoints.searched import read_architecture
     _write_text(read_architecture(source).to_json(), out)
 
 
@@ -194,9 +168,12 @@ def random(config: str, out: Optional[str], like: str, seed: int) -> None:
     \b
     Example:  fna arch random configs/bccd/fna_ssdlite_search.py random_0.json --like fna_ssdlite --seed 0
     """
-    from fna_mm.random_architecture import draw_for_search
-    from fna_mm.search_checkpoint import read_architecture
-    _write_text(draw_for_search(config, read_architecture(like), seed).to_json(), out)
+    from fna_mm.checkpoints.searched import read_architecture
+    from fna_mm.configs import read_search
+    from fna_mm.cost.random_architecture import draw_architecture
+    search = read_search(config)
+    drawn = draw_architecture(search.space, read_architecture(like), search.input_shape, search.output_stride, seed)
+    _write_text(drawn.to_json(), out)
 
 
 @main.command()
@@ -213,7 +190,7 @@ def convert(released: str, out: str, net_config: Optional[str]) -> None:
     \b
     Example:  fna convert fna_retinanet.pth converted/fna_retinanet.pth --net-config net_config
     """
-    from fna_mm.released_checkpoint import convert_file
+    from fna_mm.checkpoints.released import convert_file
     conversion, files = convert_file(released, out, net_config)
     click.echo(conversion.report())
     click.echo(f'written: {", ".join(files)}')
@@ -240,7 +217,7 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
     \b
     Example:  fna remap mobilenet_v2.pth fna_retinanet remapped.pth --report remapped.json
     """
-    from fna_mm.remapped_checkpoint import write_remapped_checkpoint
+    from fna_mm.checkpoints.remapped import write_remapped_checkpoint
     table, tensors = write_remapped_checkpoint(seed, architecture, out, width, kernel, report)
     if as_json:
         click.echo(tensors, nl=False)
@@ -275,7 +252,7 @@ def compare(arguments: Sequence[str], models: Sequence[tuple[str, str, str]], nu
     images = arguments if models else arguments[4:]
     if images and num_images:
         raise click.UsageError('--images counts images of the test set; give it or IMAGES')
-    from fna_mm.comparison import (
+    from fna_mm.report.comparison import (
         comparison_figure,
         find_images,
         name_models,
@@ -288,7 +265,7 @@ def compare(arguments: Sequence[str], models: Sequence[tuple[str, str, str]], nu
     paths = find_images(images)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm's about building
-        figure = comparison_figure(trained_models(named), num_images or 4, score_thr, paths, _progress)
+        figure = comparison_figure(trained_models(named), num_images or 4, score_thr, paths, progress)
     write_picture(figure, out)
     click.echo(f'written: {out}')
 
@@ -308,39 +285,7 @@ def report(work_dirs: Sequence[str], out: Optional[str], metric: Optional[str]) 
     Example:  fna report work_dirs/fna_retinanet_search work_dirs/mobilenet_v2_retinanet --out report
     """
     from fna_mm.report import make_report
-    click.echo(f'written: {make_report(work_dirs, out, metric, _progress)}')
-
-
-@main.command(cls=ManyValues)
-@click.argument('configs', nargs=-1, required=True, type=FILE, metavar='CONFIG...')
-@click.option('--seeds', multiple=True, type=click.IntRange(0), default=(0, ), metavar='SEED...',
-              help='Train every config with each of them. Defaults to 0.')
-@click.option('--work-dir', default='work_dirs/ablations', show_default=True, type=FILE, help='Where everything goes.')
-@click.option('--cfg-options', multiple=True, metavar='KEY=VALUE...', help='Replaced in every config.')
-@click.option('--seed-checkpoint', help='In place of the checkpoint of every parameter remapping.')
-@click.option('--jobs', default=1, show_default=True, type=click.IntRange(1), help='Trainings at a time, which share '
-              'the cores unless OMP_NUM_THREADS is set.')
-@click.option('--metric', help="Of the table. Defaults to the evaluator's first.")
-@click.option('--out', type=FILE, help='A file for the rows.')
-@click.option('--format', 'form', default='json', show_default=True, type=click.Choice(['json', 'markdown']),
-              help="Of --out's file; with markdown, the printed table is Markdown as well.")
-@click.option('--json', 'as_json', is_flag=True, help='Print the rows as JSON, for programs, and how it goes on the '
-              'error stream.')
-def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: str, cfg_options: Sequence[str],
-           seed_checkpoint: Optional[str], jobs: int, metric: Optional[str], out: Optional[str], form: str,
-           as_json: bool) -> None:
-    """Train and test many configs with several seeds, and print one table.
-
-    Every run is a process of its own in WORK_DIR/seed_S/NAME; a config names the files of another one
-    there by the environment variable FNA_ABLATION_DIR, and then waits for it. Given again, the
-    command repeats nothing that is finished and continues what was interrupted.
-
-    \b
-    Example:  fna ablate configs/ablations/camvid/*.py --seeds 0 1 --jobs 2 --out ablations.json
-    """
-    from fna_mm.ablation import run_ablation
-    run_ablation(configs, seeds, work_dir, cfg_options, seed_checkpoint, jobs, metric, out, form == 'markdown',
-                 as_json)
+    click.echo(f'written: {make_report(work_dirs, out, metric, progress)}')
 
 
 @main.command()
@@ -354,7 +299,7 @@ def demo(work_dir: str, seed: int) -> None:
     \b
     Example:  fna demo --work-dir work_dirs/fna_demo
     """
-    from fna_mm.demo import run_demo
+    from fna_mm.demo.flow import run_demo
     run_demo(work_dir, seed)
 
 
@@ -368,7 +313,7 @@ def configs(name: Optional[str], as_json: bool) -> None:
     Example:  fna configs
               mim train mmdet "$(fna configs bccd/fna_retinanet_search.py)"
     """
-    from fna_mm.shipped_configs import config_names, config_path
+    from fna_mm.configs import config_names, config_path
     if name is not None:
         click.echo(json.dumps(config_path(name)) if as_json else config_path(name))
     else:
@@ -388,36 +333,3 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(main, {}, 'fna', '_FNA_COMPLETE').source())
-
-
-@main.command()
-@click.option('--device', type=click.Choice(['cpu', 'cuda']), help='Defaults to cuda if there is a GPU.')
-@click.option('--precision', type=click.Choice(['float32', 'fp16', 'bf16']), default='float32', show_default=True,
-              help='The last two by autocast.')
-@click.option('--channels-last', is_flag=True, help='Memory format of weights and images.')
-@click.option('--threads', type=click.IntRange(1), help="Of the CPU. Defaults to torch's choice.")
-@click.option('--batch-size', type=click.IntRange(2), help='Images in a step. Defaults to 4, on a GPU to 16.')
-@click.option('--input-size', type=click.IntRange(64), help='Of the images, in pixels. Defaults to 224, on a GPU to '
-              '321.')
-@click.option('--repeats', type=click.IntRange(1), help='Measured rounds. Defaults to 15, on a GPU to 50.')
-@click.option('--iterations', type=click.IntRange(1), help='Measured search iterations of each kind. Defaults to 10, '
-              'on a GPU to 200.')
-@click.option('--quick', is_flag=True, help='Only show that everything runs; the figures are worth nothing.')
-@click.option('--out', metavar='FILE', help='Write everything as JSON.')
-def bench(device: Optional[str], quick: bool, out: Optional[str], **settings: Any) -> None:
-    """Time the search's steps beside a plain MobileNetV2, and say what bounds them.
-
-    Steps run in turn in one process; ratios are medians over rounds. Whole search iterations of
-    RetinaNet and DeepLabv3 run on mm's Runner with synthetic images; on a GPU at the size of their
-    configs, from which the hours of the whole schedule are projected.
-
-    \b
-    Example:  fna bench --out bench.json
-              fna bench --device cuda --precision fp16 --out bench.json
-    """
-    import torch
-
-    from fna_mm.bench.run import run_bench
-    from fna_mm.bench.settings import Settings
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    run_bench(Settings.create(device, quick, **settings), out)

@@ -1,19 +1,20 @@
-"""Names in mm's root registries before the modules behind them are imported.
+"""Names in mm's root registries, and public names of the package, before the modules behind them are imported.
 
-Importing PyTorch, mmcv, mmdet and mmseg takes seconds, and one of the last two may be missing. So each name stands
-for a function at first, which imports its class when a config asks for one and builds it; registries of mmengine take
-functions as well as classes. A module that is imported puts its classes in the functions' place
-(``register_module(force=True)``). One name waits for its class: mmengine compares models with whatever is registered as
-a model's wrapper, by isinstance.
+Importing PyTorch, mmcv, mmdet and mmseg takes seconds, and one of the last two may be missing. So a name in a registry
+stands for a function at first, which imports the class when a config asks for it, and builds it; mmengine's registries
+take functions as well as classes. A module that is imported puts its classes in the functions' place
+(``register_module(force=True)``). The model wrapper has no such function, because mmengine asks of every model whether
+it is an instance of what is registered as a wrapper. Its class is registered with the supernet's.
 """
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Optional
 
 from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS, WEIGHT_INITIALIZERS, Registry
 
-#: Everything that configs name: registry (None for the name that waits), module, classes.
+#: Everything that configs name: registry (None for the model wrapper), module, classes.
 REGISTERED: tuple[tuple[Optional[Registry], str, tuple[str, ...]], ...] = (
     (None, 'fna_mm.backbones', ('FNADistributedDataParallel', )),
     (MODELS, 'fna_mm.backbones', ('FNAChildNet', 'FNASuperNet')),
@@ -22,31 +23,42 @@ REGISTERED: tuple[tuple[Optional[Registry], str, tuple[str, ...]], ...] = (
     (WEIGHT_INITIALIZERS, 'fna_mm.remapping', ('ParameterRemapping', )),
     (TASK_UTILS, 'fna_mm.cost', ('MAddsCost', )),
     (DATASETS, 'fna_mm.datasets', ('RandomSplit', )),
-    (DATASETS, 'fna_mm.bench.synthetic_images', ('SyntheticImages', )),
     (HOOKS, 'fna_mm.remapping', ('ParameterRemappingHook', )),
     (HOOKS, 'fna_mm.hooks', ('AlternatingOptimizerHook', 'ArchitectureExportHook', 'BNCalibrationHook')),
 )
+#: The module of every class and function that the package offers by name.
+MODULES: dict[str, str] = {
+    'Architecture': 'fna_mm.architecture', 'MBConvSpec': 'fna_mm.architecture', 'Stage': 'fna_mm.architecture',
+    'SearchSpace': 'fna_mm.search_space', 'config_path': 'fna_mm.configs',
+    **{name: module for _, module, names in REGISTERED for name in names}}
 
 
 def load(module: str, name: str) -> Any:
-    """A class of this package, and with it safe loading of mmengine's checkpoints.
+    """A class or function of this package.
 
     Raises:
         ImportError: If a package that it needs is missing.
     """
-    from fna_mm.safe_globals import allow_mmengine_checkpoints
-    allow_mmengine_checkpoints()
     try:
-        return getattr(import_module(module), name)
+        found = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         raise ImportError(f'{name} needs the package {error.name}, which is not installed') from error
+    allow_checkpoints()
+    return found
+
+
+def allow_checkpoints() -> None:
+    """Let mmengine's checkpoints open under torch's safe loading, in a program that has imported PyTorch."""
+    if sys.modules.get('torch'):
+        from fna_mm.checkpoints.safe_globals import allow_mmengine_checkpoints
+        allow_mmengine_checkpoints()
 
 
 def _builder(module: str, name: str) -> Callable[..., Any]:
     def build(*args: Any, **kwargs: Any) -> Any:
         return load(module, name)(*args, **kwargs)
 
-    # What mmengine's log says of a thing that was built.
+    # mmengine's log says these of what was built.
     build.__name__, build.__module__ = name, module
     return build
 
@@ -61,3 +73,4 @@ def register() -> None:
         if registry is not None:
             for name in names:
                 registry.register_module(name=name, module=_builder(module, name))  # type: ignore[arg-type]
+    allow_checkpoints()

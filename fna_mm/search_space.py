@@ -13,6 +13,9 @@ Candidate = Optional[MBConvSpec]
 #: Expansion ratio of a layer whose expanded features are handed out: MobileNetV2's, so that they have its width.
 TAPPED_RATIO = 6
 
+#: Arguments of a supernet that are arguments of its search space.
+SPACE_ARGUMENTS = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'seed')
+
 _TAP = re.compile(r'expand(\d+)')
 
 
@@ -91,7 +94,7 @@ class SearchSpace:
                  layers_per_stage: Sequence[int] = (4, 4, 4, 4, 4, 1),
                  kernel_sizes: Sequence[int] = (3, 5, 7),
                  expand_ratios: Sequence[int] = (3, 6),
-                 seed: Union[str, dict, Architecture] = 'mobilenet_v2',
+                 seed: Union[str, Mapping[str, Any], Architecture] = 'mobilenet_v2',
                  tapped_stages: Sequence[int] = ()) -> None:
         self.seed = Architecture.create(seed)
         for name, values in (('kernel_sizes', kernel_sizes), ('expand_ratios', expand_ratios)):
@@ -133,7 +136,7 @@ class SearchSpace:
         Raises:
             ValueError: As the constructor.
         """
-        given = {name: section[name] for name in ('layers_per_stage', 'kernel_sizes', 'expand_ratios')
+        given = {name: section[name] for name in SPACE_ARGUMENTS
                  if name in section}
         return cls(**given, tapped_stages=tapped_stages(section.get('out_indices', ())))
 

@@ -1,13 +1,12 @@
 """What several test files share: random seeds in every layout, the real one, an independent counter."""
 
-import random
 from collections import OrderedDict
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from mmengine.runner import set_random_seed
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import nn
 
@@ -108,9 +107,7 @@ def _count_by_hooks(model, run):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
     """Before a test's fixtures: its random numbers do not depend on which tests ran before it, in which process."""
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
+    set_random_seed(0)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -43,8 +43,7 @@ def test_as_a_command(command, tmp_path):
     done = subprocess.run([*command, '--help'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           cwd=tmp_path)
     assert done.returncode == 0
-    for word in ('complexity', 'arch', 'convert', 'remap', 'report', 'ablate', 'demo', 'bench', '--debug',
-                 '--version'):
+    for word in ('complexity', 'arch', 'convert', 'remap', 'report', 'demo', '--debug', '--version'):
         assert word in done.stdout
     done = subprocess.run([*command, 'arch', 'show', 'nothing'], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
@@ -59,7 +58,7 @@ def test_version():
 
 @pytest.mark.parametrize('arguments', [
     ['complexity'], ['arch', 'show'], ['arch', 'export'], ['arch', 'random'], ['convert'], ['remap'], ['compare'],
-    ['report'], ['ablate'], ['demo'], ['bench'], ['configs'], ['completion'], ['arch'], []])
+    ['report'], ['demo'], ['configs'], ['completion'], ['arch'], []])
 def test_every_command_has_help_with_an_example(arguments):
     printed = fna(*arguments, '--help')
     assert 'Usage:' in printed
@@ -204,23 +203,9 @@ def test_debug_in_a_process():
 
 
 @pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['complexity', 'x', '--shape', 'a', 'b'],
-                                       ['nonsense'], ['demo', '--seed', 'x'], ['demo', 'x'], ['ablate'], ['report'],
-                                       ['ablate', 'x.py', '--seeds', '-1'],
-                                       ['ablate', 'x.py', '--jobs', '0'], ['ablate', '--seeds', '0', 'x.py']])
+                                       ['nonsense'], ['demo', '--seed', 'x'], ['demo', 'x'], ['report']])
 def test_wrong_usage_is_clicks_to_explain(arguments):
     assert 'Usage:' in fna(*arguments, code=2)
-
-
-def test_ablate_hands_its_arguments_on(monkeypatch):
-    calls = []
-    monkeypatch.setattr('fna_mm.ablation.run_ablation', lambda *args: calls.append(args))
-    fna('ablate', 'a.py', 'b.py')
-    fna('ablate', 'a.py', '--seeds', 3, 1, '--cfg-options', 'x=1', 'y.z=2', '--cfg-options', 'w=3', '--jobs', 2,
-        '--work-dir', 'there', '--seed-checkpoint', 's.pth', '--metric', 'aAcc', '--out', 'rows.md',
-        '--format', 'markdown')
-    assert calls == [
-        (('a.py', 'b.py'), (0, ), 'work_dirs/ablations', (), None, 1, None, None, False, False),
-        (('a.py', ), (3, 1), 'there', ('x=1', 'y.z=2', 'w=3'), 's.pth', 2, 'aAcc', 'rows.md', True, False)]
 
 
 def test_report(tmp_path):
@@ -233,14 +218,14 @@ def test_report(tmp_path):
 
 def test_demo_hands_its_arguments_on(monkeypatch):
     calls = []
-    monkeypatch.setattr('fna_mm.demo.run_demo', lambda *args: calls.append(args))
+    monkeypatch.setattr('fna_mm.demo.flow.run_demo', lambda *args: calls.append(args))
     fna('demo')
     fna('demo', '--work-dir', 'x', '--seed', 5)
     assert calls == [('work_dirs/fna_demo', 0), ('x', 5)]
 
 
 def test_the_demos_configs_are_where_it_looks():
-    from fna_mm.shipped_configs import configs_dir
+    from fna_mm.configs import configs_dir
     assert Config.fromfile(configs_dir() / 'demo/search.py').model.backbone.type == 'FNASuperNet'
 
 
@@ -262,16 +247,6 @@ def test_json_of_a_remapping(toy, toy_checkpoint, tmp_path):
     printed = fna('remap', toy_checkpoint, toy.to_text(), tmp_path / 'x.pth', '--report', tmp_path / 'x.json', '--json')
     assert printed == (tmp_path / 'x.json').read_text()
     assert json.loads(printed)['seed'] == toy_checkpoint
-
-
-def test_json_of_an_ablation(monkeypatch, tmp_path):
-    """The rows alone on the output stream, what happens meanwhile on the other one."""
-    config = tmp_path / 'one.py'
-    config.write_text("model = dict(type='Nothing')\n")
-    result = CliRunner().invoke(main, ['ablate', str(config), '--work-dir', str(tmp_path / 'out'), '--json'])
-    assert result.exit_code == 1
-    assert [row['config'] for row in json.loads(result.stdout)] == ['one']
-    assert 'FAILED' in result.stderr
 
 
 # Shipped configs
@@ -302,7 +277,7 @@ def test_no_exception_shows_a_traceback(monkeypatch, error):
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr('fna_mm.demo.run_demo', fail)
+    monkeypatch.setattr('fna_mm.demo.flow.run_demo', fail)
     assert fna('demo', code=1) == f'Error: {type(error).__name__}: {error}'.rstrip(': ') + '\n'
     assert CliRunner().invoke(main, ['--debug', 'demo']).exception is error
 
@@ -312,7 +287,7 @@ def test_interrupted(monkeypatch, debug):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('fna_mm.demo.run_demo', interrupt)
+    monkeypatch.setattr('fna_mm.demo.flow.run_demo', interrupt)
     assert fna(*debug, 'demo', code=130).strip() == 'Interrupted.'
 
 

@@ -14,8 +14,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from fna_mm import Architecture, FNAChildNet
-from fna_mm.datasets.shapes import draw_shapes
-from fna_mm.search_checkpoint import best_architecture
+from fna_mm.checkpoints.searched import best_architecture
+from fna_mm.demo.shapes import draw_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/demo/search.py'

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from fna_mm import Architecture
-from fna_mm.child_config import child_config
+from fna_mm.configs import child_config
 from fna_mm.heads.ssd_head import SSDLiteHead
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fna_mm.datasets.shapes import draw_shapes
+from fna_mm.demo.shapes import draw_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = """

@@ -2,7 +2,7 @@
 _base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py', 'mmdet::_base_/default_runtime.py']
 custom_imports = dict(imports=['fna_mm'], allow_failed_imports=False)
 
-# `fna demo` draws the data and says here where; fna_mm.datasets.shapes.draw_shapes does it by hand.
+# `fna demo` draws the data and says here where; fna_mm.demo.shapes.draw_shapes does it by hand.
 data_root = '{{$FNA_DEMO_DATA:work_dirs/fna_demo/shapes}}'
 image_scale = (128, 128)  # (width, height), the size of the images as they are drawn
 metainfo = dict(

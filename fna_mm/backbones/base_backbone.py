@@ -10,7 +10,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from fna_mm.architecture import Architecture, Stage
-from fna_mm.blocks import build_stem
+from fna_mm.families.mbconv import build_stem
 from fna_mm.search_space import TAPPED_RATIO, tapped_stage, tapped_stages
 
 #: The initializer's name in the registry. Backbones know it by this name only.

@@ -8,7 +8,7 @@ from torch import nn
 
 from fna_mm.architecture import Architecture, Stage
 from fna_mm.backbones.base_backbone import FNABackbone
-from fna_mm.blocks import MBConv, check_norm_cfg
+from fna_mm.families.mbconv import MBConv, check_norm_cfg
 
 
 def build_stage(stage: Stage, stride: int, dilation: int, norm_cfg: dict, act_cfg: dict,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import FNABackbone
 from fna_mm.backbones.fna_child_net import build_stage
-from fna_mm.blocks import check_norm_cfg
-from fna_mm.mixed_op import MixedOp
+from fna_mm.backbones.mixed_op import MixedOp
+from fna_mm.families.mbconv import check_norm_cfg
 from fna_mm.search_space import SearchSpace, tapped_stages
 
 #: Standard deviation of the architecture parameters at the start (authors' release).
@@ -45,6 +45,8 @@ class FNASuperNet(FNABackbone):
         arch_sample_num (int, optional): Candidates of every layer that a mixture runs, drawn anew for each
             architecture step (:meth:`sample_candidates`), to save memory and time. 2 is ProxylessNAS's choice
             (Cai et al. 2019, section 3.2); of 1 alone nothing can be learnt. Defaults to None: all, as in the paper.
+        seed (str | dict | Architecture): The network whose stages are searched, as ``arch`` of ``FNAChildNet``.
+            Defaults to 'mobilenet_v2'.
         seed_preference (float): Added to the architecture parameters of the seed's own path at their start, so that a
             search that is too short to be sure stays near the seed: 2 makes each of its candidates as probable
             as all others together. Defaults to 0: all candidates alike, as in the paper.
@@ -76,13 +78,14 @@ class FNASuperNet(FNABackbone):
             head_channels: int = 1280,
             with_cp: bool = False,
             arch_sample_num: Optional[int] = None,
+            seed: Union[str, Mapping[str, Any], Architecture] = 'mobilenet_v2',
             seed_preference: float = 0.,
             norm_cfg: Mapping[str, Any] = dict(type='BN'),
             candidate_norm_cfg: Mapping[str, Any] = dict(
                 type='BN', affine=False, track_running_stats=False),
             act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
             init_cfg: Optional[Union[dict, list]] = None) -> None:
-        space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, tapped_stages=tapped_stages(out_indices))
+        space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, seed, tapped_stages(out_indices))
         least = min(len(layer.candidates) for layer in space.layers)
         if arch_sample_num is not None and (isinstance(arch_sample_num, bool) or not isinstance(arch_sample_num, int)
                                             or not 1 <= arch_sample_num <= least):

@@ -31,7 +31,6 @@ from fna_mm.hooks.preflight import (
     check_training_mode,
 )
 from fna_mm.hooks.rank_agreement import check_ranks_agree
-from fna_mm.kept_memory import keep_freed_memory
 
 STATE = 'alternating_optimizer'
 #: Makes the generator of an architecture step's candidates another one than those of paths.
@@ -226,8 +225,6 @@ class AlternatingOptimizerHook(Hook):
             check_costs_are_finite(self._table)
         check_parts_are_disjoint(runner.train_dataloader.dataset, dataloader.dataset)
         check_space(self._model, runner.work_dir)
-        if self._supernet.architecture_parameters.device.type == 'cpu':
-            keep_freed_memory()
         self._checkpoint_hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
         if any(hook.max_keep_ckpts == 1 for hook in self._checkpoint_hooks):
             runner.logger.warning('CheckpointHook(max_keep_ckpts=1) removes the last checkpoint before it writes the '

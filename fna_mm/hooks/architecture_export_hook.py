@@ -14,15 +14,17 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from fna_mm.backbones import find_supernet
-from fna_mm.child_config import child_config, dump_child_config
+from fna_mm.configs import child_config, dump_child_config
 from fna_mm.cost.madds import GIGA, madds_table
 from fna_mm.hooks.alternating_optimizer_hook import AlternatingOptimizerHook
 from fna_mm.hooks.preflight import check_can_write
 from fna_mm.report import write_report
+from fna_mm.report.architecture_figures import architecture_figure
+from fna_mm.report.canvas import image_to_png, to_image
 from fna_mm.report.history import FOLDER, Gmadds, SearchState, append_history, named_probabilities, start_history
 from fna_mm.report.run import read_run
+from fna_mm.report.search_figures import probability_figure
 from fna_mm.report.time_account import ARCHITECTURE, DATA, EVALUATION, WEIGHTS, TimeAccount
-from fna_mm.visualization import architecture_figure, image_to_png, probability_figure, to_image
 
 STATE = 'architecture_export'
 #: Figures of every export; the report's others go to the visualizer whenever it is drawn.

@@ -10,7 +10,7 @@ from mmengine.model.weight_init import update_init_info
 from mmengine.registry import HOOKS, WEIGHT_INITIALIZERS
 from torch import nn
 
-from fna_mm.remapping.checkpoint_file import load_checkpoint
+from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.remapping.parameter_remapping import Report, remap_parameters
 from fna_mm.remapping.seed_checkpoint import Seed, read_seed
 from fna_mm.remapping.tensor_remapping import check_methods

@@ -4,13 +4,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Optional
 
+from fna_mm.checkpoints.whole_files import write_whole
 from fna_mm.report.answers import cast_roles
-from fna_mm.report.figures import Drawn, draw_search, draw_times, file_prefix
+from fna_mm.report.canvas import image_to_png
+from fna_mm.report.drawing import Drawn, draw_search, draw_times, file_prefix
 from fna_mm.report.history import FOLDER
 from fna_mm.report.page import report_page
 from fna_mm.report.run import Run, count_shape, counted, find_runs
-from fna_mm.visualization import image_to_png
-from fna_mm.whole_files import write_whole
 
 __all__ = ['make_report', 'write_report']
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import Optional
 
 from fna_mm.report.answers import Answer, Cast, hours, is_it_better, role, what_did_it_cost, what_do_i_run_now
-from fna_mm.report.figures import Drawn
+from fna_mm.report.drawing import Drawn
 from fna_mm.report.run import Run
 from fna_mm.report.time_account import PARTS
 

@@ -10,10 +10,11 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from fna_mm.architecture import Architecture, check_input_shape
-from fna_mm.child_config import CHILD, SUPERNET, find_sections
+from fna_mm.checkpoints.opening import load_checkpoint
+from fna_mm.checkpoints.searched import search_parameters
+from fna_mm.configs import CHILD, SUPERNET, find_sections
 from fna_mm.cost.complexity import Complexity, count_config
 from fna_mm.cost.madds import GIGA, madds_table
-from fna_mm.remapping.checkpoint_file import load_checkpoint
 from fna_mm.report.history import FOLDER, Gmadds, SearchState, history_path, named_probabilities, read_history
 from fna_mm.report.mm_logs import (
     account,
@@ -25,7 +26,6 @@ from fna_mm.report.mm_logs import (
     read_tests,
     timestamped,
 )
-from fna_mm.search_checkpoint import search_parameters
 from fna_mm.search_space import SearchSpace
 
 #: How deep below a given folder work directories are looked for: a demo's folder, and a child in its search's.

@@ -13,8 +13,8 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import nn
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet, SearchSpace
-from fna_mm.blocks import MBConv
 from fna_mm.cost import madds_table
+from fna_mm.families.mbconv import MBConv
 
 SIZE = 64
 ALL = tuple(range(8))

@@ -10,7 +10,7 @@ from torch import nn
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet
 from fna_mm.cost.complexity import Complexity, CountedModel, complexity_table, count, count_config, render
-from fna_mm.cost.paper import paper_table
+from tools.paper_table import paper_table
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 #: Measured from the authors' networks: (height, width), output stride, parameters, G multiply-adds.

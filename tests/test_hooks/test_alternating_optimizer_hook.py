@@ -8,6 +8,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import HOOKS
+from mmengine.runner import set_random_seed
 from torch import nn
 from toy_search import (
     COST,
@@ -339,7 +340,7 @@ def test_accumulation_takes_the_mean_gradient(tmp_path):
         alpha = runner.model.backbone.architecture_parameters
         alpha.copy_(torch.randn(alpha.shape, generator=torch.Generator().manual_seed(1)))
         start, ends = alpha.clone(), []
-        random.seed(0), np.random.seed(0), torch.manual_seed(0)
+        set_random_seed(0)
         for batch, _ in zip(runner.build_dataloader(toy_dataloader('arch'), seed=0), range(2)):
             hook.arch_step(batch)
             ends.append(alpha - start)
@@ -495,7 +496,7 @@ def stop_at(cfg, checkpoint):
     """Resume a config from a checkpoint in another folder, and train to the end."""
     cfg.load_from, cfg.resume = str(checkpoint), True
     # A started process differs from this one; nothing here may rest on what the last run left behind.
-    random.seed(99), np.random.seed(99), torch.manual_seed(99)
+    set_random_seed(99)
     return train(cfg)
 
 

@@ -12,8 +12,8 @@ from mmengine.registry import HOOKS, MODELS
 from toy_search import build, child_net_config, find_hook, load, search_config, toy_dataloader, train
 
 from fna_mm import Architecture
+from fna_mm.checkpoints.searched import best_architecture, search_parameters
 from fna_mm.report.history import read_history
-from fna_mm.search_checkpoint import best_architecture, search_parameters
 
 HOOK = dict(type='ArchitectureExportHook')
 

@@ -1,0 +1,433 @@
+"""The weighted mixture of a layer's candidates in few operations and few passes over memory.
+
+It is for architecture steps, in which no weight requires a gradient. That allows what autograd cannot know:
+
+* The candidates of one kernel size are one expansion and one depthwise convolution, of concatenated weights.
+* The statistics of an expansion follow from the covariance of its few input channels: ``E x`` has mean
+  ``E mean(x)`` and variance ``diag(E cov(x) E^T)``. So this normalisation is part of the convolution's
+  weights, and its backward pass a small matrix: the widest tensors of a layer are never normalised.
+* The backward pass needs the two hidden tensors of a branch, and nothing else as wide; with ``recompute`` it
+  makes even these again, from the statistics, which are kept.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from fna_mm.families.mbconv import MBConv
+
+#: The two ends of ReLU6.
+RELU6 = (0., 6.)
+#: All dimensions of an activation but its channels.
+PIXELS = (0, 2, 3)
+#: On the CPU, the input and output of a layer have their channels last if its output has up to this many pixels.
+CHANNELS_LAST_PIXELS = 64
+#: The same for the features around its depthwise convolution, whatever the kernel, and with kernels of up to 5 (with
+#: those, any size if it has a stride). All three measured layer by layer: the library's depthwise convolution
+#: rearranges what has its channels first, but with large kernels is faster even so.
+HIDDEN_CHANNELS_LAST_PIXELS, SMALL_KERNEL_PIXELS = 256, 1024
+#: Pixels per input channel of a layer from which on statistics by covariance cost less than a pass over the features.
+COVARIANCE_PIXELS = 8
+
+aten = torch.ops.aten
+
+
+def is_covered(candidates: Sequence[nn.Module], x: Tensor) -> bool:
+    """Whether :func:`fused_mixture` can stand in for these candidates, identities and blocks of this package.
+
+    It cannot if one of their weights requires a gradient, something else than ReLU6 and BN on the batch's
+    own statistics is between the convolutions, or a hook wants to see a part run.
+
+    Args:
+        candidates (Sequence[nn.Module]): The candidates of a layer.
+        x (Tensor): Their input.
+    """
+    blocks: list[Any] = [candidate for candidate in candidates if type(candidate) is not nn.Identity]
+    if not blocks or not all(type(block) is MBConv and block.with_expand_conv for block in blocks):
+        return False
+    activated: list[Any] = [part for block in blocks for part in (block.expand_conv, block.depthwise_conv)]
+    parts: list[Any] = activated + [block.linear_conv for block in blocks]
+    norms = [part.norm for part in parts]
+    activations = [part.activate for part in activated]
+    # Named one by one: Module.modules() takes as long as some of their convolutions.
+    for module in (*candidates, *parts, *(part.conv for part in parts), *norms, *activations):
+        if (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+                or module._backward_pre_hooks or any(
+                    parameter is not None and parameter.requires_grad for parameter in module._parameters.values())):
+            return False
+    stride = blocks[0].depthwise_conv.conv.stride[0]
+    return (all((type(norm) is nn.BatchNorm2d or isinstance(norm, nn.SyncBatchNorm)) and norm.running_mean is None
+                for norm in norms)
+            and len({(type(norm), norm.eps, norm.affine, norm.training) for norm in norms}) == 1
+            and all(type(activation) is nn.ReLU6 for activation in activations)
+            # Of a single pixel there are no statistics; the candidates themselves say so.
+            and len(x) * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) > 1)
+
+
+def _arranged(x: Tensor, stride: int = 1) -> Tensor:
+    """x in the memory format in which a layer of this stride runs fastest; on a GPU that is the user's choice."""
+    if x.device.type != 'cpu':
+        return x
+    small = x.shape[2] * x.shape[3] <= CHANNELS_LAST_PIXELS * stride**2
+    return x.contiguous(memory_format=torch.channels_last if small else torch.contiguous_format)
+
+
+def _has_channels_last(x: Tensor) -> bool:
+    return x.stride(1) == 1
+
+
+def _pointwise(x: Tensor, weight: Tensor, channels_last: Optional[bool] = None) -> Tensor:
+    """A 1x1 convolution with ``weight`` (outputs, inputs).
+
+    Args:
+        x (Tensor): Input, (N, inputs, H, W).
+        weight (Tensor): (outputs, inputs).
+        channels_last (bool, optional): Whether the result has, on the CPU. Defaults to None: as x.
+    """
+    if x.device.type != 'cpu':
+        return F.conv2d(x, weight[:, :, None, None])
+    # Matrix products, without the conversions to and from the convolution's own memory format.
+    number, _, height, width = x.shape
+    given = _has_channels_last(x)
+    if channels_last is None:
+        channels_last = given
+    if channels_last and given:
+        rows = x.permute(0, 2, 3, 1)
+        return torch.mm(rows.flatten(0, 2), weight.t()).view(number, height, width, -1).permute(0, 3, 1, 2)
+    if channels_last:
+        rows = torch.bmm(x.flatten(2).transpose(1, 2), weight.t().expand(number, -1, -1))
+        return rows.view(number, height, width, -1).permute(0, 3, 1, 2)
+    return torch.bmm(weight.expand(number, -1, -1), x.flatten(2)).view(number, -1, height, width)
+
+
+def _channels(vector: Tensor) -> Tensor:
+    """(C,) → (C, 1, 1), to be combined with an activation."""
+    return vector[:, None, None]
+
+
+def _statistics_dtype(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+class _Affine(NamedTuple):
+    """What follows a normalisation: times ``scale``, plus ``shift``, each (channels,)."""
+
+    scale: Tensor
+    shift: Tensor
+
+    @property
+    def divisor(self) -> Tensor:
+        """``scale`` without its zeros, behind which nothing has a gradient."""
+        return torch.where(self.scale == 0, torch.ones_like(self.scale), self.scale)
+
+
+def _affine(norms: Sequence[Any]) -> Optional[_Affine]:
+    if not norms[0].affine:
+        return None
+    return _Affine(torch.cat([norm.weight for norm in norms]), torch.cat([norm.bias for norm in norms]))
+
+
+class _Statistics(NamedTuple):
+    """Mean and 1 / standard deviation, each (channels,)."""
+
+    mean: Tensor
+    inverse: Tensor
+
+
+class _Normalization:
+    """Normalisation over the batch, of one process or of a group that normalises together (SyncBN)."""
+
+    def __init__(self, norm: Any) -> None:
+        self.eps = norm.eps
+        together = isinstance(norm, nn.SyncBatchNorm) and norm.training and dist.is_available() \
+            and dist.is_initialized() and dist.get_world_size(norm.process_group) > 1
+        self.group = (norm.process_group or dist.group.WORLD) if together else None
+
+    def mean(self, sums: Tensor, x: Tensor) -> Tensor:
+        """Sums over the pixels of x in this process → means over all pixels of the group."""
+        count = x.numel() // x.shape[1]
+        if self.group is None:
+            return sums / count
+        packed = torch.cat([sums.flatten(), sums.new_full((1, ), count)])
+        dist.all_reduce(packed, group=self.group)
+        return packed[:-1].view_as(sums) / packed[-1]
+
+    def apply_(self, x: Tensor, affine: Optional[_Affine],
+               known: Optional[_Statistics] = None) -> tuple[Tensor, _Statistics]:
+        """x normalised, where possible in its own memory, and with which statistics."""
+        kind = _statistics_dtype(x)
+        fast = x.device.type != 'cpu' or (_has_channels_last(x) and x.dtype == kind)
+        if known is None and self.group is None and fast:
+            scale, shift = affine or (None, None)
+            out, *statistics = torch.native_batch_norm(x, scale, shift, None, None, True, 0., self.eps)
+            return out, _Statistics(*statistics)
+        if known is None:
+            # In the CPU's default memory format several times as fast as batch_norm.
+            mean = self.mean(x.sum(PIXELS, dtype=kind), x)
+            x.sub_(_channels(mean))
+            norms = torch.linalg.vector_norm(x.flatten(2), dim=2, dtype=kind)
+            known = _Statistics(mean, (self.mean(norms.square().sum(0), x) + self.eps).rsqrt())
+        else:
+            x.sub_(_channels(known.mean))
+        x.mul_(_channels(known.inverse if affine is None else known.inverse * affine.scale))
+        return (x if affine is None else x.add_(_channels(affine.shift))), known
+
+    def gradient_means(self, grad: Tensor, out: Tensor, affine: Optional[_Affine]) -> Tensor:
+        """(2, C): the means of the gradient, and of its product with the normalised value.
+
+        Args:
+            grad (Tensor): Gradient of ``out``.
+            out (Tensor): What was normalised, scaled and shifted; anything where the gradient is 0.
+            affine (_Affine, optional): The scale and shift.
+        """
+        statistics = self._undone(out, affine)
+        dots, totals = aten.native_batch_norm_backward(grad, out, torch.ones_like(statistics.mean), None, None,
+                                                       *statistics, True, self.eps, [False, True, True])[1:]
+        return self.mean(torch.stack([totals, dots]), grad)
+
+    def backward(self, grad: Tensor, out: Tensor, inverse: Tensor, affine: Optional[_Affine]) -> Tensor:
+        """The gradient of what :meth:`apply_` turned into ``out``, from that of ``out``."""
+        if self.group is None:
+            # As if out were to be normalised: its statistics are shift and scale.
+            weight = inverse if affine is None else inverse * affine.scale * affine.divisor
+            return aten.native_batch_norm_backward(grad, out, weight, None, None, *self._undone(out, affine), True,
+                                                   self.eps, [True, False, False])[0]
+        mean, dot = self.gradient_means(grad, out, affine)
+        if affine is not None:
+            out, dot, inverse = out - _channels(affine.shift), dot / affine.divisor, inverse * affine.scale
+        return ((grad - _channels(mean) - out * _channels(dot)) * _channels(inverse)).to(grad.dtype)
+
+    def mixture_backward(self, grad: Tensor, outputs: Tensor, dots: Tensor, weights: Tensor, inverse: Tensor,
+                         affine: Optional[_Affine]) -> Tensor:
+        """The gradient of what :meth:`apply_` turned into the outputs of all blocks, from that of their weighted sum.
+
+        Args:
+            grad (Tensor): Gradient of the sum, (N, C, H, W).
+            outputs (Tensor): The outputs, (N, blocks, C, H, W).
+            dots (Tensor): Sums over the pixels of their products with ``grad``, (blocks, C).
+            weights (Tensor): One a block, (blocks,).
+            inverse (Tensor): 1 / standard deviation, (blocks * C,).
+            affine (_Affine, optional): The scale and shift.
+        """
+        sums = grad.sum(PIXELS, dtype=dots.dtype)
+        means = self.mean(torch.cat([sums[None], dots]), grad)
+        scale, common = inverse.view_as(dots) * weights[:, None], means[1:]
+        if affine is not None:
+            shift, divisor = affine.shift.view_as(dots), affine.divisor.view_as(dots)
+            scale = scale * affine.scale.view_as(dots)
+            common = (common - shift * means[0]) / divisor**2
+        result = _arranged(grad - _channels(means[0]))[:, None] * scale[:, :, None, None]
+        result.addcmul_(outputs, -(scale * common)[:, :, None, None])
+        if affine is not None:
+            result += (scale * common * shift)[:, :, None, None]
+        return result.to(outputs.dtype)
+
+    @staticmethod
+    def _undone(out: Tensor, affine: Optional[_Affine]) -> _Statistics:
+        if affine is not None:
+            return _Statistics(affine.shift, 1 / affine.divisor)
+        zeros = torch.zeros(out.shape[1], dtype=_statistics_dtype(out), device=out.device)
+        return _Statistics(zeros, zeros + 1)
+
+
+class _Branch:
+    """The candidates of one kernel size, run as one block.
+
+    Args:
+        blocks (dict[int, MBConv]): The candidates, by their place among all blocks.
+        norm (_Normalization): Of the layer.
+        kind (torch.dtype): In which the convolutions run.
+        exact (torch.dtype): Of statistics.
+        pixels (int): Height times width of the output.
+    """
+
+    def __init__(self, blocks: dict[int, Any], norm: _Normalization, kind: torch.dtype, exact: torch.dtype,
+                 pixels: int) -> None:
+        members = list(blocks.values())
+        conv = members[0].depthwise_conv.conv
+        self.norm, self.kind = norm, kind
+        self.places = list(blocks)
+        #: Weights of the expansion (hidden, C): before and after its normalisation, if that becomes part of them.
+        self.expand = torch.cat([block.expand_conv.conv.weight for block in members]).flatten(1).to(exact)
+        self.folded: Optional[Tensor] = None
+        self.depthwise = torch.cat([block.depthwise_conv.conv.weight for block in members]).to(kind)
+        self.projections = [block.linear_conv.conv.weight.flatten(1).to(kind) for block in members]
+        self.affines = [_affine([block.expand_conv.norm for block in members]),
+                        _affine([block.depthwise_conv.norm for block in members])]
+        #: Of the expansion and of the depthwise convolution, once they are known.
+        self.statistics: list[Any] = [None, None]
+        self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
+        small_kernel = max(conv.kernel_size) <= 5
+        self.channels_last = (pixels <= HIDDEN_CHANNELS_LAST_PIXELS
+                              or small_kernel and (max(conv.stride) > 1 or pixels <= SMALL_KERNEL_PIXELS))
+
+    def fold(self, covariance: Tensor) -> None:
+        """Make the normalisation of the expansion part of its weights.
+
+        Args:
+            covariance (Tensor): Of the input channels, (C, C).
+        """
+        variance = ((self.expand @ covariance) * self.expand).sum(1).clamp_(min=0)
+        self.expand = self.expand * (variance + self.norm.eps).rsqrt()[:, None]
+        affine = self.affines[0]
+        self.folded = self.expand if affine is None else self.expand * affine.scale[:, None]
+
+    def forward(self, centred: Tensor, needed: bool) -> tuple[Tensor, Tensor]:
+        """The hidden features around the depthwise convolution, for :meth:`backward`, the last not yet activated.
+
+        Args:
+            centred (Tensor): Input without its mean, (N, C, H, W).
+            needed (bool): Whether the first of the results is.
+        """
+        affine = self.affines[0]
+        if self.folded is not None:
+            kept = _pointwise(centred, self.folded.to(self.kind), self.channels_last)
+            kept = hidden = (kept if affine is None else kept.add_(_channels(affine.shift))).clamp_(*RELU6)
+        else:
+            kept = _pointwise(centred, self.expand.to(self.kind), self.channels_last)
+            kept, self.statistics[0] = self.norm.apply_(kept, affine, self.statistics[0])
+            hidden = kept.clamp(*RELU6) if needed else kept.clamp_(*RELU6)
+        out = F.conv2d(hidden, self.depthwise, None, self.stride, self.padding, self.dilation, hidden.shape[1])
+        del hidden
+        out, self.statistics[1] = self.norm.apply_(out, self.affines[1], self.statistics[1])
+        return kept, out
+
+    def project(self, out: Tensor, channels_last: bool) -> dict[int, Tensor]:
+        """The projection of every candidate, by its place, with its channels last or not."""
+        parts = out.split([weight.shape[1] for weight in self.projections], 1)
+        return {place: _pointwise(part.clamp(*RELU6), weight, channels_last)
+                for place, part, weight in zip(self.places, parts, self.projections)}
+
+    def backward(self, projected: Tensor, centred: Tensor, kept: Tensor, out: Tensor) -> Tensor:
+        """The gradient of the input.
+
+        Args:
+            projected (Tensor): Gradient of the projections of all blocks, (N, blocks, out_channels, H', W').
+            centred (Tensor): As in :meth:`forward`.
+            kept (Tensor): Result of :meth:`forward`.
+            out (Tensor): Result of :meth:`forward`.
+        """
+        grad, channels_last = torch.empty_like(out), _has_channels_last(centred)
+        widths = [weight.shape[1] for weight in self.projections]
+        for place, weight, part, target in zip(self.places, self.projections, out.split(widths, 1),
+                                               grad.split(widths, 1)):
+            activated = _pointwise(projected[:, place], weight.t(), self.channels_last)
+            aten.hardtanh_backward(activated, part, *RELU6, grad_input=target)
+        grad = self.norm.backward(grad, out, self.statistics[1].inverse, self.affines[1])
+        grad = self._convolution_backward(grad, kept)
+        aten.hardtanh_backward(grad, kept, *RELU6, grad_input=grad)
+        if self.folded is None:
+            grad = self.norm.backward(grad, kept, self.statistics[0].inverse, self.affines[0])
+            return _pointwise(grad, self.expand.to(self.kind).t(), channels_last)
+        means, dots = self.norm.gradient_means(grad, kept, self.affines[0])
+        folded = self.folded.t()
+        of_statistics = _pointwise(centred, ((folded * dots) @ self.expand).to(self.kind))
+        result = _pointwise(grad, folded.to(self.kind), channels_last)
+        return result.sub_(of_statistics).sub_(_channels(folded @ means))
+
+    def _convolution_backward(self, grad: Tensor, hidden: Tensor) -> Tensor:
+        if self.stride == (1, 1) and grad.device.type == 'cpu' and not _has_channels_last(grad):
+            # A convolution, too, and in this memory format faster as such.
+            return F.conv2d(grad, self.depthwise.flip(2, 3), None, 1, self.padding, self.dilation, len(self.depthwise))
+        return aten.convolution_backward(grad, hidden, self.depthwise, None, self.stride, self.padding, self.dilation,
+                                         False, (0, 0), len(self.depthwise), (True, False, False))[0]
+
+
+class _Mixture(torch.autograd.Function):
+    """x (N, C, H, W) and the weights (candidates,) → the weighted sum, (N, out_channels, …)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, candidates: Sequence[Any], recompute: bool) -> Tensor:
+        device = x.device.type
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        exact = _statistics_dtype(x)
+        ctx.places = [place for place, candidate in enumerate(candidates) if isinstance(candidate, MBConv)]
+        blocks = [candidates[place] for place in ctx.places]
+        ctx.shortcut, ctx.recompute = blocks[0].with_shortcut, recompute
+        ctx.stride = blocks[0].depthwise_conv.conv.stride[0]
+        ctx.norm = norm = _Normalization(blocks[0].linear_conv.norm)
+        ctx.affine = _affine([block.linear_conv.norm for block in blocks])
+        by_kernel: dict[Any, dict[int, Any]] = {}
+        for place, block in enumerate(blocks):
+            by_kernel.setdefault(block.depthwise_conv.conv.kernel_size, {})[place] = block
+        with torch.autocast(device, enabled=False):
+            pixels = -(-x.shape[2] // ctx.stride) * -(-x.shape[3] // ctx.stride)
+            ctx.branches = [_Branch(members, norm, kind, exact, pixels) for members in by_kernel.values()]
+            ctx.mean = norm.mean(x.sum(PIXELS, dtype=exact), x)
+            centred = _arranged(x - _channels(ctx.mean), ctx.stride)
+            if x.numel() >= COVARIANCE_PIXELS * x.shape[1]**2:
+                rows = centred.flatten(2)
+                covariance = norm.mean(torch.bmm(rows, rows.transpose(1, 2)).sum(0), x)
+                for branch in ctx.branches:
+                    branch.fold(covariance)
+            centred = centred.to(kind)
+            projected, saved = {}, []
+            needed = ctx.needs_input_grad[0] and not recompute
+            for branch in ctx.branches:
+                kept, out = branch.forward(centred, needed)
+                projected.update(branch.project(out, _has_channels_last(centred)))
+                saved += [kept, out] if needed else []
+                del kept, out
+            outputs = torch.cat([projected.pop(place) for place in range(len(blocks))], 1)
+            outputs, (_, ctx.inverse) = norm.apply_(outputs, ctx.affine)
+            ctx.save_for_backward(x, weights, outputs, *saved)
+            mixing = _of_blocks(weights, ctx.places).to(kind)
+            if outputs.is_contiguous():
+                result = (mixing @ outputs.view(len(x), len(blocks), -1)).view(len(x), -1, *outputs.shape[2:])
+            else:
+                result = (outputs.unflatten(1, (len(blocks), -1)) * mixing[:, None, None, None]).sum(1)
+            return torch.addcmul(result, x, weights.sum()) if ctx.shortcut else result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        x, weights, outputs, *saved = ctx.saved_tensors
+        kind, exact, blocks = outputs.dtype, ctx.mean.dtype, len(ctx.places)
+        with torch.autocast(x.device.type, enabled=False):
+            outputs = outputs.unflatten(1, (blocks, -1))
+            # The gradient of a weight is what the upstream gradient has in common with its candidate.
+            dots = (outputs * grad[:, None].to(exact)).sum((0, 3, 4))
+            of_outputs = dots.sum(1)
+            of_candidates = list(torch.zeros_like(weights).unbind())
+            for place, of_output in zip(ctx.places, of_outputs.unbind()):
+                of_candidates[place] = of_output
+            grad_weights = torch.stack(of_candidates)
+            if ctx.shortcut:
+                grad_weights += (grad * x).sum(dtype=exact)
+            if not ctx.needs_input_grad[0]:
+                return None, grad_weights.to(weights.dtype), None, None
+            projected = ctx.norm.mixture_backward(grad, outputs, dots, _of_blocks(weights, ctx.places), ctx.inverse,
+                                                  ctx.affine)
+            centred = _arranged(x - _channels(ctx.mean), ctx.stride).to(kind)
+            result = grad * weights.sum() if ctx.shortcut else torch.zeros_like(x)
+            for index, branch in enumerate(ctx.branches):
+                kept, out = branch.forward(centred, True) if ctx.recompute else saved[2 * index:2 * index + 2]
+                result += branch.backward(projected, centred, kept, out)
+                del kept, out
+            return result.to(x.dtype), grad_weights.to(weights.dtype), None, None
+
+
+def _of_blocks(weights: Tensor, places: Sequence[int]) -> Tensor:
+    """The weights of the blocks, without those of identities."""
+    of_all = weights.unbind()
+    return torch.stack([of_all[place] for place in places])
+
+
+def fused_mixture(candidates: Sequence[nn.Module], x: Tensor, weights: Tensor, recompute: bool = False) -> Tensor:
+    """The candidates' outputs, each times its weight, summed (paper, equation 4).
+
+    Args:
+        candidates (Sequence[nn.Module]): Candidates for which :func:`is_covered` holds.
+        x (Tensor): Input, (N, in_channels, H, W).
+        weights (Tensor): One weight per candidate, (candidates,).
+        recompute (bool): Make the hidden features again in the backward pass to save memory. Defaults to False.
+
+    Returns:
+        Tensor: (N, out_channels, ceil(H / stride), ceil(W / stride)).
+    """
+    return _Mixture.apply(x, weights, candidates, recompute)

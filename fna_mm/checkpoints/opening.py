@@ -1,0 +1,136 @@
+"""Opening a checkpoint's file, wherever it lies; code that it may carry is never executed."""
+
+import os
+import pickle
+import pickletools
+import re
+import urllib.error
+import zipfile
+from typing import Any
+
+import torch
+
+from fna_mm.checkpoints.safe_globals import allow_mmengine_checkpoints
+
+allow_mmengine_checkpoints()
+_SAFETENSORS = '.safetensors'
+_ZIP_START, _PICKLE_START = b'PK\x03\x04', b'\x80'
+#: Before zip archives torch.save wrote four pickles (the last one names the tensors), then the numbers.
+_LEGACY_PICKLES = 4
+
+
+def resolve_checkpoint(checkpoint: str) -> str:
+    """``open-mmlab://`` and ``torchvision://`` names → their URL; anything else as it is.
+
+    Raises:
+        ValueError: If the name is not in mmengine's or torchvision's list.
+    """
+    from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
+    for prefix, models in (('open-mmlab://', get_external_models), ('torchvision://', get_torchvision_models)):
+        if checkpoint.startswith(prefix):
+            known, name = models(), checkpoint[len(prefix):]
+            if name not in known:
+                near = sorted(key for key in known if 'mobilenet' in key)
+                raise ValueError(f'checkpoint={checkpoint!r}: {prefix} has no {name!r}; its MobileNets are {near}')
+            return known[name]
+    return checkpoint
+
+
+def load_checkpoint(checkpoint: str) -> Any:
+    """Open a checkpoint on the CPU.
+
+    Args:
+        checkpoint (str): A path (any mmengine file backend), ``https://``, ``open-mmlab://`` or
+            ``torchvision://``; what ``torch.save`` wrote, or safetensors, by its content or suffix.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If it is a safetensors file and that package is not installed.
+        ValueError: If it is no readable checkpoint, or one that holds more than tensors.
+    """
+    from mmengine.fileio import exists, get_local_path, isdir
+    location = resolve_checkpoint(checkpoint)
+    remote = location.startswith(('http://', 'https://'))
+    if not remote and not exists(location):
+        raise FileNotFoundError(f'checkpoint={checkpoint!r}: there is no such file (seen from {os.getcwd()}); give '
+                                'the path of a MobileNetV2 checkpoint, or open-mmlab://mmdet/mobilenet_v2')
+    if not remote and isdir(location):
+        raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: it is a folder')
+    if remote and not location.endswith(_SAFETENSORS):
+        try:  # kept in torch's cache
+            return torch.hub.load_state_dict_from_url(location, map_location='cpu', weights_only=True)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            raise
+        except Exception as error:
+            raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: {_first_line(error)}') from error
+    with get_local_path(location) as path:
+        try:
+            if location.endswith(_SAFETENSORS) or _is_safetensors(path):
+                return _load_safetensors(path, checkpoint)
+            return torch.load(path, map_location='cpu', weights_only=True)
+        except ImportError:
+            raise
+        except Exception as error:  # what torch raises over a damaged file has no end: OSError, AssertionError, …
+            raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: {_diagnosis(path, error)}'
+                             ) from error
+
+
+def _is_safetensors(path: Any) -> bool:
+    """Whether a file begins as safetensors do: the length of a JSON header, then that header."""
+    with open(path, 'rb') as file:
+        start = file.read(9)
+    return start[8:] == b'{' and int.from_bytes(start[:8], 'little') <= os.path.getsize(path)
+
+
+def _load_safetensors(path: Any, checkpoint: str) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(f'checkpoint={checkpoint!r} is a safetensors file, and the package that reads these is not '
+                          'installed: pip install safetensors') from error
+    return load_file(path)
+
+
+def _first_line(error: Exception) -> str:
+    return f'{type(error).__name__}: {next(iter(str(error).splitlines()), "")[:200]}'
+
+
+def _is_cut_pickle(path: Any) -> bool:
+    """Whether a file of pickles ends within one of them. They are read through, not run."""
+    with open(path, 'rb') as file:
+        for _ in range(_LEGACY_PICKLES):
+            try:
+                for _ in pickletools.genops(file):
+                    pass
+            except Exception:  # as many kinds as there are ways to be damaged
+                return True
+            if file.tell() == os.path.getsize(path):
+                return False  # a pickle that torch.save has not written
+    return False
+
+
+def _diagnosis(path: Any, error: Exception) -> str:
+    """What is wrong with a file that could not be opened."""
+    with open(path, 'rb') as file:
+        start = file.read(16)
+    if not start:
+        return 'it is empty'
+    truncated = f'it is truncated or damaged ({_first_line(error)})'
+    if type(error).__name__ == 'SafetensorError':
+        return f'{truncated}, or no safetensors file'
+    if start.startswith(_ZIP_START):
+        if not zipfile.is_zipfile(path):
+            return truncated
+        with zipfile.ZipFile(path) as archive:
+            if not any(name.endswith('/data.pkl') for name in archive.namelist()):
+                return 'it is a zip archive, but none that PyTorch wrote'
+    elif start.startswith(_PICKLE_START) and (isinstance(error, EOFError) or 'unexpected EOF' in str(error)
+                                              or _is_cut_pickle(path)):
+        return truncated
+    if isinstance(error, pickle.UnpicklingError):
+        named = re.search(r'(?:GLOBAL|class) ([\w.]+\w)', str(error))
+        if named or start.startswith(_PICKLE_START):
+            what = f'opening it would run code, {named[1]}' if named else 'it is a pickle that may run code'
+            return (f'it holds more than tensors: {what}. That was refused, nothing of it was run; '
+                    'save the weights alone, torch.save(model.state_dict(), …)')
+    return f'it is no checkpoint of PyTorch; its first bytes are {start!r} ({_first_line(error)})'

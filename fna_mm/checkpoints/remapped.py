@@ -1,0 +1,68 @@
+"""A seed and an architecture → a file of remapped weights that mm loads like any checkpoint."""
+
+import json
+import os
+from typing import Optional
+
+from fna_mm.backbones.fna_child_net import FNAChildNet
+from fna_mm.checkpoints.searched import ARCHITECTURE_META, read_architecture
+from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
+from fna_mm.remapping.initializer import ParameterRemapping
+from fna_mm.remapping.seed_checkpoint import Key
+
+#: What mm's detectors and segmentors call their backbone.
+_PREFIX = 'backbone.'
+
+
+def write_remapped_checkpoint(seed: str, architecture: str, out: str, width: str = 'first', kernel: str = 'center',
+                              report: Optional[str] = None) -> tuple[str, str]:
+    """Remap a seed onto an architecture and write the weights for ``load_from`` or ``Pretrained``.
+
+    The file holds ``state_dict``, the backbone's tensors with ``backbone.`` before their names, the last
+    1x1 convolution (``out_indices`` 7) among them if the seed has one, and ``meta``: the architecture
+    and what the weights were made from. If anything fails, no file is written or changed.
+
+    Args:
+        seed (str): As ``checkpoint`` of :class:`ParameterRemapping`.
+        architecture (str): Anything that :func:`read_architecture` takes.
+        out (str): Path of the new checkpoint.
+        width (str): As in :class:`ParameterRemapping`. Defaults to 'first'.
+        kernel (str): As there. Defaults to 'center'.
+        report (str, optional): Path of a JSON file that says where every tensor came from.
+            Defaults to None: no such file.
+
+    Returns:
+        tuple: The table of what came from where, and the same as JSON, which is what ``report`` is.
+
+    Raises:
+        ValueError: If the seed cannot be used or does not fit, or a path would overwrite an input.
+        FileNotFoundError: If there is no such seed or architecture.
+        OSError: If a file cannot be written.
+    """
+    remapping = ParameterRemapping(seed, width, kernel)
+    paths = [path for path in (out, report) if path is not None]
+    for index, path in enumerate(paths):
+        if any(_same_file(path, other) for other in (seed, architecture, *paths[:index])):
+            raise ValueError(f'{path!r} cannot be written: it is the seed, the architecture or the other output too')
+    found = remapping.read_seed()
+    last = found.tensors.get(Key(0, 0, 'last', 'conv', 'weight'))
+    arch = read_architecture(architecture)
+    num_stages = len(arch.stages)
+    net = FNAChildNet(arch, (num_stages - (last is None), ), arch.total_stride,
+                      head_channels=1 if last is None else len(last))
+    result = remapping.apply(found, net)
+    text = arch.to_text().replace('\n', ' ')
+    meta = dict({ARCHITECTURE_META: text}, made_by='fna_mm remap', seed=seed, seed_layout=found.layout, width=width,
+                kernel=kernel)
+    state = {_PREFIX + key: value for key, value in net.state_dict().items()}
+    files = {out: checkpoint_bytes(dict(meta=meta, state_dict=state))}
+    values = json.dumps(dict(seed=seed, arch=text, **result.to_dict()), indent=1, ensure_ascii=False) + '\n'
+    if report is not None:
+        files[report] = values.encode()
+    write_whole(files)
+    return f'{seed} ({found.layout} layout) → {out}, width={width}, kernel={kernel}\n{result.table()}', values
+
+
+def _same_file(path: str, other: str) -> bool:
+    return os.path.abspath(path) == os.path.abspath(other) or (
+        os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other))

@@ -1,0 +1,106 @@
+"""The architecture that a checkpoint holds, without building its model."""
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+from fna_mm.architecture import Architecture
+from fna_mm.configs import SUPERNET
+from fna_mm.search_space import SPACE_ARGUMENTS, SearchSpace
+
+if TYPE_CHECKING:  # arch.json files do without PyTorch
+    from torch import Tensor
+
+#: Where the ``meta`` of a checkpoint that our commands wrote holds the published text form.
+ARCHITECTURE_META = 'arch'
+_PARAMETERS = 'architecture_parameters'
+#: What of a supernet's section decides its search space.
+_SPACE = (*SPACE_ARGUMENTS, 'out_indices')
+
+
+def _literal(name: str, node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        raise ValueError(f'{name} of the {SUPERNET} in its config is no list of numbers: {ast.unparse(node)}') from None
+
+
+def _supernet_sections(text: str) -> list[dict[str, Any]]:
+    """What the supernets of a config, given as text, say about their search space.
+
+    A checkpoint's config is Python code of whoever wrote the checkpoint: it is read, never run.
+    """
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return []
+    sections = []
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+            items = {word.arg: word.value for word in node.keywords if word.arg}
+        elif isinstance(node, ast.Dict):
+            items = {str(key.value): value for key, value in zip(node.keys, node.values)
+                     if isinstance(key, ast.Constant)}
+        else:
+            continue
+        kind = items.get('type')
+        if isinstance(kind, ast.Constant) and str(kind.value).rpartition('.')[2] == SUPERNET:
+            sections.append({name: _literal(name, items[name]) for name in _SPACE if name in items})
+    return sections
+
+
+def search_parameters(checkpoint: Any) -> 'tuple[SearchSpace, tuple[Tensor, ...]]':
+    """The search space of a search's checkpoint, and for every layer its architecture parameters.
+
+    Args:
+        checkpoint (dict): As mm's runner saves it, config included.
+
+    Raises:
+        ValueError: If it is not the checkpoint of a search.
+    """
+    state = checkpoint.get('state_dict', {}) if isinstance(checkpoint, dict) else {}
+    parameters = [value for key, value in state.items() if key.rpartition('.')[2] == _PARAMETERS]
+    text = checkpoint.get('meta', {}).get('cfg') if parameters else None
+    sections = _supernet_sections(text) if isinstance(text, str) else []
+    if len(parameters) != 1 or len(sections) != 1:
+        raise ValueError(f'no checkpoint of a search: it must hold one {_PARAMETERS} and a config with one {SUPERNET}, '
+                         f'but has {len(parameters)} and {len(sections)}')
+    space = SearchSpace.of_supernet(sections[0])
+    if tuple(parameters[0].shape) != (space.num_candidates, ):
+        raise ValueError(f'the checkpoint has architecture parameters of shape {tuple(parameters[0].shape)}, but its '
+                         f'config a search space with {space.num_candidates} candidates')
+    return space, parameters[0].split([len(layer.candidates) for layer in space.layers])
+
+
+def best_architecture(checkpoint: Any) -> Architecture:
+    """The best path of a search's checkpoint.
+
+    Args:
+        checkpoint (dict): As mm's runner saves it, config included.
+
+    Raises:
+        ValueError: If it is not the checkpoint of a search.
+    """
+    space, alphas = search_parameters(checkpoint)
+    return space.architecture([int(alpha.argmax()) for alpha in alphas])
+
+
+def read_architecture(source: str) -> Architecture:
+    """An architecture from a checkpoint (``*.pth``) or anything :meth:`Architecture.create` takes.
+
+    The checkpoint is one of a search, or one with the architecture's text in its ``meta``, as ``fna convert``
+    writes it.
+
+    Raises:
+        ValueError: If there is none in it.
+        FileNotFoundError: If there is no such file.
+    """
+    if not source.endswith(('.pth', '.pt')):
+        return Architecture.create(source)
+    from fna_mm.checkpoints.opening import load_checkpoint  # with it PyTorch, which arch.json files do without
+    checkpoint = load_checkpoint(source)
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    text = meta.get(ARCHITECTURE_META) if isinstance(meta, dict) else None
+    try:
+        return Architecture.parse(text) if isinstance(text, str) else best_architecture(checkpoint)
+    except ValueError as error:
+        raise ValueError(f'{source}: {error}') from error

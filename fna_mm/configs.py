@@ -1,0 +1,234 @@
+"""Config files: those that come with this package, and the one that trains a child."""
+
+import copy
+import os.path as osp
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from keyword import iskeyword
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.config import Config
+
+from fna_mm.architecture import Architecture, check_input_shape
+from fna_mm.search_space import SPACE_ARGUMENTS, SearchSpace
+
+SUPERNET, CHILD, SPLIT = 'FNASuperNet', 'FNAChildNet', 'RandomSplit'
+SUPERNET_WRAPPER = 'FNADistributedDataParallel'
+SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
+#: Arguments of a supernet's backbone section that a child has no use for.
+_SEARCH_ARGUMENTS = (*SPACE_ARGUMENTS, 'candidate_norm_cfg', 'arch_sample_num', 'seed_preference')
+
+_LINE = 120
+
+
+def configs_dir() -> Path:
+    """The folder of this package's configs: of the source tree if there is one, else the installed.
+
+    Raises:
+        FileNotFoundError: If neither exists.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
+        if (folder / 'demo').is_dir():
+            return folder
+    raise FileNotFoundError(f'the configs of fna_mm are neither beside nor in {package}: install it again')
+
+
+def config_names() -> list[str]:
+    """Every config that can be trained, as :func:`config_path` takes it.
+
+    Raises:
+        FileNotFoundError: If the configs are not there.
+    """
+    folder = configs_dir()
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*.py'))
+    return [name for name in names if '_base_' not in name.split('/')]
+
+
+def config_path(name: str) -> str:
+    """The path of a config that came with this package.
+
+    A config of one's own builds on it by ``_base_ = __import__('fna_mm').config_path('fna_retinanet_search.py')``:
+    mmengine's ``package::config.py`` is closed to all but OpenMMLab's packages, but it evaluates ``_base_``.
+
+    Args:
+        name (str): Such as fna_retinanet_search.py or bccd/fna_ssdlite_search.py.
+
+    Raises:
+        ValueError: If there is no such config.
+        FileNotFoundError: If the configs are not there.
+    """
+    names = config_names()
+    if name not in names:
+        near = get_close_matches(name, names, n=3, cutoff=.3) or names
+        raise ValueError(f'fna_mm has no config {name!r}: expected {", ".join(near)} or another one that `fna configs` '
+                         'lists')
+    return str(configs_dir() / name)
+
+
+def find_sections(node: Any, type_name: str) -> Iterator[Any]:
+    """Every dict in a config whose ``type`` is ``type_name`` (with or without a scope before it)."""
+    if isinstance(node, Mapping):
+        if str(node.get('type', '')).rpartition('.')[2] == type_name:
+            yield node
+        for value in list(node.values()):
+            yield from find_sections(value, type_name)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from find_sections(value, type_name)
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What the config of a search says about its space.
+
+    Args:
+        space (SearchSpace): What is searched.
+        input_shape (tuple[int, int]): (height, width) of the image at which multiply-adds are counted.
+        output_stride (int): Of the backbone.
+    """
+
+    space: SearchSpace
+    input_shape: tuple[int, int]
+    output_stride: int
+
+
+def read_search(config: str) -> SearchSettings:
+    """The search space of a config file.
+
+    Args:
+        config (str): Path of the config, with a ``FNASuperNet`` and ``input_shape``.
+
+    Raises:
+        ValueError: If the config is not one of a search.
+        FileNotFoundError: If there is no such config.
+    """
+    cfg = Config.fromfile(config, import_custom_modules=False)
+    sections: list[Any] = list(find_sections(cfg._cfg_dict, SUPERNET))
+    shape = cfg.get('input_shape')
+    if len(sections) != 1 or not shape:
+        raise ValueError(f'{config} must be the config of a search, with one {SUPERNET} and input_shape = (height, '
+                         f'width); it has {len(sections)} and input_shape={shape!r}')
+    return SearchSettings(SearchSpace.of_supernet(sections[0]), check_input_shape(tuple(shape)),
+                          sections[0].get('output_stride', 32))
+
+
+def _only_section(cfg: Config, type_name: str, what: str) -> Any:
+    found = list(find_sections(cfg.get('model'), type_name))
+    if len(found) != 1:
+        raise ValueError(f'{what} must have one {type_name} in its model, but has {len(found)}')
+    return found[0]
+
+
+def child_from_search(search: Config, architecture: Architecture) -> Config:
+    """The search's own config with the search taken out.
+
+    The supernet becomes a child, ``RandomSplit`` gives way to the whole data set, the search's hooks
+    go; data, schedule and everything else stay.
+
+    Args:
+        search (Config): The config of the search. It is not changed.
+        architecture (Architecture): The child's architecture.
+
+    Raises:
+        ValueError: If the config has not exactly one supernet.
+    """
+    cfg = copy.deepcopy(search)
+    backbone = _only_section(cfg, SUPERNET, 'the config of the search')
+    for name in _SEARCH_ARGUMENTS:
+        backbone.pop(name, None)
+    backbone['type'] = CHILD
+    backbone['arch'] = architecture.to_text().replace('\n', ' ')
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in hooks if str(hook['type']).rpartition('.')[2] not in SEARCH_HOOKS]
+    for split in find_sections(cfg.get('train_dataloader'), SPLIT):
+        inner = split['dataset']
+        split.clear()
+        split.update(inner)
+    cfg.pop('find_unused_parameters', None)  # every parameter of a child is used
+    if (cfg.get('model_wrapper_cfg') or {}).get('type') == SUPERNET_WRAPPER:
+        cfg.pop('model_wrapper_cfg')
+    return cfg
+
+
+def child_from_retraining(retraining: Config, search: Config, architecture: Architecture) -> Config:
+    """A retraining config with the found architecture and the search's seed.
+
+    Args:
+        retraining (Config): A config with one ``FNAChildNet``. It is not changed.
+        search (Config): The config of the search, whose seed checkpoint the child is remapped from.
+        architecture (Architecture): The child's architecture.
+
+    Raises:
+        ValueError: If one of the two configs lacks its backbone.
+    """
+    cfg = copy.deepcopy(retraining)
+    backbone = _only_section(cfg, CHILD, 'child_config')
+    backbone['arch'] = architecture.to_text().replace('\n', ' ')
+    seeds = list(find_sections(_only_section(search, SUPERNET, 'the config of the search').get('init_cfg'),
+                               'ParameterRemapping'))
+    for init in find_sections(backbone.get('init_cfg'), 'ParameterRemapping') if seeds else ():
+        init['checkpoint'] = seeds[-1]['checkpoint']
+    return cfg
+
+
+def child_config(search: Config, architecture: Architecture, work_dir: str,
+                 retraining: Optional[Config] = None) -> Config:
+    """The complete training config of a child.
+
+    Args:
+        search (Config): The config of the search.
+        architecture (Architecture): The child's architecture.
+        work_dir (str): Where the child will be trained: its own folder, so that neither run resumes
+            from the other's checkpoints.
+        retraining (Config, optional): Build on this config instead of the search's own.
+
+    Raises:
+        ValueError: If a config lacks its backbone.
+    """
+    cfg = (child_from_search(search, architecture) if retraining is None else
+           child_from_retraining(retraining, search, architecture))
+    cfg.work_dir = work_dir
+    cfg.resume = False
+    if retraining is None:
+        cfg.load_from = None
+    for leftover in ('launcher', 'experiment_name'):
+        cfg.pop(leftover, None)
+    return cfg
+
+
+def _expression(value: Any, indent: int = 0) -> str:
+    """A value of a config as Python, ``dict(…)`` where the keys allow it, in lines that fit.
+
+    In place of mm's ``pretty_text``, whose formatter takes as long as all the rest of an export.
+    """
+    if isinstance(value, dict):
+        words = all(isinstance(key, str) and key.isidentifier() and not iskeyword(key) for key in value)
+        items = [f'{key}={_expression(item, indent + 4)}' if words else f'{key!r}: {_expression(item, indent + 4)}'
+                 for key, item in value.items()]
+        brackets = ('dict(', ')') if words else '{}'
+    elif isinstance(value, (list, tuple)):
+        items = [_expression(item, indent + 4) for item in value]
+        brackets = '[]' if isinstance(value, list) else ('(', ', )' if len(items) == 1 else ')')
+    else:
+        return repr(value)
+    line = brackets[0] + ', '.join(items) + brackets[1]
+    if '\n' not in line and indent + len(line) <= _LINE:
+        return line
+    space = '\n' + ' ' * (indent + 4)
+    return brackets[0] + space + f',{space}'.join(items) + brackets[1]
+
+
+def dump_child_config(cfg: Config, path: str) -> None:
+    """Write a config so that mm's tools run it as it is.
+
+    Args:
+        cfg (Config): The config.
+        path (str): Where to, on any mmengine file backend.
+    """
+    from mmengine.fileio import put_text
+    sections = '\n'.join(f'{key} = {_expression(value)}' for key, value in Config(cfg._cfg_dict).to_dict().items())
+    put_text(f'# The child of a search, written by fna_mm. Train it with: mim train <package> {osp.basename(path)}\n'
+             f'{sections}\n', path)

@@ -1,0 +1,85 @@
+"""Architectures as pictures."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from fna_mm.architecture import Architecture, MBConvSpec
+from fna_mm.report.canvas import MARK, NARROW, WIDE, new_figure
+
+STAGE_COLORS = ('#c9c9c9', '#8dd3c7', '#fdb462', '#80b1d3', '#fb8072', '#b3de69', '#bc80bd', '#ffed6f')
+_GAP = .08
+
+
+def _width(layer: MBConvSpec) -> float:
+    return .45 + .06 * layer.expand_ratio
+
+
+def _stage_width(layers: Sequence[MBConvSpec]) -> float:
+    return sum(_width(layer) + _GAP for layer in layers)
+
+
+def _draw_layers(axes: Axes, layers: Sequence[MBConvSpec], x: float, y: float, color: str, separator: str,
+                 known: Optional[Sequence[MBConvSpec]] = None) -> None:
+    """One stage: width is the expansion ratio, height the kernel; heavy frames differ, dashed ones are left out."""
+    left_out = tuple(known or ())[len(layers):]
+    for position, layer in enumerate((*layers, *left_out)):
+        gone = position >= len(layers)
+        changed = known is not None and not gone and tuple(known[position:position + 1]) != (layer, )
+        width, height = _width(layer), .12 * layer.kernel_size
+        axes.add_patch(Rectangle(
+            (x, y - height / 2), width, height, facecolor='none' if gone else color,
+            edgecolor=MARK if changed or gone else '#333333', linewidth=2 if changed else .8,
+            linestyle=(0, (2, 2)) if gone else '-'))
+        axes.text(x + width / 2, y, '–' if gone else f'k{layer.kernel_size}{separator}e{layer.expand_ratio}',
+                  fontsize=6.5, ha='center', va='center', fontweight='bold' if changed else 'normal')
+        x += width + _GAP
+
+
+def architecture_figure(architecture: Architecture, seed: Optional[Architecture] = None, title: str = '',
+                        narrow: bool = False) -> Figure:
+    """The architecture as blocks in stage colours, the seed above it, as in the paper's figure 4.
+
+    Args:
+        architecture (Architecture): What was found.
+        seed (Architecture, optional): What it is compared with; layers that differ have a heavy red frame,
+            layers that are left out a dashed one. Defaults to None.
+        title (str): Above the picture. Defaults to ''.
+        narrow (bool): One stage a line instead of all in one. Defaults to False.
+    """
+    rows = [('', architecture)] if seed is None else [('seed', seed), ('found', architecture)]
+    stages = range(max(len(row.stages) for _, row in rows))
+    layers = {name: [row.stages[index].layers if index < len(row.stages) else () for index in stages]
+              for name, row in rows}
+    labels = [next(row.stages[index].label for _, row in rows if index < len(row.stages)) for index in stages]
+    height = 1.35 if narrow else 1.25
+    # The place of every stage: its left end, and the middle of its first row.
+    x, y, places = 0., 0., []
+    for index in stages:
+        places.append((x, y))
+        if narrow:
+            y -= height * len(rows) + .25
+        else:
+            x += max(_stage_width(row[index]) for row in layers.values()) + .3
+    figure = new_figure(NARROW, .45 - .32 * y) if narrow else new_figure(WIDE, .75 + .9 * len(rows))
+    axes = figure.add_subplot()
+    for index, (x, y) in zip(stages, places):
+        color = STAGE_COLORS[index % len(STAGE_COLORS)]
+        for number, (name, _) in enumerate(rows):
+            known = layers['seed'][index] if name == 'found' else None
+            _draw_layers(axes, layers[name][index], x, y - height * number, color, ' ' if narrow else '\n', known)
+        below = y - height * (len(rows) - 1) / 2 if narrow else y - height * (len(rows) - 1) - .7
+        axes.text(*((-.15, below) if narrow else (x, below)), labels[index], fontsize=7, va='center',
+                  ha='right' if narrow else 'left')
+    if not narrow:
+        for number, (name, _) in enumerate(rows):
+            axes.text(-.2, -height * number, name, ha='right', va='center', fontsize=8)
+    right = max(x + _stage_width(row[index]) for index, (x, _) in zip(stages, places) for row in layers.values())
+    axes.set_xlim(-1.15 if narrow else -.95 if seed else -.1, right + .1)
+    axes.set_ylim(places[-1][1] - height * (len(rows) - 1) - (.6 if narrow else .85), .6)
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=9)
+    return figure

@@ -1,0 +1,128 @@
+"""Which figures a report has, drawn."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fna_mm.report.architecture_figures import architecture_figure
+from fna_mm.report.canvas import to_image, to_svg
+from fna_mm.report.mm_logs import is_training
+from fna_mm.report.run import Run
+from fna_mm.report.search_figures import (
+    candidates_figure,
+    entropy_figure,
+    loss_figure,
+    madds_figure,
+    probability_figure,
+)
+from fna_mm.report.time_figures import time_figure
+
+_ENTROPY = 'arch_entropy/'
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of a report.
+
+    Args:
+        name (str): Of its files.
+        caption (str): Below it.
+        image (np.ndarray): (height, width, 3) uint8.
+        svg (bytes): The same as SVG.
+        narrow_svg (bytes, optional): Another layout for narrow pages. Defaults to None: the same will do.
+    """
+
+    name: str
+    caption: str
+    image: np.ndarray
+    svg: bytes
+    narrow_svg: Optional[bytes] = None
+
+
+def _draw(name: str, caption: str, draw: Callable[[bool], Figure]) -> Drawn:
+    wide = draw(False)
+    return Drawn(name, caption, to_image(wide), to_svg(wide), to_svg(draw(True)))
+
+
+def _draw_small(name: str, caption: str, figure: Figure) -> Drawn:
+    return Drawn(name, caption, to_image(figure), to_svg(figure))
+
+
+def _curve(run: Run, name: str) -> tuple[list[float], list[float]]:
+    points = [(line['step'], line[name]) for line in run.scalars if is_training(line) and name in line]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _entropies(run: Run) -> dict[str, tuple[list[float], list[float]]]:
+    """Layer → iterations and nats: as logged, else at the exports."""
+    logged: list[tuple[float, dict[str, Any]]] = [
+        (line['step'], {name[len(_ENTROPY):]: value for name, value in line.items() if name.startswith(_ENTROPY)})
+        for line in run.scalars if any(name.startswith(_ENTROPY) for name in line)]
+    logged = logged or [(state.step, state.entropies) for state in run.history if state.probabilities]
+    layers = list(logged[-1][1]) if logged else []
+    known = [(step, values) for step, values in logged if list(values) == layers]
+    return {layer: ([step for step, _ in known], [values[layer] for _, values in known]) for layer in layers}
+
+
+def draw_search(run: Run, prefix: str = '') -> list[Drawn]:
+    """All figures of a search for which there is something to show.
+
+    Args:
+        run (Run): The search.
+        prefix (str): Before the figures' names. Defaults to ''.
+    """
+    figures: list[Drawn] = []
+    states = [state for state in run.history if state.probabilities]
+    if run.history:
+        last = run.history[-1]
+        figures.append(_draw(
+            f'{prefix}architecture', 'The best path below the seed. A block’s height is its kernel (k), its width the '
+            'expansion ratio (e). Heavy frames: not as in the seed; dashed: left out.',
+            lambda narrow: architecture_figure(last.architecture, last.seed, f'Best path after {last.moment}', narrow)))
+    expected, best = _curve(run, 'expected_gmadds'), _curve(run, 'best_path_gmadds')
+    counted = [state for state in run.history if state.gmadds is not None]
+    if not expected[0]:
+        steps = [float(state.step) for state in counted]
+        expected = steps, [state.gmadds.expected for state in counted if state.gmadds]
+        best = steps, [state.gmadds.best_path for state in counted if state.gmadds]
+    if expected[0]:
+        seed = counted[-1].gmadds.seed if counted and counted[-1].gmadds else None
+        figures.append(_draw_small(f'{prefix}madds', 'What the search pays for: expected, of the most probable path, '
+                                   'and of the seed.', madds_figure(expected, best, seed)))
+    losses = {label: curve for label, curve in (('weight steps', _curve(run, 'loss')),
+                                                ('architecture steps', _curve(run, 'arch_loss'))) if curve[0]}
+    if losses:
+        figures.append(_draw_small(f'{prefix}losses', 'Weight steps train one sampled path, architecture steps the '
+                                   'mixture of all.', loss_figure(losses)))
+    entropies = _entropies(run)
+    if entropies:
+        figures.append(_draw_small(f'{prefix}entropy', 'How undecided each layer is.', entropy_figure(entropies)))
+    if len(states) > 1:
+        figures.append(_draw(
+            f'{prefix}candidates', 'The probability of every candidate of every layer over time; above each panel the '
+            'most probable one now.',
+            lambda narrow: candidates_figure([state.step for state in states],
+                                             [state.probabilities for state in states],
+                                             'Probability of each candidate over time', narrow)))
+    if states:
+        figures.append(_draw(
+            f'{prefix}probabilities', 'The probabilities now; the most probable candidate of each layer is framed.',
+            lambda narrow: probability_figure(
+                states[-1].probabilities, f'Probability of each candidate after {states[-1].moment}', narrow)))
+    return figures
+
+
+def draw_times(runs: Sequence[Run]) -> list[Drawn]:
+    """The time accounts of all runs, empty if none of them says anything."""
+    accounts = {run.name: run.seconds for run in runs if run.total_seconds}
+    return [_draw('time', 'What the minutes were spent on.', lambda narrow: time_figure(accounts, narrow=narrow))
+            ] if accounts else []
+
+
+def file_prefix(run: Run) -> str:
+    """The beginning of the names of a search's figures where there are several searches."""
+    return re.sub(r'[^\w.-]+', '_', run.name) + '_'

@@ -1,0 +1,200 @@
+"""How long a step would take at least: its multiply-adds and its traffic, by arithmetic."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from fna_mm.architecture import IMAGE_CHANNELS, STEM_STRIDE, Architecture, MBConvSpec, conv_madds, strided_size
+from fna_mm.search_space import SearchSpace
+from tools.bench.settings import Settings
+from tools.bench.timing import synchronize
+
+_PROBES = 5
+#: Matrices grow until a product takes this long, seconds; small ones do not reach the peak.
+_MATRIX_SIDES = (256, 512, 1024, 2048, 4096, 8192)
+_LONG_ENOUGH = .02
+#: Numbers that are moved, more than fit into any cache.
+_MOVED = 2**25
+
+
+@dataclass(frozen=True)
+class Work:
+    """What convolutions do in one pass over them at batch 1.
+
+    Args:
+        madds (float): Multiply-adds, each counted once. Defaults to 0.
+        elements (float): Of their inputs and outputs, which cross the memory once a pass. Defaults to 0.
+    """
+
+    madds: float = 0
+    elements: float = 0
+
+    def __add__(self, other: 'Work') -> 'Work':
+        return Work(self.madds + other.madds, self.elements + other.elements)
+
+    def __mul__(self, times: float) -> 'Work':
+        return Work(self.madds * times, self.elements * times)
+
+
+def conv_work(in_channels: int, out_channels: int, kernel: int, input_size: Sequence[int], stride: int = 1,
+              groups: int = 1) -> Work:
+    """One convolution.
+
+    Args:
+        in_channels (int): Input channels.
+        out_channels (int): Output channels.
+        kernel (int): Height and width of its kernel.
+        input_size (Sequence[int]): (height, width) of its input.
+        stride (int): Its stride. Defaults to 1.
+        groups (int): Its groups. Defaults to 1.
+    """
+    output_size = strided_size(input_size, stride)
+    return Work(conv_madds(in_channels, out_channels, kernel, output_size, groups=groups),
+                in_channels * prod(input_size) + out_channels * prod(output_size))
+
+
+def mbconv_work(spec: MBConvSpec, in_channels: int, out_channels: int, stride: int,
+                input_size: Sequence[int]) -> Work:
+    """The convolutions of an MBConv.
+
+    Args:
+        spec (MBConvSpec): Kernel and expansion ratio.
+        in_channels (int): Input channels.
+        out_channels (int): Output channels.
+        stride (int): Of the depthwise convolution.
+        input_size (Sequence[int]): (height, width) of its input.
+    """
+    hidden = spec.hidden_channels(in_channels)
+    work = conv_work(hidden, hidden, spec.kernel_size, input_size, stride, hidden)
+    work += conv_work(hidden, out_channels, 1, strided_size(input_size, stride))
+    return work + conv_work(in_channels, hidden, 1, input_size) if spec.expand_ratio > 1 else work
+
+
+def _stem(channels: int, input_size: Sequence[int]) -> Work:
+    return conv_work(IMAGE_CHANNELS, channels, 3, input_size, STEM_STRIDE)
+
+
+def _stages_work(architecture: Architecture, input_size: Sequence[int]) -> tuple[Work, ...]:
+    size, result = strided_size(input_size, STEM_STRIDE), []
+    for stage in architecture.stages:
+        total, channels, stride = Work(), stage.in_channels, stage.stride
+        for spec in stage.layers:
+            total += mbconv_work(spec, channels, stage.out_channels, stride, size)
+            size, channels, stride = strided_size(size, stride), stage.out_channels, 1
+        result.append(total)
+    return tuple(result)
+
+
+def weight_step_work(architecture: Architecture, input_size: Sequence[int]) -> Work:
+    """Forward, gradients of inputs and of weights, at batch 1; the image needs no gradient.
+
+    Args:
+        architecture (Architecture): What is trained.
+        input_size (Sequence[int]): (height, width) of the image.
+    """
+    return sum(_stages_work(architecture, input_size), Work()) * 3 + _stem(architecture.stem_channels, input_size) * 2
+
+
+def inference_work(architecture: Architecture, input_size: Sequence[int]) -> Work:
+    """A forward pass at batch 1.
+
+    Args:
+        architecture (Architecture): What runs.
+        input_size (Sequence[int]): (height, width) of the image.
+    """
+    return sum(_stages_work(architecture, input_size), Work()) + _stem(architecture.stem_channels, input_size)
+
+
+def architecture_step_work(space: SearchSpace, input_size: Sequence[int], with_cp: bool = False) -> Work:
+    """Forward through all candidates, gradients of their inputs, none of weights, at batch 1.
+
+    Before the first searched layer, and in its candidates, nothing requires a gradient.
+
+    Args:
+        space (SearchSpace): All candidates.
+        input_size (Sequence[int]): (height, width) of the image.
+        with_cp (bool): The forward pass once more, where gradients go. Defaults to False.
+    """
+    seed = _stages_work(space.seed, input_size)
+    total = _stem(space.seed.stem_channels, input_size)
+    for index, work in enumerate(seed):
+        total += Work() if index in space.searched_stages else work
+    size, done = strided_size(input_size, STEM_STRIDE), 0
+    for layer in space.layers:
+        while done < layer.stage:  # the size of the map before the layer's stage
+            size, done = strided_size(size, space.seed.stages[done].stride), done + 1
+        stride = space.seed.stages[layer.stage].stride
+        first = layer.index == 0
+        work = sum((mbconv_work(spec, layer.in_channels, layer.out_channels, stride if first else 1,
+                                size if first else strided_size(size, stride))
+                    for spec in layer.candidates if spec is not None), Work())
+        total += work * (1 if layer is space.layers[0] else 3 if with_cp else 2)
+    return total
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What the machine can do, measured.
+
+    Args:
+        madds_per_second (float): Of the faster of a large matrix product and a large convolution.
+        bytes_per_second (float): Read and written by a large addition.
+    """
+
+    madds_per_second: float
+    bytes_per_second: float
+
+    def bounds(self, work: Work, batch_size: int, element_size: int) -> dict[str, float]:
+        """Seconds that a step needs for its multiply-adds, and for its traffic.
+
+        Args:
+            work (Work): At batch 1.
+            batch_size (int): Images in the step.
+            element_size (int): Bytes of a number.
+        """
+        return dict(gmadds=work.madds * batch_size / 1e9,
+                    arithmetic_bound_s=work.madds * batch_size / self.madds_per_second,
+                    traffic_bound_s=work.elements * batch_size * element_size / self.bytes_per_second)
+
+
+def _fastest(operation: Any, device: str) -> float:
+    operation()
+    seconds = []
+    for _ in range(_PROBES):
+        synchronize(device)
+        start = time.perf_counter()
+        operation()
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def measure_peak(settings: Settings) -> Peak:
+    """Measure the machine with operations of its ``device``, ``precision`` and ``memory_format``.
+
+    Args:
+        settings (Settings): Of the benchmark.
+    """
+    device, dtype = settings.device, settings.dtype
+    with torch.no_grad():
+        side, seconds = _MATRIX_SIDES[0], 0.
+        for side in _MATRIX_SIDES:
+            a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+            seconds = _fastest(lambda a=a, b=b: a @ b, device)  # type: ignore
+            if seconds > _LONG_ENOUGH:
+                break
+        # 256 channels on 32x32 and a 3x3 kernel: 0.6 GMAdds an image.
+        images = max(1, round(side**3 / conv_madds(256, 256, 3, (32, 32))))
+        x = torch.randn(images, 256, 32, 32, device=device, dtype=dtype).to(memory_format=settings.memory_format)
+        weight = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).to(memory_format=settings.memory_format)
+        convolution = images * conv_madds(256, 256, 3, (32, 32)) / _fastest(
+            lambda: functional.conv2d(x, weight, padding=1), device)
+        source = torch.zeros(_MOVED, device=device, dtype=dtype)
+        target = torch.empty_like(source)
+        moved = 2 * source.numel() * source.element_size() / _fastest(lambda: torch.add(source, 1, out=target), device)
+    return Peak(max(side**3 / seconds, convolution), moved)
