@@ -54,8 +54,8 @@ def progress(items: Sequence[Any]) -> Iterator[Any]:
 
 def _architectures(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """What the shell offers: published names, else files."""
-    from fna_mm.architecture import PUBLISHED
-    names = [CompletionItem(name) for name in sorted(PUBLISHED) if name.startswith(incomplete)]
+    from fna_mm.families import published_names
+    names = [CompletionItem(name) for name in published_names() if name.startswith(incomplete)]
     return names or [CompletionItem(incomplete, type='file')]
 
 

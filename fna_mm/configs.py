@@ -11,7 +11,8 @@ from typing import Any, Optional
 
 from mmengine.config import Config
 
-from fna_mm.architecture import Architecture, check_input_shape
+from fna_mm.architecture import Architecture
+from fna_mm.checks import check_input_shape
 from fna_mm.search_space import SPACE_ARGUMENTS, SearchSpace
 
 SUPERNET, CHILD, SPLIT = 'FNASuperNet', 'FNAChildNet', 'RandomSplit'

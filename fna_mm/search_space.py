@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from fna_mm.architecture import SKIP, Architecture, MBConvSpec, Stage
+from fna_mm import families
+from fna_mm.architecture import SKIP, Architecture, PlacedStage, Stage
+from fna_mm.checks import check_integer
+from fna_mm.families import BlockSpec
 
-#: One choice of a layer: an MBConv, or ``None`` for the identity that leaves the layer out.
-Candidate = Optional[MBConvSpec]
-
-#: Expansion ratio of a layer whose expanded features are handed out: MobileNetV2's, so that they have its width.
-TAPPED_RATIO = 6
+#: One choice of a layer: a block, or ``None`` for the identity that leaves the layer out.
+Candidate = Optional[BlockSpec]
 
 #: Arguments of a supernet that are arguments of its search space.
 SPACE_ARGUMENTS = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'seed')
@@ -49,7 +49,7 @@ class SearchableLayer:
         index (int): Its place in the stage, from 0.
         in_channels (int): Channels of its input.
         out_channels (int): Channels of its output.
-        candidates (tuple[MBConvSpec | None, ...]): The choices; ``None`` is the identity.
+        candidates (tuple[BlockSpec | None, ...]): The choices; ``None`` is the identity.
     """
 
     stage: int
@@ -67,23 +67,23 @@ class SearchableLayer:
 class SearchSpace:
     """The seed's stages, each with a number of layers to choose for (paper, section 3.2).
 
-    The stages of the seed that expand by more than 1 are searched; the others (MobileNetV2's
-    32 → 16) stay. In a stage every layer may be any MBConv of ``kernel_sizes`` × ``expand_ratios``;
-    all but the first, which changes the channels, may also be left out.
+    The stages of the seed that have a searchable block are searched; the others (MobileNetV2's 32 → 16, which
+    does not expand) stay. In a stage every layer may be any block of ``kernel_sizes`` × ``expand_ratios``; all but
+    the first, which changes the channels, may also be left out.
 
     Args:
         layers_per_stage (Sequence[int]): Layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
-        kernel_sizes (Sequence[int]): Depthwise kernels to choose from. Defaults to (3, 5, 7).
+        kernel_sizes (Sequence[int]): Kernels to choose from. Defaults to (3, 5, 7).
         expand_ratios (Sequence[int]): Expansion ratios to choose from. Defaults to (3, 6).
         seed (str | dict | Architecture): The network whose stages are searched.
             Defaults to 'mobilenet_v2'.
         tapped_stages (Sequence[int]): Stages, from 0, whose first layer hands out its expanded features
-            too. Only expansion ratio 6 is searched there, so that they have the seed's width (SSDLite:
-            stage 5, 576 channels). Defaults to ().
+            too. Only blocks that expand as the seed does are searched there, so that the features have the seed's
+            width (SSDLite: stage 5, 576 channels). Defaults to ().
 
     Raises:
         ValueError: If a number is illegal, a list is empty or repeats itself, the number of entries
-            is not the number of searched stages, or a tapped stage is not searched with ratio 6.
+            is not the number of searched stages, or a tapped stage is not searched with the seed's width.
 
     >>> space = SearchSpace()
     >>> len(space.layers), space.num_candidates
@@ -100,29 +100,30 @@ class SearchSpace:
         for name, values in (('kernel_sizes', kernel_sizes), ('expand_ratios', expand_ratios)):
             if not values or len(set(values)) != len(values):
                 raise ValueError(f'{name} must be a list of different numbers, not {values!r}')
-        operations = tuple(MBConvSpec(kernel, ratio) for ratio in expand_ratios for kernel in kernel_sizes)
-        searched = [i for i, stage in enumerate(self.seed.stages)
-                    if any(layer.expand_ratio > 1 for layer in stage.layers)]
+        family = families.family(self.seed.family)
+        operations = family.candidates(kernel_sizes, expand_ratios)
+        searched = [i for i, stage in enumerate(self.seed.stages) if any(layer.searchable for layer in stage.layers)]
         if len(layers_per_stage) != len(searched):
             raise ValueError(f'layers_per_stage={tuple(layers_per_stage)} has {len(layers_per_stage)} entries, '
                              f'but the seed has {len(searched)} stages to search')
-        first = tuple(spec for spec in operations if spec.expand_ratio == TAPPED_RATIO)
-        for stage_index in tapped_stages:
-            if stage_index not in searched or not first:
-                raise ValueError(f"'expand{stage_index}' taps features that are expanded by {TAPPED_RATIO}, of one of "
-                                 f'the searched stages {searched}; expand_ratios is {tuple(expand_ratios)}')
         layers = []
         for stage_index, depth in zip(searched, layers_per_stage):
-            if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-                raise ValueError(f'layers_per_stage={tuple(layers_per_stage)}: {depth!r} is no positive integer')
-            stage = self.seed.stages[stage_index]
-            layers += [
-                SearchableLayer(stage_index, index, stage.in_channels if index == 0 else stage.out_channels,
-                                stage.out_channels,
-                                operations + (None, ) if index else
-                                first if stage_index in tapped_stages else operations)
-                for index in range(depth)
-            ]
+            check_integer(f'every entry of layers_per_stage={tuple(layers_per_stage)}', depth)
+            stage = PlacedStage(stage_index, self.seed.stages[stage_index], 1, 1, None)
+            for index in range(depth):
+                place = stage.layer(index)
+                candidates: tuple[Candidate, ...] = operations if index == 0 else (*operations, None)
+                if index == 0 and stage_index in tapped_stages:
+                    width = family.tapped_channels(place.in_channels)
+                    candidates = tuple(spec for spec in operations if spec.hidden_channels(place.in_channels) == width)
+                    if not candidates:
+                        raise ValueError(f"'expand{stage_index}' hands out {width} channels, those of the seed, but no "
+                                         f'candidate has as many; expand_ratios is {tuple(expand_ratios)}')
+                layers.append(SearchableLayer(stage_index, index, place.in_channels, place.out_channels, candidates))
+        for stage_index in tapped_stages:
+            if stage_index not in searched:
+                raise ValueError(f"'expand{stage_index}' asks for hidden features of a stage that is not searched; "
+                                 f'the searched stages are {searched}')
         self.layers: tuple[SearchableLayer, ...] = tuple(layers)
         self.searched_stages: tuple[int, ...] = tuple(searched)
 
@@ -158,14 +159,14 @@ class SearchSpace:
         Raises:
             ValueError: If the length or an index does not fit the search space.
         """
-        chosen: dict[int, list[MBConvSpec]] = {stage: [] for stage in self.searched_stages}
+        chosen: dict[int, list[BlockSpec]] = {stage: [] for stage in self.searched_stages}
         for layer, candidate in zip(self.layers, self.check_choice(choice)):
             spec = layer.candidates[candidate]
             if spec is not None:
                 chosen[layer.stage].append(spec)
         return Architecture(tuple(
             Stage(stage.in_channels, stage.out_channels, stage.stride, tuple(chosen.get(i, stage.layers)))
-            for i, stage in enumerate(self.seed.stages)))
+            for i, stage in enumerate(self.seed.stages)), self.seed.family)
 
     def choice(self, architecture: Architecture) -> tuple[int, ...]:
         """The choice that gives ``architecture``, left-out layers at the end of their stage.
@@ -173,6 +174,9 @@ class SearchSpace:
         Raises:
             ValueError: If the architecture is not in the search space; the message says where.
         """
+        if architecture.family != self.seed.family:
+            raise ValueError(f'the architecture is of the family {architecture.family!r}, the search space of '
+                             f'{self.seed.family!r}')
         own = [(s.in_channels, s.out_channels, s.stride) for s in self.seed.stages]
         other = [(s.in_channels, s.out_channels, s.stride) for s in architecture.stages]
         if own != other:

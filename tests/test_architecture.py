@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fna_mm import Architecture, FNAChildNet, MBConvSpec, Stage
-from fna_mm.architecture import PUBLISHED, check_input_shape, conv_madds, scaled_channels, strided_size
+from fna_mm.architecture import PlacedLayer, PlacedStage, strided_size
+from fna_mm.checks import check_input_shape
+from fna_mm.families import Convolution, family
+from fna_mm.families.mobilenet_v2 import PUBLISHED
 
 CITYSCAPES, COCO, SSD = (1024, 2048), (800, 1088), (320, 320)
 # name, (height, width), output stride, parameters, GMAdds to the last digit of shared/reference.md
@@ -107,14 +110,28 @@ def test_counts_of_one_layer_written_out():
 def test_counts_of_a_stage_are_those_of_its_layers():
     stage = Stage(4, 6, 2, (MBConvSpec(3, 6), MBConvSpec(7, 3)))
     first, second = stage.layers
-    assert stage.madds((10, 8)) == first.madds(4, 6, 2, (10, 8)) + second.madds(6, 6, 1, (5, 4))
-    assert stage.madds((10, 8), stride=1) == first.madds(4, 6, 1, (10, 8)) + second.madds(6, 6, 1, (10, 8))
+    for stride, size in ((2, (5, 4)), (1, (10, 8))):
+        madds = [place.madds(spec) for spec, place in PlacedStage(1, stage, stride, 1, (10, 8)).layers()]
+        assert madds == [first.madds(4, 6, stride, (10, 8)), second.madds(6, 6, 1, size)]
     assert stage.params() == first.params(4, 6) + second.params(6, 6)
 
 
+def test_a_walk_knows_every_place():
+    """fna_deeplabv3 at output stride 16: the stage 96 → 160 loses its stride and is dilated."""
+    places = Architecture.create('fna_deeplabv3').walk(16, (65, 96))
+    assert [(place.stride, place.dilation, place.input_size) for place in places] == [
+        (1, 1, (33, 48)), (2, 1, (33, 48)), (2, 1, (17, 24)), (2, 1, (9, 12)), (1, 1, (5, 6)), (1, 2, (5, 6)),
+        (1, 2, (5, 6))]
+    assert places[1].layer(0) == PlacedLayer(1, 0, 16, 24, 2, 1, (33, 48))
+    assert places[1].layer(3) == PlacedLayer(1, 3, 24, 24, 1, 1, (17, 24))
+    assert {place.input_size for place in Architecture.create('fna_deeplabv3').walk()} == {None}
+    with pytest.raises(ValueError, match='multiply-adds need the size of the image: give input_shape'):
+        PlacedLayer(1, 0, 16, 24, 2, 1, None).madds(MBConvSpec(3, 6))
+
+
 def test_convolution_madds_and_sizes():
-    assert conv_madds(8, 12, 3, (5, 4)) == 9 * 8 * 12 * 20
-    assert conv_madds(8, 8, 3, (5, 4), groups=8) == 9 * 8 * 20
+    assert Convolution(8, 12, 3).madds((5, 4)) == 9 * 8 * 12 * 20
+    assert Convolution(8, 8, 3, groups=8).madds((5, 4)) == 9 * 8 * 20
     assert [strided_size((height, 4), 2) for height in (6, 7)] == [(3, 2), (4, 2)]
 
 
@@ -250,10 +267,10 @@ def test_illegal_layer(kernel_size, expand_ratio, message):
     ('stride', '2', "stride of the stage 4 → 6 must be 1 or 2, not '2'"),
     ('stride', True, 'stride of the stage 4 → 6 must be 1 or 2, not True'),
     ('stride', 2., 'stride of the stage 4 → 6 must be 1 or 2, not 2.0'),
-    ('layers', [], 'the stage 4 → 6 is empty: it needs at least one MBConv layer'),
+    ('layers', [], 'the stage 4 → 6 is empty: it needs at least one layer'),
     ('layers', 'k3_e6', "the layers of the stage 4 → 6 must be a list of operations, not 'k3_e6'"),
     ('layers', 3, 'the layers of the stage 4 → 6 must be a list of operations, not 3'),
-    ('layers', ['skip', 'k3_e6'], "the first layer of the stage 4 → 6 is 'skip'.*put an MBConv such as k3_e6"),
+    ('layers', ['skip', 'k3_e6'], "the first layer of the stage 4 → 6 is 'skip'.*put a block such as k3_e6"),
     ('layers', ['k3_e6', 'k4_e6'], 'layer 1 of the stage 4 → 6: kernel_size of an MBConv must be odd'),
     ('layers', ['k3_e6', 'pool'], "layer 1 of the stage 4 → 6: unknown operation 'pool'"),
     ('layers', ['k3_e6', 5], 'layer 1 of the stage 4 → 6: unknown operation 5'),
@@ -274,7 +291,7 @@ def test_stage_of_only_skips_is_refused():
 
 
 def test_stage_wants_specs():
-    with pytest.raises(ValueError, match="the stage 4 → 6 holds 'k3_e6', which is no MBConvSpec"):
+    with pytest.raises(ValueError, match="the stage 4 → 6 holds 'k3_e6', which is no block of a family"):
         Stage(4, 6, 1, ('k3_e6', ))
 
 
@@ -440,12 +457,12 @@ def test_dilation_makes_up_for_every_stride_taken_away(data):
     (32, 1, 32), (32, .5, 16), (24, .5, 16), (16, .35, 8), (24, .35, 8), (96, .35, 32), (320, 1.4, 448), (24, 1.4, 32),
     (16, .01, 8), (64, .75, 48), (160, 1.3, 208)])
 def test_scaled_channels(channels, factor, expected):
-    assert scaled_channels(channels, factor) == expected
+    assert family('mobilenet_v2').scaled_channels(channels, factor) == expected
 
 
 @given(st.integers(1, 2000), st.floats(.01, 4))
 def test_scaled_channels_are_near_and_whole(channels, factor):
-    scaled = scaled_channels(channels, factor)
+    scaled = family('mobilenet_v2').scaled_channels(channels, factor)
     assert scaled % 8 == 0
     assert scaled == 8 or .9 * channels * factor <= scaled <= channels * factor + 8
 

@@ -18,8 +18,8 @@ from toy_search import search_config, train
 
 import fna_mm
 from fna_mm import Architecture
-from fna_mm.architecture import PUBLISHED
 from fna_mm.cli import main
+from fna_mm.families.mobilenet_v2 import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
 FNA = str(Path(sys.executable).with_name('fna'))

@@ -15,9 +15,9 @@ PACKAGE = Path(fna_mm.__file__).parent
 #: Modules may import from earlier rows, or from earlier in their own row.
 ROWS = [
     ['checkpoints.safe_globals', 'registration', 'checkpoints.whole_files', 'checkpoints.opening', 'checkpoints'],
-    ['families', 'architecture', 'search_space'],
+    ['checks', 'families.layouts', 'families.family', 'families.mbconv', 'families.mbconv_block',
+     'families.mobilenet_v2', 'families', 'architecture', 'search_space'],
     ['cost.madds', 'cost.cost_loss', 'cost.complexity', 'cost.random_architecture', 'cost'],
-    ['families.mbconv'],
     ['backbones.base_backbone', 'backbones.fna_child_net', 'backbones.fused_mixture', 'backbones.mixed_op',
      'backbones.fna_supernet', 'backbones.supernet_parallel', 'backbones'],
     ['remapping.tensor_remapping', 'remapping.seed_checkpoint', 'remapping.parameter_remapping',
@@ -115,7 +115,8 @@ def test_only_what_is_installed_is_imported_unconditionally(name):
 
 @pytest.mark.parametrize(('name', 'forbidden'), [
     *((name, {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}) for name in (
-        'architecture', 'search_space', 'cost.madds')),
+        'checks', 'families', 'families.family', 'families.layouts', 'families.mbconv',
+        'families.mobilenet_v2', 'architecture', 'search_space', 'cost.madds')),
     *((name, {'mmengine', 'mmcv', 'mmdet', 'mmseg'}) for name in (
         'remapping.tensor_remapping', 'remapping.seed_checkpoint', 'remapping.parameter_remapping', 'cost.cost_loss')),
 ])

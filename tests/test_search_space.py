@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fna_mm import Architecture, MBConvSpec, SearchSpace
-from fna_mm.architecture import PUBLISHED
+from fna_mm.families.mobilenet_v2 import PUBLISHED
 from fna_mm.search_space import candidate_name
 
 SEGMENTATION = (4, 4, 6, 6, 4, 1)
@@ -118,10 +118,10 @@ def test_search_space_takes_every_form_of_seed():
 @pytest.mark.parametrize(('arguments', 'message'), [
     (dict(layers_per_stage=(4, 4)), r'layers_per_stage=\(4, 4\) has 2 entries, but the seed has 6 stages to search'),
     (dict(layers_per_stage=()), 'has 0 entries, but the seed has 6'),
-    (dict(layers_per_stage=(4, 4, 4, 4, 0, 1)), '0 is no positive integer'),
-    (dict(layers_per_stage=(4, 4, 4, 4, -2, 1)), '-2 is no positive integer'),
-    (dict(layers_per_stage=(4, 4, 4, 4, 2., 1)), '2.0 is no positive integer'),
-    (dict(layers_per_stage=(4, 4, 4, 4, True, 1)), 'True is no positive integer'),
+    (dict(layers_per_stage=(4, 4, 4, 4, 0, 1)), 'must be a positive integer, not 0'),
+    (dict(layers_per_stage=(4, 4, 4, 4, -2, 1)), 'must be a positive integer, not -2'),
+    (dict(layers_per_stage=(4, 4, 4, 4, 2., 1)), 'must be a positive integer, not 2.0'),
+    (dict(layers_per_stage=(4, 4, 4, 4, True, 1)), 'must be a positive integer, not True'),
     (dict(kernel_sizes=()), r'kernel_sizes must be a list of different numbers, not \(\)'),
     (dict(kernel_sizes=(3, 5, 3)), r'kernel_sizes must be a list of different numbers, not \(3, 5, 3\)'),
     (dict(expand_ratios=[]), r'expand_ratios must be a list of different numbers, not \[\]'),

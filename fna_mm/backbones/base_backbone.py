@@ -1,22 +1,50 @@
 """What supernet and child have in common as backbones of mm."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import initialize
+from mmengine.registry import MODELS
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
-from fna_mm.architecture import Architecture, Stage
-from fna_mm.families.mbconv import build_stem
-from fna_mm.search_space import TAPPED_RATIO, tapped_stage, tapped_stages
+from fna_mm import families
+from fna_mm.architecture import Architecture, PlacedStage, Stage
+from fna_mm.families import BlockOptions
+from fna_mm.search_space import tapped_stage, tapped_stages
 
 #: The initializer's name in the registry. Backbones know it by this name only.
 REMAPPING = 'ParameterRemapping'
 DEFAULT_INIT = (dict(type='Kaiming', layer='Conv2d'),
                 dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))
+
+
+def check_norm_cfg(norm_cfg: Mapping[str, Any]) -> None:
+    """Check the section of a normalisation; mmcv's own error does not name what it could not find.
+
+    Raises:
+        ValueError: If its ``type`` is not registered.
+    """
+    if MODELS.get(str(norm_cfg.get('type'))) is None:
+        raise ValueError(f'norm_cfg={dict(norm_cfg)!r}: there is no such normalisation; use BN, SyncBN or GN')
+
+
+def build_stage(place: PlacedStage, family: str, norm_cfg: dict, act_cfg: dict, with_cp: bool) -> nn.Sequential:
+    """The layers of a stage that is not searched.
+
+    Args:
+        place (PlacedStage): The stage and where it stands.
+        family (str): The family of its blocks.
+        norm_cfg (dict): Normalisation.
+        act_cfg (dict): Activation.
+        with_cp (bool): Recompute blocks in the backward pass.
+    """
+    build = families.family(family).build_block
+    return nn.Sequential(*(build(spec, BlockOptions(
+        layer.in_channels, layer.out_channels, layer.stride, layer.dilation, norm_cfg, act_cfg, with_cp))
+        for spec, layer in place.layers()))
 
 
 def _tapped_channels(stage: Stage) -> int:
@@ -32,8 +60,8 @@ def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architec
         head_channels (int): Outputs of the last 1x1 convolution, for the message.
 
     Raises:
-        ValueError: If an entry names no map, the order is wrong, or a tapped layer has another
-            expansion ratio than MobileNetV2's 6 (SSDLite needs 96 · 6 = 576 channels there).
+        ValueError: If an entry names no map, the order is wrong, or a tapped layer has other hidden channels than the
+            seed (SSDLite needs MobileNetV2's 576 there).
     """
     num_stages = len(skeleton.stages)
     shown = f'out_indices={tuple(out_indices)!r}'
@@ -51,11 +79,11 @@ def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architec
                          'returned from the finest to the coarsest map')
     for number in tapped_stages(out_indices):
         stage = skeleton.stages[number]
-        if stage.layers[0].expand_ratio != TAPPED_RATIO:
-            raise ValueError(f"out_indices asks for 'expand{number}', whose layer must have "
-                             f'{stage.in_channels * TAPPED_RATIO} channels (expansion ratio {TAPPED_RATIO}), but the '
-                             f'first layer of the stage {stage.label} is {stage.layers[0]} with '
-                             f'{_tapped_channels(stage)}')
+        wanted = families.family(skeleton.family).tapped_channels(stage.in_channels)
+        if _tapped_channels(stage) != wanted:
+            raise ValueError(f"out_indices asks for 'expand{number}', whose layer must have {wanted} hidden channels, "
+                             f'those of the seed, but the first layer of the stage {stage.label} is {stage.layers[0]} '
+                             f'with {_tapped_channels(stage)}')
 
 
 class FNABackbone(BaseModule):
@@ -75,8 +103,8 @@ class FNABackbone(BaseModule):
         init_cfg (dict | list[dict], optional): Initialization.
 
     Raises:
-        ValueError: If ``out_indices`` or ``frozen_stages`` is out of range, or a tapped layer has not
-            MobileNetV2's expansion ratio.
+        ValueError: If ``out_indices`` or ``frozen_stages`` is out of range, or a tapped layer has other hidden channels
+            than the seed.
     """
 
     def __init__(self, skeleton: Architecture, stages: Sequence[nn.Module],
@@ -89,11 +117,15 @@ class FNABackbone(BaseModule):
         if frozen_stages not in range(-1, num_stages + 1):
             raise ValueError(f'frozen_stages={frozen_stages!r} must be from -1 (nothing frozen) '
                              f'to {num_stages} (stem and all stages)')
+        #: The name of the seed family.
+        self.family = skeleton.family
+        #: Keys of the state dict that are no weights: parameter remapping leaves them alone.
+        self.no_weights: tuple[str, ...] = ()
         self.out_indices = tuple(out_indices)
         self.tapped_stages = tapped_stages(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
-        self.conv1 = build_stem(skeleton.stem_channels, norm_cfg, act_cfg)
+        self.conv1 = families.family(skeleton.family).build_stem(skeleton.stem_channels, norm_cfg, act_cfg)
         self.num_stages = num_stages
         for index, stage in enumerate(stages):
             self.add_module(f'layer{index + 1}', stage)

@@ -4,40 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from mmengine.registry import MODELS
-from torch import nn
 
-from fna_mm.architecture import Architecture, Stage
-from fna_mm.backbones.base_backbone import FNABackbone
-from fna_mm.families.mbconv import MBConv, check_norm_cfg
-
-
-def build_stage(stage: Stage, stride: int, dilation: int, norm_cfg: dict, act_cfg: dict,
-                with_cp: bool) -> nn.Sequential:
-    """The layers of a stage; all of them take the dilation, the first one the stride.
-
-    Args:
-        stage (Stage): Channels and layers.
-        stride (int): Stride of the first layer, in place of the stage's own.
-        dilation (int): Dilation of every layer.
-        norm_cfg (dict): Normalisation.
-        act_cfg (dict): Activation.
-        with_cp (bool): Recompute blocks in the backward pass.
-    """
-    return nn.Sequential(*(MBConv(
-        spec,
-        stage.in_channels if index == 0 else stage.out_channels,
-        stage.out_channels,
-        stride if index == 0 else 1,
-        dilation,
-        norm_cfg,
-        act_cfg,
-        with_cp,
-    ) for index, spec in enumerate(stage.layers)))
+from fna_mm.architecture import Architecture
+from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg
 
 
 @MODELS.register_module(force=True)
 class FNAChildNet(FNABackbone):
-    """A network of the MobileNetV2 family with any kernels, expansion ratios and depths.
+    """A network of a seed family, MobileNetV2's by default, with any blocks in its stages.
 
     .. code:: text
 
@@ -93,11 +67,8 @@ class FNAChildNet(FNABackbone):
         head_channels = int(head_channels * max(1., widen_factor))
         norm_cfg, act_cfg = dict(norm_cfg), dict(act_cfg)
         check_norm_cfg(norm_cfg)
-        strides = architecture.strides_and_dilations(output_stride)
-        stages = [
-            build_stage(stage, stride, dilation, norm_cfg, act_cfg, with_cp)
-            for stage, (stride, dilation) in zip(architecture.stages, strides)
-        ]
+        stages = [build_stage(place, architecture.family, norm_cfg, act_cfg, with_cp)
+                  for place in architecture.walk(output_stride)]
         super().__init__(architecture, stages, out_indices, head_channels, frozen_stages, norm_eval,
                          norm_cfg, act_cfg, init_cfg)
         self.architecture = architecture

@@ -1,6 +1,5 @@
 """The backbone that holds every architecture of a search space."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
@@ -10,10 +9,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from fna_mm.architecture import Architecture
-from fna_mm.backbones.base_backbone import FNABackbone
-from fna_mm.backbones.fna_child_net import build_stage
+from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg
 from fna_mm.backbones.mixed_op import MixedOp
-from fna_mm.families.mbconv import check_norm_cfg
+from fna_mm.checks import check_integer, check_number
 from fna_mm.search_space import SearchSpace, tapped_stages
 
 #: Standard deviation of the architecture parameters at the start (authors' release).
@@ -22,7 +20,7 @@ ARCHITECTURE_INIT_STD = 1e-3
 
 @MODELS.register_module(force=True)
 class FNASuperNet(FNABackbone):
-    """MobileNetV2 expanded: every layer holds all its candidates (paper, section 3.2).
+    """A seed network expanded: every layer holds all its candidates (paper, section 3.2).
 
     It runs in one of three modes: one given path (:meth:`use_path`, for a weight step), the weighted
     mixture of all candidates (:meth:`use_mixture`, for an architecture step) or the currently best
@@ -87,31 +85,29 @@ class FNASuperNet(FNABackbone):
             init_cfg: Optional[Union[dict, list]] = None) -> None:
         space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, seed, tapped_stages(out_indices))
         least = min(len(layer.candidates) for layer in space.layers)
-        if arch_sample_num is not None and (isinstance(arch_sample_num, bool) or not isinstance(arch_sample_num, int)
-                                            or not 1 <= arch_sample_num <= least):
-            raise ValueError(f'arch_sample_num={arch_sample_num!r} must be an integer from 1 to {least}, the '
-                             'candidates of the smallest layer, or None for all candidates of every layer')
-        if isinstance(seed_preference, bool) or not isinstance(seed_preference, (int, float)) \
-                or not 0 <= seed_preference < math.inf:
-            raise ValueError(f'seed_preference={seed_preference!r} must be a number of at least 0')
+        if arch_sample_num is not None:
+            check_integer('arch_sample_num (None: all candidates; else as many as the smallest layer has at most)',
+                          arch_sample_num, most=least)
+        check_number('seed_preference', seed_preference, least=0)
         norm_cfg, act_cfg, candidate_norm_cfg = dict(norm_cfg), dict(act_cfg), dict(candidate_norm_cfg)
         check_norm_cfg(norm_cfg)
         check_norm_cfg(candidate_norm_cfg)
         stages: list[nn.Module] = []
-        strides = space.seed.strides_and_dilations(output_stride)
-        for index, (stage, (stride, dilation)) in enumerate(zip(space.seed.stages, strides)):
-            if index not in space.searched_stages:
-                stages.append(build_stage(stage, stride, dilation, norm_cfg, act_cfg, with_cp))
+        for place in space.seed.walk(output_stride):
+            if place.index not in space.searched_stages:
+                stages.append(build_stage(place, space.seed.family, norm_cfg, act_cfg, with_cp))
                 continue
             stages.append(nn.ModuleList(
-                MixedOp(layer, stride if layer.index == 0 else 1, dilation, candidate_norm_cfg, act_cfg, with_cp)
-                for layer in space.layers if layer.stage == index))
+                MixedOp(layer, place.layer(layer.index).stride, place.dilation, candidate_norm_cfg, act_cfg, with_cp,
+                        space.seed.family)
+                for layer in space.layers if layer.stage == place.index))
         super().__init__(space.seed, stages, out_indices, head_channels, -1, False, norm_cfg, act_cfg, init_cfg)
         self.search_space = space
         self.output_stride = output_stride
         self.arch_sample_num = arch_sample_num
         self.register_buffer('architecture_parameters',
                              ARCHITECTURE_INIT_STD * torch.randn(space.num_candidates))
+        self.no_weights = ('architecture_parameters', )
         self._sizes = [len(layer.candidates) for layer in space.layers]
         if seed_preference:
             try:

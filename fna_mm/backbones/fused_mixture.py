@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from fna_mm.families.mbconv import MBConv
+from fna_mm.families.mbconv_block import MBConv
 
 #: The two ends of ReLU6.
 RELU6 = (0., 6.)

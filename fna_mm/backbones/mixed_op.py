@@ -6,8 +6,9 @@ from typing import Any, Optional
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from fna_mm import families
 from fna_mm.backbones.fused_mixture import fused_mixture, is_covered
-from fna_mm.families.mbconv import MBConv
+from fna_mm.families import BlockOptions
 from fna_mm.search_space import SearchableLayer, candidate_name
 
 
@@ -21,6 +22,7 @@ class MixedOp(BaseModule):
         norm_cfg (dict, optional): Normalisation in the candidates.
         act_cfg (dict, optional): Activation in the candidates.
         with_cp (bool): Recompute candidates in the backward pass. Defaults to False.
+        family (str): The family of the candidates. Defaults to 'mobilenet_v2'.
     """
 
     def __init__(self,
@@ -29,13 +31,15 @@ class MixedOp(BaseModule):
                  dilation: int = 1,
                  norm_cfg: Optional[dict] = None,
                  act_cfg: Optional[dict] = None,
-                 with_cp: bool = False) -> None:
+                 with_cp: bool = False,
+                 family: str = families.DEFAULT) -> None:
         super().__init__()
         self.with_cp = with_cp
         self.names = tuple(candidate_name(spec) for spec in layer.candidates)
+        options = BlockOptions(layer.in_channels, layer.out_channels, stride, dilation, norm_cfg, act_cfg, with_cp)
+        build = families.family(family).build_block
         self.candidates = nn.ModuleDict({
-            name: nn.Identity() if spec is None else MBConv(
-                spec, layer.in_channels, layer.out_channels, stride, dilation, norm_cfg, act_cfg, with_cp)
+            name: nn.Identity() if spec is None else build(spec, options)
             for name, spec in zip(self.names, layer.candidates)
         })
 

@@ -16,19 +16,24 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from fna_mm.architecture import Architecture, MBConvSpec, Stage
+from fna_mm import families
+from fna_mm.architecture import Architecture, Stage
 from fna_mm.backbones import FNAChildNet
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.searched import ARCHITECTURE_META
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
-from fna_mm.remapping.seed_checkpoint import STEM, Key, Seed, parse_own_key, read_seed
+from fna_mm.families import BlockSpec
+from fna_mm.families.layouts import STEM, Key
+from fna_mm.families.mobilenet_v2 import RELEASE, RELEASE_BLOCKS, MobileNetV2, release_name
+from fna_mm.remapping.seed_checkpoint import Seed, read_seed
 
-#: Weights do not tell strides. MobileNetV2's, and those of every network of the release, by stage.
-PUBLISHED_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+#: Of every network of the release.
+FAMILY = families.family(MobileNetV2.name)
+#: Weights do not tell strides: they are the seed's in every network of the release, by stage.
+PUBLISHED_STRIDES = tuple(stage.stride for stage in Architecture.create(FAMILY.name).stages)
 #: Of every BN in the release's SSDLite (and of its seed); the other networks have PyTorch's 1e-5.
 SSDLITE_BN_EPS = 1e-3
 
-_LAYOUT = 'FNA release'
 _BACKBONE = 'backbone.'
 _SUFFIXES = ('.pth', '.pt')
 _MAX_PROBLEMS = 5
@@ -85,40 +90,35 @@ def _tensors(checkpoint: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
             state = state[wrapper]
     tensors = {re.sub(r'^(module\.)+', '', str(key)): value for key, value in state.items()
                if isinstance(value, Tensor)} if isinstance(state, Mapping) else {}
-    named = {re.sub(r'^(blocks|extra)\.', r'backbone.\1.', key): value for key, value in tensors.items()}
+    bare = re.compile(rf'({re.escape(RELEASE_BLOCKS)}|extra\.)')
+    named = {_BACKBONE * bool(bare.match(key)) + key: value for key, value in tensors.items()}
     return named, tuple(left_out)
 
 
 def _read_backbone(tensors: Mapping[str, Tensor]) -> Seed:
-    seed = read_seed({key: value for key, value in tensors.items() if key.startswith(_BACKBONE)} or dict(tensors))
-    if seed.layout != _LAYOUT:
-        raise ValueError(f"this is no checkpoint of the authors' release, but a MobileNetV2 in the {seed.layout} "
+    seed = read_seed({key: value for key, value in tensors.items() if key.startswith(_BACKBONE)} or dict(tensors),
+                     FAMILY.name)
+    if seed.layout != RELEASE.name:
+        raise ValueError(f"this is no checkpoint of the authors' release, but a {FAMILY.title} in the {seed.layout} "
                          "layout: init_cfg=dict(type='ParameterRemapping', checkpoint=…) takes it as it is")
     return seed
-
-
-def _layer_name(stage: int, layer: int) -> str:
-    return f'blocks.{stage + 1}.layers.{layer}'
 
 
 def _conv_shape(seed: Seed, stage: int, layer: int, part: str) -> tuple[int, ...]:
     weight = seed.tensors.get(Key(stage, layer, part, 'conv', 'weight'))
     if weight is None or weight.dim() != 4:
-        where = 'blocks.0' if stage == STEM else _layer_name(stage, layer)
+        where = release_name(stage, None if stage == STEM else layer)
         raise ValueError(f'the {part} convolution of {where} has '
                          f'{"no weight" if weight is None else f"a weight of shape {tuple(weight.shape)}"}')
     return tuple(weight.shape)
 
 
-def _spec(seed: Seed, stage: int, layer: int, in_channels: int) -> MBConvSpec:
+def _spec(seed: Seed, stage: int, layer: int, in_channels: int) -> BlockSpec:
     hidden, _, kernel_size, _ = _conv_shape(seed, stage, layer, 'depthwise')
-    if hidden % in_channels:
-        raise ValueError(f'{_layer_name(stage, layer)} expands {in_channels} channels to {hidden}, '
-                         'which is no whole expansion ratio')
     try:
-        return MBConvSpec(kernel_size, hidden // in_channels)
+        return FAMILY.spec_of(kernel_size, hidden, in_channels)
     except ValueError as error:
-        raise ValueError(f'{_layer_name(stage, layer)}: {error}') from None
+        raise ValueError(f'{release_name(stage, layer)}: {error}') from None
 
 
 def _infer(seed: Seed, strides: Sequence[int]) -> Architecture:
@@ -134,13 +134,13 @@ def _infer(seed: Seed, strides: Sequence[int]) -> Architecture:
 
 def _check_net_config(found: Architecture, given: Architecture) -> None:
     for index, (ours, theirs) in enumerate(zip(found.stages, given.stages)):
-        name = f'blocks.{index + 1}'
+        name = release_name(index)
         if ours.label != theirs.label:
             raise ValueError(f"the net_config is another network's: {name} is {ours.label} in the weights, "
                              f'{theirs.label} in the net_config')
         for layer, (here, there) in enumerate(zip(ours.layers, theirs.layers)):
             if here != there:
-                raise ValueError(f"the net_config is another network's: {_layer_name(index, layer)} is {here} in the "
+                raise ValueError(f"the net_config is another network's: {release_name(index, layer)} is {here} in the "
                                  f'weights, {there} in the net_config')
         if len(ours.layers) != len(theirs.layers):
             raise ValueError(f"the net_config is another network's: {name} ({ours.label}) has {len(ours.layers)} "
@@ -186,7 +186,7 @@ def _backbone(seed: Seed, architecture: Architecture) -> dict[str, str]:
                             architecture.total_stride, head_channels=1 if last is None else len(last))
     problems, sources = [f'{name} is unknown' for name in seed.unknown], {}
     for ours, expected in child.state_dict().items():
-        parsed = parse_own_key(ours)
+        parsed = FAMILY.parse_own_key(ours)
         assert parsed is not None, ours
         place = parsed[0]
         if place in seed.tensors:
@@ -195,7 +195,7 @@ def _backbone(seed: Seed, architecture: Architecture) -> dict[str, str]:
                 problems.append(f'{seed.names[place]} has the shape {tuple(seed.tensors[place].shape)}, not '
                                 f'{tuple(expected.shape)}')
         elif place.tensor != 'num_batches_tracked':  # which files from before torch 0.4.1 lack
-            where = '' if place.part in ('stem', 'last') else f' of {_layer_name(place.stage, place.layer)}'
+            where = '' if place.part in ('stem', 'last') else f' of {release_name(place.stage, place.layer)}'
             problems.append(f'the {place.kind} {place.tensor} of the {place.part}{where} is missing')
     problems += [f'{name} is unknown' for name in seed.names.values() if name not in set(sources.values())]
     if problems:
@@ -338,7 +338,7 @@ def convert_released(checkpoint: Any, net_config: Optional[str] = None) -> Conve
     architecture = _architecture(seed, net_config)
     moves = [(_BACKBONE + theirs, _BACKBONE + ours) for ours, theirs in _backbone(seed, architecture).items()]
     state = {ours: tensors[theirs] for theirs, ours in moves}
-    rest = {key: value for key, value in tensors.items() if not key.startswith(f'{_BACKBONE}blocks.')}
+    rest = {key: value for key, value in tensors.items() if not key.startswith(_BACKBONE + RELEASE_BLOCKS)}
     family = next((family for family in _FAMILIES if family.marker in rest),
                   _Family('Network with a head of its own' if rest else 'Backbone', '', (), ()))
     others, other_moves = _neck_and_head(rest, family)

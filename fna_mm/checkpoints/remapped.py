@@ -7,8 +7,8 @@ from typing import Optional
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.searched import ARCHITECTURE_META, read_architecture
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
+from fna_mm.families.layouts import Key
 from fna_mm.remapping.initializer import ParameterRemapping
-from fna_mm.remapping.seed_checkpoint import Key
 
 #: What mm's detectors and segmentors call their backbone.
 _PREFIX = 'backbone.'
@@ -44,9 +44,9 @@ def write_remapped_checkpoint(seed: str, architecture: str, out: str, width: str
     for index, path in enumerate(paths):
         if any(_same_file(path, other) for other in (seed, architecture, *paths[:index])):
             raise ValueError(f'{path!r} cannot be written: it is the seed, the architecture or the other output too')
-    found = remapping.read_seed()
-    last = found.tensors.get(Key(0, 0, 'last', 'conv', 'weight'))
     arch = read_architecture(architecture)
+    found = remapping.read_seed(arch.family)
+    last = found.tensors.get(Key(0, 0, 'last', 'conv', 'weight'))
     num_stages = len(arch.stages)
     net = FNAChildNet(arch, (num_stages - (last is None), ), arch.total_stride,
                       head_channels=1 if last is None else len(last))

@@ -11,7 +11,8 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fna_mm.architecture import Architecture, check_input_shape
+from fna_mm.architecture import Architecture
+from fna_mm.checks import check_input_shape
 
 
 @dataclass(frozen=True)

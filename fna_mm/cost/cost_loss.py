@@ -7,6 +7,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from fna_mm.checks import check_input_shape, check_number
+
 
 def expected_cost(probabilities: Sequence[Tensor], costs: Sequence[Sequence[float]], fixed: float = 0.) -> Tensor:
     """The cost that a path drawn from ``probabilities`` has on average, differentiable in them.
@@ -55,20 +57,10 @@ class MAddsCost:
                  weight: float = 0.02,
                  log_base: float = 10,
                  scale: float = 5) -> None:
-        sides = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
-        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-            raise ValueError(f'MAddsCost needs input_shape=(height, width) in pixels, the size at which MAdds are '
-                             f'counted, such as (800, 1088); it is {input_shape!r}')
-        if not (math.isfinite(weight) and weight >= 0):
-            raise ValueError(f'weight (λ) of MAddsCost must be 0 or more, not {weight!r}')
-        if not (math.isfinite(log_base) and log_base > 1):
-            raise ValueError(f'log_base (τ) of MAddsCost must be above 1, not {log_base!r}')
-        if not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f'scale (γ) of MAddsCost must be above 0, not {scale!r}')
-        self.input_shape = sides
-        self.weight = float(weight)
-        self.log_base = float(log_base)
-        self.scale = float(scale)
+        self.input_shape = check_input_shape(input_shape, 'input_shape of MAddsCost, where MAdds are counted,')
+        self.weight = check_number('weight (λ) of MAddsCost', weight, least=0)
+        self.log_base = check_number('log_base (τ) of MAddsCost', log_base, above=1)
+        self.scale = check_number('scale (γ) of MAddsCost', scale, above=0)
 
     def __call__(self, cost: Tensor) -> Tensor:
         """The loss term of an expected cost in GMAdds, a scalar."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fna_mm.architecture import IMAGE_CHANNELS, STEM_STRIDE, check_input_shape, conv_madds, strided_size
 from fna_mm.search_space import SearchSpace
 
 GIGA = 1e9
@@ -40,19 +39,11 @@ def madds_table(space: SearchSpace, input_shape: Sequence[int], output_stride: i
         ValueError: If ``input_shape`` is not (height, width) in positive integers, or the output
             stride is not possible.
     """
-    size = strided_size(check_input_shape(input_shape), STEM_STRIDE)
-    fixed = conv_madds(IMAGE_CHANNELS, space.seed.stem_channels, 3, size)
+    fixed = space.seed.ends_madds(input_shape, output_stride, head_channels)
     layers = []
-    strides = space.seed.strides_and_dilations(output_stride)
-    for index, (stage, (stride, _)) in enumerate(zip(space.seed.stages, strides)):
-        if index not in space.searched_stages:
-            fixed += stage.madds(size, stride)
-        for layer in (layer for layer in space.layers if layer.stage == index):
-            first = layer.index == 0
-            layers.append(tuple(
-                0. if spec is None else spec.madds(layer.in_channels, layer.out_channels, stride if first else 1,
-                                                   size if first else strided_size(size, stride)) / GIGA
-                for spec in layer.candidates))
-        size = strided_size(size, stride)
-    fixed += conv_madds(space.seed.stages[-1].out_channels, head_channels, 1, size)
+    for place in space.seed.walk(output_stride, input_shape):
+        if place.index not in space.searched_stages:
+            fixed += sum(layer.madds(spec) for spec, layer in place.layers())
+        layers += [tuple(0. if spec is None else place.layer(layer.index).madds(spec) / GIGA
+                         for spec in layer.candidates) for layer in space.layers if layer.stage == place.index]
     return CostTable(fixed / GIGA, tuple(layers))

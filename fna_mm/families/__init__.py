@@ -1,0 +1,64 @@
+"""The seed families, by name."""
+
+from fna_mm.families.family import BlockOptions, BlockSpec, Convolution, Family
+from fna_mm.families.mobilenet_v2 import MobileNetV2
+
+#: The family of architectures that name none.
+DEFAULT = MobileNetV2.name
+_FAMILIES: dict[str, Family] = {}
+
+__all__ = ['DEFAULT', 'BlockOptions', 'BlockSpec', 'Convolution', 'Family', 'all_families', 'family', 'find_published',
+           'published_names', 'register_family']
+
+
+def register_family(new: Family) -> None:
+    """Make a family known by its name; a family of the same name gives way.
+
+    Args:
+        new (Family): The family.
+
+    Raises:
+        ValueError: If one of its architectures has the name of another family's.
+    """
+    for other in _FAMILIES.values():
+        both = sorted(set(other.published) & set(new.published))
+        if other.name != new.name and both:
+            raise ValueError(f'the family {new.name!r} publishes {both[0]!r}, which is an architecture of '
+                             f'{other.name!r}: give it another name')
+    _FAMILIES[new.name] = new
+
+
+def family(name: str) -> Family:
+    """A family by its name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in _FAMILIES:
+        raise ValueError(f'unknown family {name!r}: expected one of {sorted(_FAMILIES)}')
+    return _FAMILIES[name]
+
+
+def all_families() -> tuple[Family, ...]:
+    """Every family, in the order in which they were registered."""
+    return tuple(_FAMILIES.values())
+
+
+def published_names() -> list[str]:
+    """The names of all published architectures, sorted."""
+    return sorted(name for known in _FAMILIES.values() for name in known.published)
+
+
+def find_published(name: str) -> 'tuple[Family, str] | None':
+    """The family and the text form of a published architecture; None if there is no such name.
+
+    Args:
+        name (str): Such as ``'fna_retinanet'``.
+    """
+    for known in _FAMILIES.values():
+        if name in known.published:
+            return known, known.published[name]
+    return None
+
+
+register_family(MobileNetV2())

@@ -1,95 +1,67 @@
-"""The building blocks that supernet and child share."""
+"""The MBConv block as a value; :mod:`fna_mm.families.mbconv_block` has its module."""
 
-from collections.abc import Mapping
-from typing import Any, Optional
+import re
+from dataclasses import dataclass
+from typing import Any
 
-import torch
-from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule
-from mmengine.registry import MODELS
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from fna_mm.checks import check_integer
+from fna_mm.families.family import BlockSpec, Convolution
 
-from fna_mm.architecture import IMAGE_CHANNELS, STEM_STRIDE, MBConvSpec
+_OPERATION = re.compile(r'k(\d+)_e(\d+)')
 
 
-def check_norm_cfg(norm_cfg: Mapping[str, Any]) -> None:
-    """Check the section of a normalisation; mmcv's own error does not name what it could not find.
-
-    Raises:
-        ValueError: If its ``type`` is not registered.
-    """
-    if MODELS.get(str(norm_cfg.get('type'))) is None:
-        raise ValueError(f'norm_cfg={dict(norm_cfg)!r}: there is no such normalisation; use BN, SyncBN or GN')
-
-
-class MBConv(BaseModule):
-    """Inverted residual block: 1x1 expansion, depthwise convolution, linear 1x1 projection.
-
-    Its three parts have the names of mmdet's ``InvertedResidual``, so a child with MobileNetV2's
-    architecture has the state dict keys of mmdet's MobileNetV2. Sandler et al. 2018, figure 3.
+@dataclass(frozen=True)
+class MBConvSpec(BlockSpec):
+    """One MBConv layer: the kernel of its depthwise convolution and its expansion ratio.
 
     Args:
-        spec (MBConvSpec): Kernel and expansion ratio.
-        in_channels (int): Input channels.
-        out_channels (int): Output channels.
-        stride (int): Stride of the depthwise convolution. Defaults to 1.
-        dilation (int): Dilation of the depthwise convolution. Defaults to 1.
-        norm_cfg (dict, optional): Normalisation of each convolution. Defaults to None: BN.
-        act_cfg (dict, optional): Activation of the first two. Defaults to None: ReLU6.
-        with_cp (bool): Recompute the block in the backward pass to save memory. Defaults to False.
+        kernel_size (int): Side of the depthwise kernel, odd.
+        expand_ratio (int): Hidden channels per input channel; 1 leaves out the expand convolution.
+
+    Raises:
+        ValueError: If the kernel is not odd and positive or the ratio not positive.
+
+    >>> str(MBConvSpec(5, 6))
+    'k5_e6'
     """
 
-    def __init__(self,
-                 spec: MBConvSpec,
-                 in_channels: int,
-                 out_channels: int,
-                 stride: int = 1,
-                 dilation: int = 1,
-                 norm_cfg: Optional[dict] = None,
-                 act_cfg: Optional[dict] = None,
-                 with_cp: bool = False) -> None:
-        super().__init__()
-        norm_cfg = norm_cfg or dict(type='BN')
-        act_cfg = act_cfg or dict(type='ReLU6')
-        hidden = spec.hidden_channels(in_channels)
-        self.with_expand_conv = spec.expand_ratio > 1
-        self.with_shortcut = stride == 1 and in_channels == out_channels
-        self.with_cp = with_cp
-        if self.with_expand_conv:
-            self.expand_conv = ConvModule(in_channels, hidden, 1, norm_cfg=norm_cfg, act_cfg=act_cfg)
-        self.depthwise_conv = ConvModule(
-            hidden,
-            hidden,
-            spec.kernel_size,
-            stride=stride,
-            padding=dilation * (spec.kernel_size // 2),
-            dilation=dilation,
-            groups=hidden,
-            norm_cfg=norm_cfg,
-            act_cfg=act_cfg)
-        self.linear_conv = ConvModule(hidden, out_channels, 1, norm_cfg=norm_cfg, act_cfg=None)
+    kernel_size: int
+    expand_ratio: int
 
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        expanded = self.expand_conv(x) if self.with_expand_conv else x
-        out = self.linear_conv(self.depthwise_conv(expanded))
-        return (x + out if self.with_shortcut else out), expanded
+    def __post_init__(self) -> None:
+        check_integer('kernel_size of an MBConv', self.kernel_size)
+        check_integer('expand_ratio of an MBConv', self.expand_ratio)
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f'kernel_size of an MBConv must be odd, not {self.kernel_size}')
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) → (N, out_channels, ceil(H / stride), ceil(W / stride))."""
-        return self.forward_tapped(x)[0]
+    @classmethod
+    def parse(cls, text: Any) -> 'MBConvSpec':
+        """``'k5_e6'`` → kernel 5, expansion ratio 6.
 
-    def forward_tapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The output, and the expanded features after their activation, (N, hidden, H, W)."""
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
+        Raises:
+            ValueError: If the text has another form.
+        """
+        match = _OPERATION.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise ValueError(f'unknown operation {text!r}: expected kK_eE (K an odd kernel size, E an expansion ratio'
+                             "), such as 'k5_e6', or 'skip'")
+        return cls(int(match[1]), int(match[2]))
 
+    def __str__(self) -> str:
+        return f'k{self.kernel_size}_e{self.expand_ratio}'
 
-def build_stem(out_channels: int, norm_cfg: dict, act_cfg: dict) -> ConvModule:
-    """The 3x3 convolution with stride 2 in front of the first stage.
+    @property
+    def searchable(self) -> bool:
+        """Whether it expands; MobileNetV2's first stage does not."""
+        return self.expand_ratio > 1
 
-    ReLU6 in supernet and child alike; the authors' supernet has a ReLU here, their child a ReLU6.
-    """
-    return ConvModule(IMAGE_CHANNELS, out_channels, 3, stride=STEM_STRIDE, padding=1, norm_cfg=norm_cfg,
-                      act_cfg=act_cfg)
+    def hidden_channels(self, in_channels: int) -> int:
+        """Channels of the depthwise convolution."""
+        return in_channels * self.expand_ratio
+
+    def convolutions(self, in_channels: int, out_channels: int, stride: int = 1) -> tuple[Convolution, ...]:
+        """Expansion (unless the ratio is 1), depthwise convolution, projection."""
+        hidden = self.hidden_channels(in_channels)
+        expand = (Convolution(in_channels, hidden), ) if self.expand_ratio > 1 else ()
+        return (*expand, Convolution(hidden, hidden, self.kernel_size, stride, groups=hidden),
+                Convolution(hidden, out_channels))

@@ -1,7 +1,7 @@
 """Parameter remapping as mm's users meet it: an initializer in ``init_cfg``, or a runner hook."""
 
 import os
-from typing import Any
+from typing import Any, Optional
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -20,7 +20,7 @@ _MAX_PROBLEMS = 10
 
 @WEIGHT_INITIALIZERS.register_module(force=True)
 class ParameterRemapping:
-    """Initialize a supernet or child from a MobileNetV2 checkpoint (paper, section 3.1).
+    """Initialize a supernet or child from a checkpoint of its seed (paper, section 3.1).
 
     The checkpoint's layout (torchvision, timm, mmdet, mmseg/mmpretrain) is recognised by its keys. New
     layers are copies of their stage's last one; narrower layers keep the same channels throughout a
@@ -49,24 +49,29 @@ class ParameterRemapping:
 
     def __init__(self, checkpoint: str, width: str = 'first', kernel: str = 'center', strict: bool = True) -> None:
         if not isinstance(checkpoint, (str, os.PathLike)) or not str(checkpoint):
-            raise ValueError(f'checkpoint must be a path or URL of a MobileNetV2 checkpoint, not {checkpoint!r}')
+            raise ValueError(f'checkpoint must be a path or URL of a checkpoint of the seed, not {checkpoint!r}')
         check_methods(width, kernel)
         self.checkpoint = str(checkpoint)
         self.width = width
         self.kernel = kernel
         self.strict = strict
 
-    def read_seed(self) -> Seed:
-        """Open the checkpoint and bring it into canonical form."""
+    def read_seed(self, family: Optional[str] = None) -> Seed:
+        """Open the checkpoint and bring it into canonical form.
+
+        Args:
+            family (str, optional): The family that the seed must be of. Defaults to None: any.
+        """
         loaded = load_checkpoint(self.checkpoint)
         try:
-            return read_seed(loaded)
+            return read_seed(loaded, family)
         except ValueError as error:
             raise ValueError(f'ParameterRemapping cannot use checkpoint={self.checkpoint!r}: {error}') from error
 
     def apply(self, seed: Seed, module: nn.Module) -> Report:
         """Remap a seed onto ``module``, a backbone with this package's or mmdet's MobileNetV2 names."""
-        state, report = remap_parameters(seed, module.state_dict(), self.width, self.kernel)
+        state, report = remap_parameters(seed, module.state_dict(), self.width, self.kernel,
+                                         getattr(module, 'no_weights', ()))
         problems = report.problems()
         if not state:
             problems = (f'no tensor of {type(module).__name__} has a name that remapping knows '
@@ -81,7 +86,7 @@ class ParameterRemapping:
 
     def __call__(self, module: nn.Module) -> Report:
         """Remap the checkpoint onto ``module``, and log what came from where."""
-        report = self.apply(self.read_seed(), module)
+        report = self.apply(self.read_seed(getattr(module, 'family', None)), module)
         print_log(f'ParameterRemapping onto {type(module).__name__} from {self.checkpoint} ({report.layout} layout, '
                   f'width={self.width}, kernel={self.kernel}):\n{report.table()}', logger='current')
         if hasattr(module, '_params_init_info'):

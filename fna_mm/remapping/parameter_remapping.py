@@ -1,7 +1,7 @@
 """A canonical seed and the tensors of a network → the network's new tensors, and where they came from."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -9,7 +9,9 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from fna_mm.remapping.seed_checkpoint import Key, Seed, parse_own_key
+from fna_mm import families
+from fna_mm.families.layouts import Key, other_norm
+from fna_mm.remapping.seed_checkpoint import Seed
 from fna_mm.remapping.tensor_remapping import (
     check_methods,
     depth_index,
@@ -19,11 +21,6 @@ from fna_mm.remapping.tensor_remapping import (
 )
 
 RANDOM = 'left at its start'
-
-#: Which dimensions of a tensor carry the channels of the depthwise convolution, by part and kind.
-_HIDDEN_DIM = {('expand', 'conv'): 0, ('expand', 'bn'): 0, ('depthwise', 'conv'): 0, ('depthwise', 'bn'): 0,
-               ('project', 'conv'): 1}
-
 
 @dataclass(frozen=True)
 class Row:
@@ -99,8 +96,8 @@ def _layer_of(key: str) -> str:
     return '.'.join(words[:2]) if len(words) > 1 and words[1].isdigit() else words[0]
 
 
-def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'first',
-                     kernel: str = 'center') -> tuple[dict[str, Tensor], Report]:
+def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'first', kernel: str = 'center',
+                     no_weights: Collection[str] = ()) -> tuple[dict[str, Tensor], Report]:
     """Remap a seed onto a network (paper, section 3.1: depth first, then width and kernel).
 
     All tensors of a block that carry its hidden channels keep the same ones. The paper's section 3.1
@@ -115,6 +112,8 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
             scale (``bn``), standard deviation (``std``) or L1 norm (``l1``). Defaults to 'first'.
         kernel (str): How kernels of another size are filled: in the ``center``, or spread from corner
             to corner (``dilate``). Defaults to 'center'.
+        no_weights (Collection[str]): Keys of the network that are no weights, such as a supernet's architecture
+            parameters. Defaults to ().
 
     Returns:
         tuple: New tensors by the network's keys, and the report. Keys that have no source are not
@@ -124,14 +123,17 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
         ValueError: If a method is unknown.
     """
     check_methods(width, kernel)
+    family = families.family(seed.family)
     channels = _HiddenChannels(seed, width)
     state: dict[str, Tensor] = {}
     rows, used = [], set()
     without_last = not any(key.part == 'last' for key in seed.tensors)
     for name, tensor in target.items():
-        parsed = parse_own_key(name)
+        parsed = family.parse_own_key(name)
         if parsed is None:
-            rows.append(Row(name, None, RANDOM))
+            known = name in no_weights
+            rows.append(Row(name, None, RANDOM if known else f'no tensor of a {family.title} has this name',
+                            explained=known))
             continue
         source_key = _source(parsed[0], seed)
         if source_key not in seed.tensors:
@@ -143,7 +145,9 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
             continue
         try:
             state[name], action = _remap(source_key, seed.tensors[source_key], tensor, channels, kernel)
-            rows.append(Row(name, seed.names[source_key], action))
+            # Scale and shift stand behind the normalisation, whatever it divides by: they are worth keeping.
+            norm = other_norm(name)
+            rows.append(Row(name, seed.names[source_key], f'{action} from BN to {norm.upper()}' if norm else action))
             used.add(source_key)
         except ValueError as error:
             rows.append(Row(name, None, f'{seed.names[source_key]} does not fit: {error}', explained=False))
@@ -163,12 +167,14 @@ class _HiddenChannels:
 
     def __init__(self, seed: Seed, width: str) -> None:
         self.seed, self.width = seed, width
+        self.family = families.family(seed.family)
         self.references: dict[tuple[int, int], Optional[Tensor]] = {}
 
     def __call__(self, key: Key, seed_channels: int, channels: int) -> Tensor:
         place = key[:2]
         if place not in self.references:
-            weight, scale = (self.seed.tensors.get(Key(*place, 'expand', kind, 'weight')) for kind in ('conv', 'bn'))
+            weight, scale = (self.seed.tensors.get(Key(*place, self.family.ranked_part, kind, 'weight'))
+                             for kind in ('conv', 'bn'))
             if weight is None:
                 raise ValueError(f'the block expands nothing: its {seed_channels} channels are those of its input, '
                                  f'where {channels} are wanted')
@@ -179,7 +185,7 @@ class _HiddenChannels:
 def _remap(key: Key, source: Tensor, target: Tensor, channels: _HiddenChannels, kernel: str) -> tuple[Tensor, str]:
     actions = []
     result = source.detach()
-    dim = _HIDDEN_DIM.get((key.part, key.kind))
+    dim = channels.family.hidden_dims.get((key.part, key.kind))
     if dim is not None and result.dim() > dim and target.dim() > dim and result.shape[dim] != target.shape[dim]:
         actions.append(f'width {result.shape[dim]} → {target.shape[dim]}')
         kept = channels(key, result.shape[dim], target.shape[dim])

@@ -7,34 +7,42 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fna_mm.architecture import Architecture, MBConvSpec
+from fna_mm.architecture import Architecture, Stage
+from fna_mm.families import BlockSpec
 from fna_mm.report.canvas import MARK, NARROW, WIDE, new_figure
 
 STAGE_COLORS = ('#c9c9c9', '#8dd3c7', '#fdb462', '#80b1d3', '#fb8072', '#b3de69', '#bc80bd', '#ffed6f')
 _GAP = .08
 
 
-def _width(layer: MBConvSpec) -> float:
-    return .45 + .06 * layer.expand_ratio
+#: A layer, and how wide it is drawn.
+_Layer = tuple[BlockSpec, float]
 
 
-def _stage_width(layers: Sequence[MBConvSpec]) -> float:
-    return sum(_width(layer) + _GAP for layer in layers)
+def _layers(stage: Stage) -> list[_Layer]:
+    """The layers of a stage; their width shows how many hidden channels there are for an input channel."""
+    inputs = [stage.in_channels] + [stage.out_channels] * (len(stage.layers) - 1)
+    return [(spec, .45 + .06 * spec.hidden_channels(channels) / channels)
+            for spec, channels in zip(stage.layers, inputs)]
 
 
-def _draw_layers(axes: Axes, layers: Sequence[MBConvSpec], x: float, y: float, color: str, separator: str,
-                 known: Optional[Sequence[MBConvSpec]] = None) -> None:
-    """One stage: width is the expansion ratio, height the kernel; heavy frames differ, dashed ones are left out."""
+def _stage_width(layers: Sequence[_Layer]) -> float:
+    return sum(width + _GAP for _, width in layers)
+
+
+def _draw_layers(axes: Axes, layers: Sequence[_Layer], x: float, y: float, color: str, separator: str,
+                 known: Optional[Sequence[_Layer]] = None) -> None:
+    """One stage: height is the kernel; heavy frames differ, dashed ones are left out."""
     left_out = tuple(known or ())[len(layers):]
-    for position, layer in enumerate((*layers, *left_out)):
+    for position, (layer, width) in enumerate((*layers, *left_out)):
         gone = position >= len(layers)
-        changed = known is not None and not gone and tuple(known[position:position + 1]) != (layer, )
-        width, height = _width(layer), .12 * layer.kernel_size
+        changed = known is not None and not gone and [spec for spec, _ in known[position:position + 1]] != [layer]
+        height = .12 * layer.kernel_size
         axes.add_patch(Rectangle(
             (x, y - height / 2), width, height, facecolor='none' if gone else color,
             edgecolor=MARK if changed or gone else '#333333', linewidth=2 if changed else .8,
             linestyle=(0, (2, 2)) if gone else '-'))
-        axes.text(x + width / 2, y, '–' if gone else f'k{layer.kernel_size}{separator}e{layer.expand_ratio}',
+        axes.text(x + width / 2, y, '–' if gone else str(layer).replace('_', separator),
                   fontsize=6.5, ha='center', va='center', fontweight='bold' if changed else 'normal')
         x += width + _GAP
 
@@ -52,7 +60,7 @@ def architecture_figure(architecture: Architecture, seed: Optional[Architecture]
     """
     rows = [('', architecture)] if seed is None else [('seed', seed), ('found', architecture)]
     stages = range(max(len(row.stages) for _, row in rows))
-    layers = {name: [row.stages[index].layers if index < len(row.stages) else () for index in stages]
+    layers = {name: [_layers(row.stages[index]) if index < len(row.stages) else [] for index in stages]
               for name, row in rows}
     labels = [next(row.stages[index].label for _, row in rows if index < len(row.stages)) for index in stages]
     height = 1.35 if narrow else 1.25

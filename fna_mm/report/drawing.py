@@ -107,7 +107,8 @@ def draw_search(run: Run, prefix: str = '') -> list[Drawn]:
             'most probable one now.',
             lambda narrow: candidates_figure([state.step for state in states],
                                              [state.probabilities for state in states],
-                                             'Probability of each candidate over time', narrow)))
+                                             'Probability of each candidate over time', narrow,
+                                             states[-1].seed.family)))
     if states:
         figures.append(_draw(
             f'{prefix}probabilities', 'The probabilities now; the most probable candidate of each layer is framed.',

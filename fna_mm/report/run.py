@@ -9,9 +9,10 @@ from typing import Any, Optional
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
-from fna_mm.architecture import Architecture, check_input_shape
+from fna_mm.architecture import Architecture
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.searched import search_parameters
+from fna_mm.checks import check_input_shape
 from fna_mm.configs import CHILD, SUPERNET, find_sections
 from fna_mm.cost.complexity import Complexity, count_config
 from fna_mm.cost.madds import GIGA, madds_table

@@ -10,15 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from fna_mm.architecture import SKIP, MBConvSpec
+from fna_mm import families
+from fna_mm.architecture import SKIP
 from fna_mm.report.canvas import MARK, NARROW, WIDE, new_figure
 
 #: Layer name → candidate name → probability.
 Probabilities = Mapping[str, Mapping[str, float]]
 #: Of kernels, smallest first: apart for the colour-blind, and from light to dark for a grey print.
 _KERNEL_COLORS = ('#56b4e9', '#b5420a', '#1b1b6b', '#009e73')
-#: Of expansion ratios, largest first.
-_RATIO_DASHES: tuple[Any, ...] = ('-', (0, (3, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+#: Of numbers of hidden channels, largest first.
+_WIDTH_DASHES: tuple[Any, ...] = ('-', (0, (3, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 #: A curve: iterations and values.
 Curve = tuple[Sequence[float], Sequence[float]]
 
@@ -28,14 +29,14 @@ def _names(probabilities: Probabilities) -> list[str]:
     return list(dict.fromkeys(name for of_layer in probabilities.values() for name in of_layer))
 
 
-def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """How each candidate's line is drawn: kernels are colours, expansion ratios dashes."""
-    specs = {name: MBConvSpec.parse(name) for name in names if name != SKIP}
+def _styles(names: Sequence[str], family: str) -> dict[str, dict[str, Any]]:
+    """How each candidate's line is drawn: kernels are colours, hidden channels dashes."""
+    specs = {name: families.family(family).parse_spec(name) for name in names if name != SKIP}
     kernels = sorted({spec.kernel_size for spec in specs.values()})
-    ratios = sorted({spec.expand_ratio for spec in specs.values()}, reverse=True)
+    widths = sorted({spec.hidden_channels(1) for spec in specs.values()}, reverse=True)
     styles: dict[str, dict[str, Any]] = {
         name: dict(color=_KERNEL_COLORS[kernels.index(spec.kernel_size) % len(_KERNEL_COLORS)],
-                   linestyle=_RATIO_DASHES[ratios.index(spec.expand_ratio) % len(_RATIO_DASHES)], linewidth=1.3)
+                   linestyle=_WIDTH_DASHES[widths.index(spec.hidden_channels(1)) % len(_WIDTH_DASHES)], linewidth=1.3)
         for name, spec in specs.items()}
     styles[SKIP] = dict(color='#888888', linestyle='-', linewidth=2.6, alpha=.6)
     return {name: styles[name] for name in names}
@@ -95,7 +96,7 @@ def probability_figure(probabilities: Probabilities, title: str = '', narrow: bo
 
 
 def candidates_figure(steps: Sequence[int], probabilities: Sequence[Probabilities], title: str = '',
-                      narrow: bool = False) -> Figure:
+                      narrow: bool = False, family: str = families.DEFAULT) -> Figure:
     """Small multiples: for every layer, the probability of each candidate over time.
 
     Args:
@@ -103,9 +104,10 @@ def candidates_figure(steps: Sequence[int], probabilities: Sequence[Probabilitie
         probabilities (Sequence[Mapping]): At each of them, layer name → candidate name → probability.
         title (str): Above the picture. Defaults to ''.
         narrow (bool): Three layers in a row at most instead of seven. Defaults to False.
+        family (str): The family of the candidates. Defaults to 'mobilenet_v2'.
     """
     layers, names = list(probabilities[-1]), _names(probabilities[-1])
-    styles = _styles(names)
+    styles = _styles(names, family)
     per_row = min(len(layers), 3 if narrow else 7)
     rows = math.ceil(len(layers) / per_row)
     legend_columns = 4 if narrow else len(names)

@@ -12,7 +12,7 @@ from mmseg.models.backbones import MobileNetV2 as SegMobileNetV2
 from torch import nn
 
 from fna_mm import Architecture, FNAChildNet
-from fna_mm.architecture import PUBLISHED
+from fna_mm.families.mobilenet_v2 import PUBLISHED
 
 SIZE = 64
 ALL = tuple(range(8))

@@ -14,7 +14,7 @@ from torch import nn
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet, SearchSpace
 from fna_mm.cost import madds_table
-from fna_mm.families.mbconv import MBConv
+from fna_mm.families.mbconv_block import MBConv
 
 SIZE = 64
 ALL = tuple(range(8))

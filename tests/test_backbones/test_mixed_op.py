@@ -4,7 +4,7 @@ from torch import nn
 
 from fna_mm import MBConvSpec
 from fna_mm.backbones.mixed_op import MixedOp
-from fna_mm.families.mbconv import MBConv
+from fna_mm.families.mbconv_block import MBConv
 from fna_mm.search_space import SearchableLayer
 
 SPECS = (MBConvSpec(3, 3), MBConvSpec(5, 6), MBConvSpec(7, 3))

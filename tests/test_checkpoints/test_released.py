@@ -18,10 +18,10 @@ from mmengine.registry import MODELS, init_default_scope
 from released import FORMS, ReleasedDeepLabv3, ReleasedSSDLite, prefixed, release_backbone
 
 from fna_mm import Architecture, FNAChildNet, MBConvSpec, ParameterRemapping, Stage
-from fna_mm.architecture import PUBLISHED
 from fna_mm.checkpoints.released import background_last, convert_file, convert_released, released_architecture
 from fna_mm.checkpoints.searched import read_architecture
 from fna_mm.cli import main
+from fna_mm.families.mobilenet_v2 import PUBLISHED
 from fna_mm.heads.aspp_heads import SeparableASPPHead
 from fna_mm.remapping.seed_checkpoint import read_seed
 
@@ -434,7 +434,7 @@ def with_(key, value):
     (with_('blocks.3.layers.0.op.3.weight', torch.zeros(144, 1, 4, 4)),
      r'blocks\.3\.layers\.0: kernel_size of an MBConv must be odd, not 4'),
     (with_('blocks.3.layers.0.op.3.weight', torch.zeros(100, 1, 7, 7)),
-     r'blocks\.3\.layers\.0 expands 24 channels to 100, which is no whole expansion ratio'),
+     r'blocks\.3\.layers\.0: it expands 24 channels to 100, which is no whole expansion ratio'),
     (with_('blocks.3.layers.0.op.1.bias', torch.zeros(7)),
      r'blocks\.3\.layers\.0\.op\.1\.bias has the shape \(7,\), not \(144,\)'),
     (with_('blocks.3.layers.0.op.0.bias', torch.zeros(144)), r'blocks\.3\.layers\.0\.op\.0\.bias is unknown'),

@@ -41,7 +41,7 @@ def test_nothing_opens_without_us(tmp_path):
     run = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=120)
     assert run.returncode != 0
     assert 'weights_only' in run.stderr.lower()
-    run = subprocess.run([sys.executable, '-W', 'ignore', '-c', 'import fna_mm; ' + code], capture_output=True,
+    run = subprocess.run([sys.executable, '-W', 'ignore', '-c', 'import torch, fna_mm; ' + code], capture_output=True,
                          text=True, timeout=120)
     assert run.returncode == 0, run.stderr
 

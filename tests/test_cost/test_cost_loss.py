@@ -115,18 +115,18 @@ def test_registered():
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(), r'MAddsCost needs input_shape=\(height, width\) in pixels.*it is None'),
-    (dict(input_shape=(800, )), r'it is \(800,\)'),
-    (dict(input_shape=(800, 1088, 3)), 'MAddsCost needs input_shape'),
-    (dict(input_shape=(0, 64)), 'MAddsCost needs input_shape'),
-    (dict(input_shape=(64., 64)), 'MAddsCost needs input_shape'),
-    (dict(input_shape='64'), 'MAddsCost needs input_shape'),
-    (dict(input_shape=640), 'MAddsCost needs input_shape'),
-    (dict(weight=-1), r'weight \(λ\) of MAddsCost must be 0 or more, not -1'),
+    (dict(), r'input_shape of MAddsCost, where MAdds are counted, must be \(height, width\) in pixels.* not None'),
+    (dict(input_shape=(800, )), r'not \(800,\)'),
+    (dict(input_shape=(800, 1088, 3)), 'input_shape of MAddsCost'),
+    (dict(input_shape=(0, 64)), 'input_shape of MAddsCost'),
+    (dict(input_shape=(64., 64)), 'input_shape of MAddsCost'),
+    (dict(input_shape='64'), 'input_shape of MAddsCost'),
+    (dict(input_shape=640), 'input_shape of MAddsCost'),
+    (dict(weight=-1), r'weight \(λ\) of MAddsCost must be a number of at least 0, not -1'),
     (dict(weight=math.nan), r'weight \(λ\)'),
-    (dict(log_base=1), r'log_base \(τ\) of MAddsCost must be above 1, not 1'),
+    (dict(log_base=1), r'log_base \(τ\) of MAddsCost must be a number above 1, not 1'),
     (dict(log_base=math.inf), r'log_base \(τ\)'),
-    (dict(scale=0), r'scale \(γ\) of MAddsCost must be above 0, not 0'),
+    (dict(scale=0), r'scale \(γ\) of MAddsCost must be a positive number, not 0'),
     (dict(scale=-5), r'scale \(γ\)'),
 ])
 def test_illegal_arguments(arguments, message):

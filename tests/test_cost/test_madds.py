@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fna_mm import Architecture, FNAChildNet, SearchSpace
-from fna_mm.architecture import PUBLISHED
 from fna_mm.cost import CostTable, madds_table
+from fna_mm.families.mobilenet_v2 import PUBLISHED
 
 #: One stage that is not searched and two that are; strides 1, 2 and 2 behind the stem's.
 SEED = "[[4, 4], ['k3_e1'], 1]|[[4, 6], ['k3_e6'], 2]|[[6, 8], ['k3_e6'], 2]"

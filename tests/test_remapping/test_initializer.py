@@ -114,9 +114,9 @@ def test_registered(kind, toy_checkpoint):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (dict(width='widest'), "width='widest' is no remapping method: choose one of"),
     (dict(kernel='corner'), "kernel='corner' is no remapping method: choose one of"),
-    (dict(checkpoint=''), "checkpoint must be a path or URL of a MobileNetV2 checkpoint, not ''"),
-    (dict(checkpoint=None), 'checkpoint must be a path or URL of a MobileNetV2 checkpoint, not None'),
-    (dict(checkpoint=7), 'checkpoint must be a path or URL of a MobileNetV2 checkpoint, not 7'),
+    (dict(checkpoint=''), "checkpoint must be a path or URL of a checkpoint of the seed, not ''"),
+    (dict(checkpoint=None), 'checkpoint must be a path or URL of a checkpoint of the seed, not None'),
+    (dict(checkpoint=7), 'checkpoint must be a path or URL of a checkpoint of the seed, not 7'),
 ])
 @pytest.mark.parametrize('kind', [ParameterRemapping, ParameterRemappingHook])
 def test_illegal_arguments(kind, arguments, message):

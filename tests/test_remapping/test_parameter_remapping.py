@@ -10,9 +10,9 @@ from mmdet.models.backbones import MobileNetV2 as DetMobileNetV2
 from torch.nn.functional import pad
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet, MBConvSpec, Stage
-from fna_mm.architecture import PUBLISHED
+from fna_mm.families.mobilenet_v2 import OWN, PUBLISHED
 from fna_mm.remapping.parameter_remapping import remap_parameters
-from fna_mm.remapping.seed_checkpoint import parse_own_key, read_seed
+from fna_mm.remapping.seed_checkpoint import read_seed
 from fna_mm.remapping.tensor_remapping import KERNEL_METHODS, WIDTH_METHODS
 
 ALL = tuple(range(8))
@@ -33,7 +33,7 @@ def image():
 
 def remap(seed_state, net, width='first', kernel='center'):
     """Remap a state dict, which must explain everything, and load it into ``net``."""
-    state, report = remap_parameters(read_seed(seed_state), net.state_dict(), width, kernel)
+    state, report = remap_parameters(read_seed(seed_state), net.state_dict(), width, kernel, net.no_weights)
     assert report.problems() == ()
     own = set(net.state_dict()) - {'architecture_parameters'}
     assert set(state) == own == {row.target for row in report.rows if row.source}
@@ -489,7 +489,7 @@ def test_every_candidate_of_a_supernet(seed_state, candidate_norm):
     assert torch.equal(state.pop('architecture_parameters'), before)
     candidates = set()
     for key, value in state.items():
-        place, candidate = parse_own_key(key)
+        place, candidate = OWN.parse(key)
         candidates.add((place.stage, place.layer, candidate))
         plain = key.replace(f'candidates.{candidate}.', '')
         assert torch.equal(value, expected_tensor(seed_state, plain, value.shape)), key
@@ -561,7 +561,7 @@ def test_table_of_a_torchvision_seed(seed_layouts):
 
 
 def problems(seed_state, net):
-    state, report = remap_parameters(read_seed(seed_state), net.state_dict())
+    state, report = remap_parameters(read_seed(seed_state), net.state_dict(), no_weights=net.no_weights)
     return state, report.problems()
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet, MBConvSpec, Stage
-from fna_mm.remapping.seed_checkpoint import STEM, Key, parse_own_key, read_seed, stage_depths, unwrap
+from fna_mm.families.layouts import STEM, Key
+from fna_mm.families.mobilenet_v2 import OWN
+from fna_mm.remapping.seed_checkpoint import read_seed, stage_depths, unwrap
 
 LAYOUTS = ('torchvision', 'timm', 'mmdet', 'mmseg')
 NAMES = dict(torchvision='torchvision', timm='timm', mmdet='mmdet', mmseg='mmseg/mmpretrain')
@@ -37,7 +39,7 @@ def assert_seed(seed, expected, layout):
     assert seed.layout == NAMES[layout]
     assert seed.depths == DEPTHS
     assert seed.unknown == ()
-    wanted = {parse_own_key(key)[0]: value for key, value in expected.items()}
+    wanted = {OWN.parse(key)[0]: value for key, value in expected.items()}
     assert set(seed.tensors) == set(seed.names) == set(wanted)
     assert len(wanted) == len(expected) == 312
     for key, value in wanted.items():
@@ -175,7 +177,7 @@ def test_a_checkpoint_is_not_changed(seed_layouts):
 def test_own_keys_are_all_parsed(net):
     state = net().state_dict()
     state.pop('architecture_parameters', None)
-    parsed = [parse_own_key(key) for key in state]
+    parsed = [OWN.parse(key) for key in state]
     assert None not in parsed
     assert len(set(parsed)) == len(state)
 
@@ -187,13 +189,13 @@ def test_own_keys_are_all_parsed(net):
     ('layer2.3.candidates.k7_e3.depthwise_conv.conv.weight', Key(1, 3, 'depthwise', 'conv', 'weight'), 'k7_e3'),
 ])
 def test_own_key_written_out(key, place, candidate):
-    assert parse_own_key(key) == (place, candidate)
+    assert OWN.parse(key) == (place, candidate)
 
 
 @pytest.mark.parametrize('key', ['architecture_parameters', 'layer1.0.conv.0.conv.weight', 'conv3.conv.weight', '',
                                  'layer2.0.expand_conv.conv.weight.x', 'xlayer2.0.expand_conv.conv.weight'])
 def test_no_weight_of_ours(key):
-    assert parse_own_key(key) is None
+    assert OWN.parse(key) is None
 
 
 # What is no seed
@@ -330,13 +332,13 @@ def test_half_width_in_torchvisions_layout(randomize, in_layout):
 
 
 @pytest.mark.parametrize(('layout', 'missing', 'message'), [
-    ('mmdet', 'layer3.1.depthwise_conv.bn.', r"block of 'layer3\.1\..* \(mmdet layout\) is no whole MBConv: it has"),
-    ('mmseg', 'layer3.1.conv.1.bn.', r"block of 'layer3\.1\..* is no whole MBConv"),
-    ('torchvision', 'features.5.conv.1.', r"block of 'features\.5\..* \(torchvision layout\) is no whole MBConv"),
+    ('mmdet', 'layer3.1.depthwise_conv.bn.', r"block of 'layer3\.1\..* \(mmdet layout\) is no whole block: it has"),
+    ('mmseg', 'layer3.1.conv.1.bn.', r"block of 'layer3\.1\..* is no whole block"),
+    ('torchvision', 'features.5.conv.1.', r"block of 'features\.5\..* \(torchvision layout\) is no whole block"),
     ('mmdet', 'layer3.1.', r'\(mmdet layout\) lacks layer 1 of stage 2: it is not whole'),
     ('mmseg', 'layer5.', r'lacks layer 0 of stage 4'),
     ('torchvision', 'features.5.', r'lacks the blocks \[5\] of those up to 17: it is not whole'),
-    ('timm', 'blocks.2.1.conv_dw.', r"block of 'blocks\.2\.1\..* \(timm layout\) is no whole MBConv: it has"),
+    ('timm', 'blocks.2.1.conv_dw.', r"block of 'blocks\.2\.1\..* \(timm layout\) is no whole block: it has"),
     ('timm', 'blocks.2.1.', r'\(timm layout\) lacks layer 1 of stage 2: it is not whole'),
     ('mmdet', 'conv1.', 'no known MobileNetV2 layout'),
 ])

@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from fna_mm import Architecture, SearchSpace
-from fna_mm.architecture import PUBLISHED
+from fna_mm.families.mobilenet_v2 import PUBLISHED
 from fna_mm.report.architecture_figures import architecture_figure
 from fna_mm.report.canvas import to_image, to_png, to_svg
 from fna_mm.report.search_figures import (

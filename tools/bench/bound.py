@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from fna_mm.architecture import IMAGE_CHANNELS, STEM_STRIDE, Architecture, MBConvSpec, conv_madds, strided_size
+from fna_mm.architecture import Architecture, PlacedLayer
+from fna_mm.families import BlockSpec, Convolution, family
 from fna_mm.search_space import SearchSpace
 from tools.bench.settings import Settings
 from tools.bench.timing import synchronize
@@ -41,53 +42,40 @@ class Work:
         return Work(self.madds * times, self.elements * times)
 
 
-def conv_work(in_channels: int, out_channels: int, kernel: int, input_size: Sequence[int], stride: int = 1,
-              groups: int = 1) -> Work:
-    """One convolution.
+def chain_work(convolutions: Sequence[Convolution], input_size: Sequence[int]) -> Work:
+    """Convolutions that follow each other.
 
     Args:
-        in_channels (int): Input channels.
-        out_channels (int): Output channels.
-        kernel (int): Height and width of its kernel.
-        input_size (Sequence[int]): (height, width) of its input.
-        stride (int): Its stride. Defaults to 1.
-        groups (int): Its groups. Defaults to 1.
+        convolutions (Sequence[Convolution]): In order.
+        input_size (Sequence[int]): (height, width) of the first one's input.
     """
-    output_size = strided_size(input_size, stride)
-    return Work(conv_madds(in_channels, out_channels, kernel, output_size, groups=groups),
-                in_channels * prod(input_size) + out_channels * prod(output_size))
+    total, size = Work(), (input_size[0], input_size[1])
+    for convolution in convolutions:
+        output_size = convolution.output_size(size)
+        total += Work(convolution.madds(size),
+                      convolution.in_channels * prod(size) + convolution.out_channels * prod(output_size))
+        size = output_size
+    return total
 
 
-def mbconv_work(spec: MBConvSpec, in_channels: int, out_channels: int, stride: int,
-                input_size: Sequence[int]) -> Work:
-    """The convolutions of an MBConv.
+def layer_work(spec: BlockSpec, place: PlacedLayer) -> Work:
+    """The convolutions of a block.
 
     Args:
-        spec (MBConvSpec): Kernel and expansion ratio.
-        in_channels (int): Input channels.
-        out_channels (int): Output channels.
-        stride (int): Of the depthwise convolution.
-        input_size (Sequence[int]): (height, width) of its input.
+        spec (BlockSpec): The block.
+        place (PlacedLayer): Where it stands, with the size of its input.
     """
-    hidden = spec.hidden_channels(in_channels)
-    work = conv_work(hidden, hidden, spec.kernel_size, input_size, stride, hidden)
-    work += conv_work(hidden, out_channels, 1, strided_size(input_size, stride))
-    return work + conv_work(in_channels, hidden, 1, input_size) if spec.expand_ratio > 1 else work
+    assert place.input_size is not None
+    return chain_work(spec.convolutions(place.in_channels, place.out_channels, place.stride), place.input_size)
 
 
-def _stem(channels: int, input_size: Sequence[int]) -> Work:
-    return conv_work(IMAGE_CHANNELS, channels, 3, input_size, STEM_STRIDE)
+def _stem(architecture: Architecture, input_size: Sequence[int]) -> Work:
+    return chain_work(family(architecture.family).stem(architecture.stem_channels), input_size)
 
 
 def _stages_work(architecture: Architecture, input_size: Sequence[int]) -> tuple[Work, ...]:
-    size, result = strided_size(input_size, STEM_STRIDE), []
-    for stage in architecture.stages:
-        total, channels, stride = Work(), stage.in_channels, stage.stride
-        for spec in stage.layers:
-            total += mbconv_work(spec, channels, stage.out_channels, stride, size)
-            size, channels, stride = strided_size(size, stride), stage.out_channels, 1
-        result.append(total)
-    return tuple(result)
+    return tuple(sum((layer_work(*layer) for layer in place.layers()), Work())
+                 for place in architecture.walk(input_shape=input_size))
 
 
 def weight_step_work(architecture: Architecture, input_size: Sequence[int]) -> Work:
@@ -97,7 +85,7 @@ def weight_step_work(architecture: Architecture, input_size: Sequence[int]) -> W
         architecture (Architecture): What is trained.
         input_size (Sequence[int]): (height, width) of the image.
     """
-    return sum(_stages_work(architecture, input_size), Work()) * 3 + _stem(architecture.stem_channels, input_size) * 2
+    return sum(_stages_work(architecture, input_size), Work()) * 3 + _stem(architecture, input_size) * 2
 
 
 def inference_work(architecture: Architecture, input_size: Sequence[int]) -> Work:
@@ -107,7 +95,7 @@ def inference_work(architecture: Architecture, input_size: Sequence[int]) -> Wor
         architecture (Architecture): What runs.
         input_size (Sequence[int]): (height, width) of the image.
     """
-    return sum(_stages_work(architecture, input_size), Work()) + _stem(architecture.stem_channels, input_size)
+    return sum(_stages_work(architecture, input_size), Work()) + _stem(architecture, input_size)
 
 
 def architecture_step_work(space: SearchSpace, input_size: Sequence[int], with_cp: bool = False) -> Work:
@@ -120,20 +108,14 @@ def architecture_step_work(space: SearchSpace, input_size: Sequence[int], with_c
         input_size (Sequence[int]): (height, width) of the image.
         with_cp (bool): The forward pass once more, where gradients go. Defaults to False.
     """
-    seed = _stages_work(space.seed, input_size)
-    total = _stem(space.seed.stem_channels, input_size)
-    for index, work in enumerate(seed):
-        total += Work() if index in space.searched_stages else work
-    size, done = strided_size(input_size, STEM_STRIDE), 0
-    for layer in space.layers:
-        while done < layer.stage:  # the size of the map before the layer's stage
-            size, done = strided_size(size, space.seed.stages[done].stride), done + 1
-        stride = space.seed.stages[layer.stage].stride
-        first = layer.index == 0
-        work = sum((mbconv_work(spec, layer.in_channels, layer.out_channels, stride if first else 1,
-                                size if first else strided_size(size, stride))
-                    for spec in layer.candidates if spec is not None), Work())
-        total += work * (1 if layer is space.layers[0] else 3 if with_cp else 2)
+    total = _stem(space.seed, input_size)
+    for place, work in zip(space.seed.walk(input_shape=input_size), _stages_work(space.seed, input_size)):
+        if place.index not in space.searched_stages:
+            total += work
+        for layer in (layer for layer in space.layers if layer.stage == place.index):
+            candidates = sum((layer_work(spec, place.layer(layer.index)) for spec in layer.candidates
+                              if spec is not None), Work())
+            total += candidates * (1 if layer is space.layers[0] else 3 if with_cp else 2)
     return total
 
 
@@ -189,10 +171,11 @@ def measure_peak(settings: Settings) -> Peak:
             if seconds > _LONG_ENOUGH:
                 break
         # 256 channels on 32x32 and a 3x3 kernel: 0.6 GMAdds an image.
-        images = max(1, round(side**3 / conv_madds(256, 256, 3, (32, 32))))
+        madds = Convolution(256, 256, 3).madds((32, 32))
+        images = max(1, round(side**3 / madds))
         x = torch.randn(images, 256, 32, 32, device=device, dtype=dtype).to(memory_format=settings.memory_format)
         weight = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).to(memory_format=settings.memory_format)
-        convolution = images * conv_madds(256, 256, 3, (32, 32)) / _fastest(
+        convolution = images * madds / _fastest(
             lambda: functional.conv2d(x, weight, padding=1), device)
         source = torch.zeros(_MOVED, device=device, dtype=dtype)
         target = torch.empty_like(source)

@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from fna_mm.architecture import STEM_STRIDE, Architecture, strided_size
+from fna_mm.architecture import Architecture
 from fna_mm.backbones import FNAChildNet, FNASuperNet
 from fna_mm.hooks.alternating_optimizer_hook import only_architecture_trains
 from tools.bench.settings import Settings
@@ -172,13 +172,10 @@ class BackboneSteps:
         """Every shape of layer alone, its mixture and the straightforward one, by the layer's description."""
         space, settings = self.supernet.search_space, self.settings
         found: dict[str, dict[str, Step]] = {}
-        sizes = [strided_size((settings.input_size, ) * 2, STEM_STRIDE)]
-        for stage in space.seed.stages:
-            sizes.append(strided_size(sizes[-1], stage.stride))
+        places = space.seed.walk(input_shape=(settings.input_size, ) * 2)
         for searched in space.layers:
-            first = searched.index == 0
-            stride = space.seed.stages[searched.stage].stride if first else 1
-            size = sizes[searched.stage if first else searched.stage + 1]
+            place = places[searched.stage].layer(searched.index)
+            size, stride = place.input_size or (0, 0), place.stride
             name = (f'{searched.in_channels} → {searched.out_channels}, stride {stride}, {size[0]}x{size[1]}, '
                     f'{len(searched.candidates)} candidates')
             if name not in found:

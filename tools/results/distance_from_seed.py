@@ -17,7 +17,7 @@ def changes(arch: Architecture, seed: Architecture) -> tuple[int, ...]:
     depths = [len(stage.layers) - len(own.layers) for stage, own in zip(arch.stages[1:], seed.stages[1:])]
     layers = [layer for stage in arch.stages[1:] for layer in stage.layers]
     return (sum(max(0, depth) for depth in depths), sum(max(0, -depth) for depth in depths),
-            sum(layer.expand_ratio < 6 for layer in layers), sum(layer.kernel_size > 3 for layer in layers))
+            sum(layer.hidden_channels(1) < 6 for layer in layers), sum(layer.kernel_size > 3 for layer in layers))
 
 
 def fine_tunings(work: Path, name: str) -> Iterator[tuple[tuple[int, ...], float]]:

@@ -1,16 +1,17 @@
 import pytest
 
 from fna_mm import Architecture
-from fna_mm.architecture import PUBLISHED, MBConvSpec, conv_madds
+from fna_mm.architecture import MBConvSpec, PlacedLayer
 from fna_mm.cost.madds import madds_table
+from fna_mm.families import Convolution, published_names
 from fna_mm.search_space import SearchSpace
 from tools.bench.bound import (
     Peak,
     Work,
     architecture_step_work,
-    conv_work,
+    chain_work,
     inference_work,
-    mbconv_work,
+    layer_work,
     measure_peak,
     weight_step_work,
 )
@@ -20,10 +21,10 @@ SIZE = (65, 96)
 
 
 def stem(architecture):
-    return conv_madds(3, architecture.stem_channels, 3, (33, 48))
+    return 27 * architecture.stem_channels * 33 * 48
 
 
-@pytest.mark.parametrize('name', PUBLISHED)
+@pytest.mark.parametrize('name', published_names())
 def test_multiply_adds_are_those_of_the_cost_code(name):
     architecture = Architecture.create(name)
     madds = architecture.madds(SIZE)
@@ -40,11 +41,16 @@ def test_multiply_adds_of_all_candidates_are_those_of_the_cost_table(with_cp, pa
     assert architecture_step_work(space, SIZE, with_cp).madds / 1e9 == pytest.approx(expected, rel=1e-12)
 
 
+def block(spec, stride):
+    """A block from 4 to 5 channels on 6x6."""
+    return layer_work(spec, PlacedLayer(0, 0, 4, 5, stride, 1, (6, 6)))
+
+
 def test_elements_of_a_convolution_and_of_a_block():
-    assert conv_work(3, 8, 3, (9, 10), stride=2).elements == 3 * 90 + 8 * 25
+    assert chain_work([Convolution(3, 8, 3, 2)], (9, 10)).elements == 3 * 90 + 8 * 25
     # 4 → 24 on 6x6, 24 → 24 to 3x3, 24 → 5
-    assert mbconv_work(MBConvSpec(5, 6), 4, 5, 2, (6, 6)).elements == (4 + 24) * 36 + 24 * (36 + 9) + (24 + 5) * 9
-    assert mbconv_work(MBConvSpec(3, 1), 4, 5, 1, (6, 6)).elements == (4 + 4) * 36 + (4 + 5) * 36
+    assert block(MBConvSpec(5, 6), 2).elements == (4 + 24) * 36 + 24 * (36 + 9) + (24 + 5) * 9
+    assert block(MBConvSpec(3, 1), 1).elements == (4 + 4) * 36 + (4 + 5) * 36
 
 
 def test_bounds():

@@ -6,7 +6,7 @@ from mmdet.models.backbones.mobilenet_v2 import InvertedResidual
 from torch import nn
 
 from fna_mm import MBConvSpec
-from fna_mm.families.mbconv import MBConv, build_stem
+from fna_mm.families.mbconv_block import MBConv, build_stem
 
 KERNELS = (3, 5, 7)
 
@@ -147,7 +147,7 @@ def test_act_cfg():
 
 
 def test_stem():
-    stem = build_stem(8, dict(type='BN'), dict(type='ReLU6'))
+    stem = build_stem(8, dict(type='BN'), dict(type='ReLU6'), 2)
     assert isinstance(stem, ConvModule)
     assert isinstance(stem.activate, nn.ReLU6)
     assert stem.conv.weight.shape == (8, 3, 3, 3)

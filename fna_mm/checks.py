@@ -1,0 +1,64 @@
+"""Checks of numbers that users give: one error that names the value and what would be right."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Optional
+
+
+def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = None) -> int:
+    """The value, if it is an integer in range.
+
+    Args:
+        name (str): What it is, for the message, such as ``'interval of ArchitectureExportHook'``.
+        value (Any): The value; booleans are no integers.
+        least (int): The smallest that is allowed. Defaults to 1.
+        most (int, optional): The largest that is allowed. Defaults to None: any.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        wanted = (f'an integer from {least} to {most}' if most is not None else
+                  'a positive integer' if least == 1 else f'an integer of at least {least}')
+        raise ValueError(f'{name} must be {wanted}, not {value!r}')
+    return value
+
+
+def check_number(name: str, value: Any, least: float = -math.inf, above: float = -math.inf,
+                 below: float = math.inf) -> float:
+    """The value as a float, if it is a finite number in range.
+
+    Args:
+        name (str): What it is, for the message.
+        value (Any): The value; booleans are no numbers.
+        least (float): The smallest that is allowed. Defaults to -inf.
+        above (float): It must be larger than this. Defaults to -inf.
+        below (float): It must be smaller than this. Defaults to inf.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if (isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
+            or value < least or not above < value < below):
+        bounds = [f'of at least {least:g}'] * (least > -math.inf) + [f'above {above:g}'] * (above > -math.inf)
+        bounds += [f'below {below:g}'] * (below < math.inf)
+        wanted = 'a positive number' if bounds == ['above 0'] else ' '.join(['a number', ' and '.join(bounds)]).strip()
+        raise ValueError(f'{name} must be {wanted}, not {value!r}')
+    return float(value)
+
+
+def check_input_shape(input_shape: Any, name: str = 'input_shape') -> tuple[int, int]:
+    """(height, width) as a tuple.
+
+    Args:
+        input_shape (Any): The value.
+        name (str): What it is, for the message. Defaults to 'input_shape'.
+
+    Raises:
+        ValueError: If it is not a pair of positive integers.
+    """
+    legal = (isinstance(input_shape, Sequence) and not isinstance(input_shape, str) and len(input_shape) == 2
+             and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in input_shape))
+    if not legal:
+        raise ValueError(f'{name} must be (height, width) in pixels, such as (800, 1088), not {input_shape!r}')
+    return input_shape[0], input_shape[1]

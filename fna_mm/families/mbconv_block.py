@@ -1,0 +1,89 @@
+"""The modules of MobileNetV2's networks: the stem and the MBConv block."""
+
+from typing import Optional
+
+import torch
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from fna_mm.families.family import IMAGE_CHANNELS
+from fna_mm.families.mbconv import MBConvSpec
+
+
+class MBConv(BaseModule):
+    """Inverted residual block: 1x1 expansion, depthwise convolution, linear 1x1 projection.
+
+    Its three parts have the names of mmdet's ``InvertedResidual``, so a child with MobileNetV2's
+    architecture has the state dict keys of mmdet's MobileNetV2. Sandler et al. 2018, figure 3.
+
+    Args:
+        spec (MBConvSpec): Kernel and expansion ratio.
+        in_channels (int): Input channels.
+        out_channels (int): Output channels.
+        stride (int): Stride of the depthwise convolution. Defaults to 1.
+        dilation (int): Dilation of the depthwise convolution. Defaults to 1.
+        norm_cfg (dict, optional): Normalisation of each convolution. Defaults to None: BN.
+        act_cfg (dict, optional): Activation of the first two. Defaults to None: ReLU6.
+        with_cp (bool): Recompute the block in the backward pass to save memory. Defaults to False.
+    """
+
+    def __init__(self,
+                 spec: MBConvSpec,
+                 in_channels: int,
+                 out_channels: int,
+                 stride: int = 1,
+                 dilation: int = 1,
+                 norm_cfg: Optional[dict] = None,
+                 act_cfg: Optional[dict] = None,
+                 with_cp: bool = False) -> None:
+        super().__init__()
+        norm_cfg = norm_cfg or dict(type='BN')
+        act_cfg = act_cfg or dict(type='ReLU6')
+        hidden = spec.hidden_channels(in_channels)
+        self.with_expand_conv = spec.expand_ratio > 1
+        self.with_shortcut = stride == 1 and in_channels == out_channels
+        self.with_cp = with_cp
+        if self.with_expand_conv:
+            self.expand_conv = ConvModule(in_channels, hidden, 1, norm_cfg=norm_cfg, act_cfg=act_cfg)
+        self.depthwise_conv = ConvModule(
+            hidden,
+            hidden,
+            spec.kernel_size,
+            stride=stride,
+            padding=dilation * (spec.kernel_size // 2),
+            dilation=dilation,
+            groups=hidden,
+            norm_cfg=norm_cfg,
+            act_cfg=act_cfg)
+        self.linear_conv = ConvModule(hidden, out_channels, 1, norm_cfg=norm_cfg, act_cfg=None)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        expanded = self.expand_conv(x) if self.with_expand_conv else x
+        out = self.linear_conv(self.depthwise_conv(expanded))
+        return (x + out if self.with_shortcut else out), expanded
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) → (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+        return self.forward_tapped(x)[0]
+
+    def forward_tapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output, and the expanded features after their activation, (N, hidden, H, W)."""
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)
+
+
+def build_stem(out_channels: int, norm_cfg: dict, act_cfg: dict, stride: int) -> ConvModule:
+    """The 3x3 convolution in front of the first stage.
+
+    ReLU6 in supernet and child alike; the authors' supernet has a ReLU here, their child a ReLU6.
+
+    Args:
+        out_channels (int): Output channels.
+        norm_cfg (dict): Normalisation.
+        act_cfg (dict): Activation.
+        stride (int): Its stride.
+    """
+    return ConvModule(IMAGE_CHANNELS, out_channels, 3, stride=stride, padding=1, norm_cfg=norm_cfg, act_cfg=act_cfg)
