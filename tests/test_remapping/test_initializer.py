@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, WEIGHT_INITIALIZERS, init_default_scope
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet, ParameterRemapping, ParameterRemappingHook
@@ -463,3 +464,33 @@ def test_a_seed_of_another_width(tmp_path, randomize, in_layout, widen_factor, l
     with pytest.raises(ValueError, match=r'does not fit FNAChildNet .*\n  conv1.conv.weight: .* does not fit: shape'):
         remapping(other)
     assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize('norm_cfg', [dict(type='GN', num_groups=2), dict(type='IN', affine=True)])
+def test_scale_and_shift_go_to_another_normalisation(toy, toy_checkpoint, toy_seed, norm_cfg):
+    """Every tensor of the network has a source, and the table says which kind of normalisation it came from."""
+    net = FNAChildNet(toy, (3, ), toy.total_stride, head_channels=10, norm_cfg=norm_cfg)
+    name = norm_cfg['type'].lower()
+    report = ParameterRemapping(toy_checkpoint)(net)
+    assert {row.target for row in report.rows if row.source} == set(net.state_dict())
+    assert f'copied from BN to {name.upper()}' in report.table()
+    state = net.state_dict()
+    assert torch.equal(state[f'layer2.1.expand_conv.{name}.weight'], toy_seed['layer2.1.expand_conv.bn.weight'])
+    assert torch.equal(state[f'conv1.{name}.bias'], toy_seed['conv1.bn.bias'])
+
+
+def test_a_supernet_with_another_normalisation_is_remapped_too(toy, toy_checkpoint):
+    group_norm = dict(type='GN', num_groups=1)
+    net = FNASuperNet((2, 3), seed=toy, out_indices=(2, ), output_stride=8, norm_cfg=group_norm,
+                      candidate_norm_cfg=group_norm)
+    report = ParameterRemapping(toy_checkpoint)(net)
+    assert {row.target for row in report.rows if not row.source} == {'architecture_parameters'}
+
+
+def test_a_tensor_of_an_unknown_name_is_a_problem(toy, toy_checkpoint):
+    net = FNAChildNet(toy, (2, ), toy.total_stride)
+    net.layer2[0].add_module('attention', nn.Conv2d(6, 6, 1))
+    with pytest.raises(ValueError, match=r'layer2\.0\.attention\.weight: no tensor of a MobileNetV2 has this name'):
+        ParameterRemapping(toy_checkpoint)(net)
+    report = ParameterRemapping(toy_checkpoint, strict=False)(net)
+    assert 'layer2.0.attention.bias' in [row.target for row in report.rows if not row.source]
