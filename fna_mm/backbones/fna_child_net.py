@@ -5,6 +5,7 @@ from typing import Any, Optional, Union
 
 from mmengine.registry import MODELS
 
+from fna_mm import families
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg
 
@@ -30,7 +31,8 @@ class FNAChildNet(FNABackbone):
             stride 16 (SSDLite). Defaults to (1, 2, 4, 6).
         output_stride (int): Input pixels per pixel of the last map. Below the network's own
             stride, stages lose their stride and are dilated instead. Defaults to 32.
-        head_channels (int): Outputs of the last convolution. Defaults to 1280.
+        head_channels (int, optional): Outputs of the last convolution. Defaults to None: the family's (MobileNetV2:
+            1280).
         widen_factor (float): Multiplies the channels of ``arch``, rounded as in mm's MobileNetV2; the
             last convolution only grows with it. Defaults to 1.
         frozen_stages (int): -1 freezes nothing, 0 the stem, i the stem and i stages. Defaults to -1.
@@ -55,7 +57,7 @@ class FNAChildNet(FNABackbone):
                  arch: Union[str, Mapping[str, Any], Architecture],
                  out_indices: Sequence[Union[int, str]] = (1, 2, 4, 6),
                  output_stride: int = 32,
-                 head_channels: int = 1280,
+                 head_channels: Optional[int] = None,
                  widen_factor: float = 1.,
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
@@ -64,7 +66,8 @@ class FNAChildNet(FNABackbone):
                  act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
                  init_cfg: Optional[Union[dict, list]] = None) -> None:
         architecture = Architecture.create(arch).widened(widen_factor)
-        head_channels = int(head_channels * max(1., widen_factor))
+        head_channels = int((head_channels or families.family(architecture.family).head_channels)
+                            * max(1., widen_factor))
         norm_cfg, act_cfg = dict(norm_cfg), dict(act_cfg)
         check_norm_cfg(norm_cfg)
         stages = [build_stage(place, architecture.family, norm_cfg, act_cfg, with_cp)

@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from fna_mm import families
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg
 from fna_mm.backbones.mixed_op import MixedOp
@@ -38,7 +39,7 @@ class FNASuperNet(FNABackbone):
         out_indices (Sequence[int | str]): As in ``FNAChildNet``; a layer tapped by ``'expand5'`` is searched
             with expansion ratio 6 alone. Defaults to (1, 2, 4, 6).
         output_stride (int): As in ``FNAChildNet``. Defaults to 32.
-        head_channels (int): As in ``FNAChildNet``. Defaults to 1280.
+        head_channels (int, optional): As in ``FNAChildNet``. Defaults to None: the family's.
         with_cp (bool): Recompute candidates in the backward pass to save memory. Defaults to False.
         arch_sample_num (int, optional): Candidates of every layer that a mixture runs, drawn anew for each
             architecture step (:meth:`sample_candidates`), to save memory and time. 2 is ProxylessNAS's choice
@@ -73,7 +74,7 @@ class FNASuperNet(FNABackbone):
             expand_ratios: Sequence[int] = (3, 6),
             out_indices: Sequence[Union[int, str]] = (1, 2, 4, 6),
             output_stride: int = 32,
-            head_channels: int = 1280,
+            head_channels: Optional[int] = None,
             with_cp: bool = False,
             arch_sample_num: Optional[int] = None,
             seed: Union[str, Mapping[str, Any], Architecture] = 'mobilenet_v2',
@@ -101,7 +102,9 @@ class FNASuperNet(FNABackbone):
                 MixedOp(layer, place.layer(layer.index).stride, place.dilation, candidate_norm_cfg, act_cfg, with_cp,
                         space.seed.family)
                 for layer in space.layers if layer.stage == place.index))
-        super().__init__(space.seed, stages, out_indices, head_channels, -1, False, norm_cfg, act_cfg, init_cfg)
+        super().__init__(space.seed, stages, out_indices,
+                         head_channels or families.family(space.seed.family).head_channels, -1, False, norm_cfg,
+                         act_cfg, init_cfg)
         self.search_space = space
         self.output_stride = output_stride
         self.arch_sample_num = arch_sample_num

@@ -10,6 +10,8 @@ from typing import Any, Optional, Union
 import cv2
 import numpy as np
 
+from fna_mm.checks import check_integer
+
 CLASSES = ('circle', 'square', 'triangle')
 #: Order matters: a split's place is part of the seed of its images.
 SPLITS = ('train', 'val', 'test')
@@ -177,8 +179,7 @@ def _check_arguments(num_images: Mapping[str, int], size: Sequence[int], seed: i
                          f'dict(train=400, val=50, test=200), not {num_images!r}')
     if len(size) != 2 or not all(isinstance(side, int) and side >= 32 for side in size):
         raise ValueError(f'size must be (height, width) of at least 32 pixels each, not {size!r}')
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f'seed must be an integer from 0 to 2**32 - 1, not {seed!r}')
+    check_integer('seed', seed, least=0, most=2**32 - 1)
     return dict(num_images=numbers, size=list(size), seed=seed)
 
 

@@ -153,6 +153,8 @@ class Family(ABC):
     example: str
     #: Input pixels per pixel of the stem's output, along one side.
     stem_stride: int
+    #: Outputs of the 1x1 convolution behind the last stage, where a backbone has one.
+    head_channels: int
     #: How checkpoints spell the place of a tensor; the first is how this package's own networks do.
     layouts: tuple[Layout, ...]
     #: Which dimension of a tensor carries the block's hidden channels, by (part, kind). Others have none.

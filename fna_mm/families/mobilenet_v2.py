@@ -135,6 +135,7 @@ class MobileNetV2(Family):
     published = PUBLISHED
     example = 'k3_e6'
     stem_stride = 2
+    head_channels = 1280
     layouts = LAYOUTS
     hidden_dims = {('expand', 'conv'): 0, ('expand', 'bn'): 0, ('depthwise', 'conv'): 0, ('depthwise', 'bn'): 0,
                    ('project', 'conv'): 1}

@@ -72,6 +72,7 @@ class Plain(Family):
     title = 'Plain'
     published = {'plain': "[[8, 8], ['c3x1'], 1]|[[8, 12], ['c3x2', 'c3x2'], 2]|[[12, 16], ['c3x2'], 2]"}
     example = 'c3x2'
+    head_channels = 20
     stem_stride = 4
     layouts = (
         own_layout('plain', [PLAIN], head=r'head\..*'),
@@ -163,6 +164,7 @@ def test_a_child_has_the_maps_and_the_cost_of_its_architecture(output_stride, si
     net = FNAChildNet('plain', (0, 'expand1', 1, 2), output_stride).eval()
     maps = net(torch.zeros(1, 3, *SIZE))
     assert net.out_channels == (8, 16, 12, 16)
+    assert FNAChildNet('plain', (3, ), output_stride).out_channels == (20, )
     assert [tuple(x.shape[2:]) for x in (maps[0], maps[2], maps[3])] == sizes
     counted = count_by_hooks(net, lambda: net(torch.zeros(1, 3, *SIZE)))
     assert counted == Architecture.create('plain').madds(SIZE, output_stride)
@@ -216,7 +218,7 @@ def test_families_are_not_mixed_up(plain_checkpoint, toy, toy_checkpoint):
         ParameterRemapping(plain_checkpoint)(FNAChildNet(toy, (2, ), 8))
     with pytest.raises(ValueError, match=r'no known Plain layout \(plain, trunk\) but look like a MobileNetV2\'s'):
         ParameterRemapping(toy_checkpoint)(FNAChildNet('plain', (2, ), 16))
-    with pytest.raises(ValueError, match="the architecture is of the family 'mobilenet_v2', the search space of 'plain'"):
+    with pytest.raises(ValueError, match="is of the family 'mobilenet_v2', the search space of 'plain'"):
         SearchSpace(**SPACE).choice(toy)
 
 
