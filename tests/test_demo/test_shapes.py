@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fna_mm.datasets import shapes
+from fna_mm.demo import shapes
 from fna_mm.demo.shapes import CLASSES, MARKER, draw_shapes, sample_of, tight_box
 
 SIZE = (64, 64)
