@@ -1,11 +1,12 @@
 """Checks of numbers that users give: one error that names the value and what would be right."""
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, Optional
 
 
-def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = None) -> int:
+def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = None, note: str = '') -> int:
     """The value, if it is an integer in range.
 
     Args:
@@ -13,6 +14,7 @@ def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = N
         value (Any): The value; booleans are no integers.
         least (int): The smallest that is allowed. Defaults to 1.
         most (int, optional): The largest that is allowed. Defaults to None: any.
+        note (str): What the message says behind the range. Defaults to ''.
 
     Raises:
         ValueError: If it is something else.
@@ -20,29 +22,33 @@ def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = N
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         wanted = (f'an integer from {least} to {most}' if most is not None else
                   'a positive integer' if least == 1 else f'an integer of at least {least}')
-        raise ValueError(f'{name} must be {wanted}, not {value!r}')
+        raise ValueError(f'{name} must be {wanted}{note}, not {value!r}')
     return value
 
 
-def check_number(name: str, value: Any, least: float = -math.inf, above: float = -math.inf,
-                 below: float = math.inf) -> float:
+def check_number(name: str, value: Any, least: Optional[float] = None, above: Optional[float] = None,
+                 below: Optional[float] = None) -> float:
     """The value as a float, if it is a finite number in range.
 
     Args:
         name (str): What it is, for the message.
         value (Any): The value; booleans are no numbers.
-        least (float): The smallest that is allowed. Defaults to -inf.
-        above (float): It must be larger than this. Defaults to -inf.
-        below (float): It must be smaller than this. Defaults to inf.
+        least (float, optional): The smallest that is allowed. Defaults to None: any.
+        above (float, optional): It must be larger than this. Defaults to None: any.
+        below (float, optional): It must be smaller than this. Defaults to None: any.
 
     Raises:
         ValueError: If it is something else.
     """
-    if (isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
-            or value < least or not above < value < below):
-        bounds = [f'of at least {least:g}'] * (least > -math.inf) + [f'above {above:g}'] * (above > -math.inf)
-        bounds += [f'below {below:g}'] * (below < math.inf)
-        wanted = 'a positive number' if bounds == ['above 0'] else ' '.join(['a number', ' and '.join(bounds)]).strip()
+    legal = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    bounds = []
+    for word, bound, holds in (('of at least', least, operator.ge), ('above', above, operator.gt),
+                               ('below', below, operator.lt)):
+        if bound is not None:
+            bounds.append(f'{word} {bound:g}')
+            legal = legal and holds(value, bound)
+    if not legal:
+        wanted = 'a positive number' if bounds == ['above 0'] else f'a number {" and ".join(bounds)}'.strip()
         raise ValueError(f'{name} must be {wanted}, not {value!r}')
     return float(value)
 

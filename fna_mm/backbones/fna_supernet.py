@@ -87,8 +87,8 @@ class FNASuperNet(FNABackbone):
         space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, seed, tapped_stages(out_indices))
         least = min(len(layer.candidates) for layer in space.layers)
         if arch_sample_num is not None:
-            check_integer('arch_sample_num (None: all candidates; else as many as the smallest layer has at most)',
-                          arch_sample_num, most=least)
+            check_integer('arch_sample_num', arch_sample_num, most=least,
+                          note=', the candidates of the smallest layer, or None for all candidates')
         check_number('seed_preference', seed_preference, least=0)
         norm_cfg, act_cfg, candidate_norm_cfg = dict(norm_cfg), dict(act_cfg), dict(candidate_norm_cfg)
         check_norm_cfg(norm_cfg)

@@ -110,8 +110,8 @@ def test_a_narrower_tapped_layer_is_refused():
     text = Architecture.create('fna_ssdlite').to_text().replace("['k5_e6', 'k7_e6', 'k7_e6'], 2]|\n[[160",
                                                                 "['k5_e3', 'k7_e6', 'k7_e6'], 2]|\n[[160")
     assert FNAChildNet(text, (5, )).architecture.stages[5].layers[0].expand_ratio == 3
-    with pytest.raises(ValueError, match=r"'expand5', whose layer must have 576 channels \(expansion ratio 6\), but "
-                                         r'the first layer of the stage 96 → 160 is k5_e3 with 288'):
+    with pytest.raises(ValueError, match=r"'expand5', whose layer must have 576 hidden channels, those of the seed, "
+                                         r'but the first layer of the stage 96 → 160 is k5_e3 with 288'):
         FNAChildNet(text, ('expand5', 7))
 
 
@@ -319,7 +319,7 @@ def test_activations_default_to_relu6():
     (dict(out_indices=(5, 'expand5')), r"out_indices=\(5, 'expand5'\) must rise, .*'expand5?N?' standing before N"),
     (dict(out_indices=('expand7', )), r"must name stages from 0 to 6, .*or 'expandN'"),
     (dict(out_indices=('expand', )), r"out_indices=\('expand',\) must name stages"),
-    (dict(out_indices=('expand0', )), r"asks for 'expand0', whose layer must have 192 channels .* is k3_e1 with 32"),
+    (dict(out_indices=('expand0', )), r"'expand0', whose layer must have 192 hidden channels.* is k3_e1 with 32"),
     (dict(widen_factor=0), r'width multiplier \(widen_factor\) must be a positive number, not 0'),
     (dict(widen_factor='1'), "must be a positive number, not '1'"),
     (dict(frozen_stages=8), r'frozen_stages=8 must be from -1 \(nothing frozen\) to 7'),

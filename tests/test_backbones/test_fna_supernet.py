@@ -183,8 +183,8 @@ def test_expanded_features_of_the_mixture(tapped):
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (dict(expand_ratios=(3, ), out_indices=('expand5', )),
-     r"'expand5' taps features that are expanded by 6, .*expand_ratios is \(3,\)"),
-    (dict(out_indices=('expand0', )), r"'expand0' taps features .* searched stages \[1, 2, 3, 4, 5, 6\]"),
+     r"'expand5' hands out 576 channels, those of the seed, but no candidate has as many; expand_ratios is \(3,\)"),
+    (dict(out_indices=('expand0', )), r"'expand0' asks for hidden features .*; the searched stages are \[1, 2, 3, 4, 5, 6\]"),
 ])
 def test_what_cannot_be_tapped(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -616,8 +616,8 @@ def test_a_sampled_mixture_can_be_copied(sampling):
 
 @pytest.mark.parametrize('number', [0, 3, -1, True, 2., '2'])
 def test_illegal_number_of_samples(number):
-    with pytest.raises(ValueError, match=f'arch_sample_num={number!r} must be an integer from 1 to 2, the candidates '
-                                         'of the smallest layer, or None'):
+    with pytest.raises(ValueError, match='arch_sample_num must be an integer from 1 to 2, the candidates of the '
+                                         f'smallest layer, or None for all candidates, not {number!r}'):
         FNASuperNet(**SMALL, arch_sample_num=number)
 
 
@@ -638,7 +638,7 @@ def test_a_preference_for_the_seed():
 
 @pytest.mark.parametrize('preference', [-1, math.inf, math.nan, '2', True, None])
 def test_illegal_preference(preference):
-    with pytest.raises(ValueError, match=f'seed_preference={preference!r} must be a number of at least 0'):
+    with pytest.raises(ValueError, match=f'seed_preference must be a number of at least 0, not {preference!r}'):
         FNASuperNet(**SMALL, seed_preference=preference)
 
 
