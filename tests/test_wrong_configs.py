@@ -147,14 +147,3 @@ def test_a_search_is_not_resumed_in_another_space(tmp_path, changes):
     cfg.merge_from_dict(changes)
     with pytest.raises(ValueError, match=r'in another space.*layer2.0 has \[.*k5_e3.*\], the config\'s \['):
         train(cfg)
-
-
-
-
-def test_a_search_that_did_not_write_its_space_down_goes_on(tmp_path):
-    train(search_config(tmp_path))
-    path = tmp_path / 'epoch_2.pth'
-    checkpoint = torch.load(path, weights_only=True)
-    del checkpoint['alternating_optimizer']['candidates']
-    torch.save(checkpoint, path)
-    assert train(search_config(tmp_path, epochs=3, resume=True)).epoch == 3

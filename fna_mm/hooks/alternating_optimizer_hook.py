@@ -251,8 +251,8 @@ class AlternatingOptimizerHook(Hook):
                                   'data start anew')
             return
         self.optim_wrapper.load_state_dict(state['optim_wrapper'])
-        self.arch_steps, self.skipped_steps = state['arch_steps'], state.get('skipped_steps', 0)
-        then, now = state.get('world_size', get_world_size()), get_world_size()
+        self.arch_steps, self.skipped_steps = state['arch_steps'], state['skipped_steps']
+        then, now = state['world_size'], get_world_size()
         if then != now:
             runner.logger.warning(
                 f'the search was saved by {then} processes and is resumed by {now}: a step sees {now}/{then} as many '
@@ -282,8 +282,7 @@ class AlternatingOptimizerHook(Hook):
         """
         self._loaded_state = state = checkpoint.get(STATE)
         if runner._resume and state is not None:  # as mm's EMAHook asks
-            now = find_supernet(runner.model).search_space.candidate_names()
-            then = state.get('candidates', now)  # earlier searches did not write it down
+            then, now = state['candidates'], find_supernet(runner.model).search_space.candidate_names()
             if then != now:
                 layer = next(name for name in {**then, **now} if then.get(name) != now.get(name))
                 raise ValueError('the checkpoint is of a search in another space, which cannot be resumed here: its '

@@ -10,13 +10,10 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from fna_mm.architecture import Architecture
-from fna_mm.checkpoints.opening import load_checkpoint
-from fna_mm.checkpoints.searched import search_parameters
 from fna_mm.checks import check_input_shape
 from fna_mm.configs import CHILD, SUPERNET, find_sections
 from fna_mm.cost.complexity import Complexity, count_config
-from fna_mm.cost.madds import GIGA, madds_table
-from fna_mm.report.history import FOLDER, Gmadds, SearchState, history_path, named_probabilities, read_history
+from fna_mm.report.history import FOLDER, SearchState, history_path, read_history
 from fna_mm.report.mm_logs import (
     account,
     is_evaluation,
@@ -158,27 +155,6 @@ def _only(config: Optional[Config], kind: str) -> Optional[Any]:
     return sections[0] if len(sections) == 1 else None
 
 
-def _states_of_checkpoints(folder: Path, config: Optional[Config]) -> list[SearchState]:
-    """What a search that kept no history thought when it wrote its checkpoints."""
-    states = []
-    for path in sorted(folder.glob('*.pth')):
-        try:
-            checkpoint = load_checkpoint(str(path))
-            space, alphas = search_parameters(checkpoint)
-        except (ValueError, OSError, RuntimeError):  # of something else, or half written
-            continue
-        probabilities = named_probabilities(space, [alpha.softmax(0).tolist() for alpha in alphas])
-        best = space.architecture([int(alpha.argmax()) for alpha in alphas])
-        shape, backbone, gmadds = _input_shape(config), _only(config, SUPERNET), None
-        if shape is not None and backbone is not None:
-            last = len(space.seed.stages) in backbone.get('out_indices', ())
-            size = (shape, backbone.get('output_stride', 32), backbone.get('head_channels', 1280) if last else 0)
-            gmadds = Gmadds.of(madds_table(space, *size), space, probabilities, space.seed.madds(*size) / GIGA)
-        states.append(SearchState(int(checkpoint['meta'].get('iter', 0)), 0, path.stem.replace('_', ' '), best,
-                                  space.seed, probabilities, gmadds))
-    return sorted(states, key=lambda state: state.step)
-
-
 def _config(folder: Path) -> Optional[Config]:
     """The config that the newest run saved, None without a readable one."""
     for run in reversed(timestamped(folder)):
@@ -202,8 +178,6 @@ def read_run(work_dir: str, name: Optional[str] = None) -> Run:
     config, scalars, log, history = _config(folder), read_scalars(folder), read_log(folder), read_history(work_dir)
     supernet, child = _only(config, SUPERNET), _only(config, CHILD)
     searched = bool(history or supernet is not None or (child is None and (folder / 'arch.json').is_file()))
-    if searched and not history:
-        history = _states_of_checkpoints(folder, config)
     architecture = history[-1].architecture if history else None
     arch = str(folder / 'arch.json') if searched else child.get('arch') if child is not None else None
     if architecture is None and arch is not None:
