@@ -2,8 +2,8 @@
 
 python distributed_search.py OUT [strays | batches | waits | nccl]
 With "strays" one rank's architecture leaves the others'. With "batches" it makes the searches of ``BATCH_CONFIGS``, to
-be compared with one process that has batches of twice the size. With "waits" DDP is left as mm sets it up. With "nccl"
-mm sets up the process group, on GPUs.
+be compared with one process that has batches of twice the size, and one with scaled losses. With "waits" DDP is left as
+mm sets it up. With "nccl" mm sets up the process group, on GPUs.
 
 A CPU-only mmengine cannot set up the process group itself; it takes the one that is there.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from toy_search import SUPERNET, build, find_hook, search_config, snapshot, toy_dataloader, train
 
 #: Arguments of ``batch_config``.
@@ -43,6 +44,38 @@ def make_batches(out):
                            model_wrapper_cfg=dict(type='FNADistributedDataParallel')))
 
 
+def make_scaled(out):
+    """A search whose second weight step has gradients of the candidates that are not finite, on rank 1 alone.
+
+    The optimizers' wrapper is mm's for mixed precision, which mm allows on GPUs only, with a scaler of the CPU.
+    """
+    amp_optimizer_wrapper.is_cuda_available = lambda: True
+    cfg = search_config(
+        out / 'scaled', epochs=2, experiment_name='scaled', launcher='pytorch',
+        optim_wrapper=dict(type='AmpOptimWrapper', dtype='bfloat16', optimizer=dict(type='SGD', lr=.05)),
+        model_wrapper_cfg=dict(type='FNADistributedDataParallel'))
+    cfg.train_dataloader.batch_size = cfg.custom_hooks[0].dataloader.batch_size = 2
+    runner = build(cfg)
+    rank, train_step, record = torch.distributed.get_rank(), runner.model.train_step, []
+
+    def recorded_train_step(data, optim_wrapper):
+        if not record:
+            optim_wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=1024.)
+        handles = [parameter.register_hook(lambda gradient: gradient * torch.inf)
+                   for parameter in runner.model.module.backbone.candidate_parameters()
+                   if rank == 1 and len(record) == 1]
+        before = snapshot(runner.model.module)
+        logs = train_step(data, optim_wrapper)
+        record.append((before, snapshot(runner.model.module), optim_wrapper.loss_scaler.get_scale()))
+        for handle in handles:
+            handle.remove()
+        return logs
+
+    runner.model.train_step = recorded_train_step
+    runner.train()
+    torch.save(record, out / f'scaled_{rank}.pth')
+
+
 def main(out, mode):
     if mode == 'nccl':
         train(search_config(out, epochs=3, launcher='pytorch', sync_bn='torch', experiment_name='nccl',
@@ -53,6 +86,7 @@ def main(out, mode):
     rank = torch.distributed.get_rank()
     if mode == 'batches':
         make_batches(out)
+        make_scaled(out)
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
         return

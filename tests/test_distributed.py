@@ -51,13 +51,20 @@ def test_ddp_as_mm_sets_it_up_is_refused_at_once(tmp_path):
     assert not list((tmp_path / 'work').glob('*.pth'))
 
 
-def test_two_processes_are_one_with_twice_the_batch(tmp_path):
-    """Twenty weight steps and twenty architecture steps, the weights' accumulated over several paths or not."""
-    done = run_search(tmp_path / 'two', 'batches')
+@pytest.fixture(scope='module')
+def batches(tmp_path_factory):
+    """The folder of the searches of two processes that are compared with one, and of the one with scaled losses."""
+    out = tmp_path_factory.mktemp('batches')
+    done = run_search(out, 'batches')
     assert done.returncode == 0, done.stdout[-4000:]
+    return out
+
+
+def test_two_processes_are_one_with_twice_the_batch(batches, tmp_path):
+    """Twenty weight steps and twenty architecture steps, the weights' accumulated over several paths or not."""
     for index, arguments in enumerate(BATCH_CONFIGS):
         train(batch_config(tmp_path / f'one_{index}', 4, **arguments))
-        one, two = (load(folder / 'epoch_10.pth') for folder in (tmp_path / f'one_{index}', tmp_path / f'two/{index}'))
+        one, two = (load(folder / 'epoch_10.pth') for folder in (tmp_path / f'one_{index}', batches / f'{index}'))
         assert one['alternating_optimizer']['arch_steps'] == two['alternating_optimizer']['arch_steps'] == 20
         assert list(one['state_dict']) == list(two['state_dict'])
         for key, value in one['state_dict'].items():
@@ -65,6 +72,18 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
         start = MODELS.build(batch_config(tmp_path, 4, **arguments).model).state_dict()
         alpha = 'backbone.architecture_parameters'
         assert (one['state_dict'][alpha] - start[alpha]).abs().max() > .01  # or the comparison would say nothing
+
+
+def test_a_gradient_of_one_rank_that_is_not_finite_stops_the_step_of_all(batches):
+    """The scaler of rank 0 sees it in the average: both leave the step out and halve their scale."""
+    one, other = (torch.load(batches / f'scaled_{rank}.pth') for rank in (0, 1))
+    for record in (one, other):
+        assert [scale for _, _, scale in record] == [1024., 512., 512., 512.]
+        moved = [{key for key in changed(before, after) if 'running' not in key and 'num_batches' not in key}
+                 for before, after, _ in record]
+        assert [bool(keys) for keys in moved] == [True, False, True, True]
+        assert any('.candidates.' in key for key in moved[0])
+    assert all('running' in key for key in changed(one[-1][1], other[-1][1]))
 
 
 def test_both_ranks_made_all_steps(ranks):

@@ -1,13 +1,14 @@
 """DDP for a model whose weight steps use one path of many."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Union
 
 import torch
 from mmengine.model import MMDistributedDataParallel
+from mmengine.model.utils import detect_anomalous_params
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
-from torch.autograd import Variable
 
 from fna_mm.backbones.fna_supernet import find_supernet
 
@@ -19,8 +20,8 @@ class FNADistributedDataParallel(MMDistributedDataParallel):
     ``find_unused_parameters=True`` would search the graph of every step for what has no gradient and
     still send zeros in its place, of a supernet six times as many as the path has. All ranks run the
     same path, so what must be averaged is known: DDP keeps the parameters that every path uses, and
-    the gradients of the candidates, of all paths since the last step under gradient accumulation, are
-    averaged in one all-reduce at the end of the backward pass.
+    :meth:`train_step` averages the gradients of the candidates in one all-reduce before the optimizer's
+    step. Under gradient accumulation these are the gradients of all paths since the last step.
 
     In a config: ``model_wrapper_cfg = dict(type='FNADistributedDataParallel')``; without a launcher it
     has no effect.
@@ -48,28 +49,36 @@ class FNADistributedDataParallel(MMDistributedDataParallel):
         finally:
             for parameter in candidates:
                 parameter.requires_grad_(True)
-        self._averages = False
-        self._queued = False
-        for parameter in candidates:
-            parameter.register_post_accumulate_grad_hook(self._queue)
         self._candidates: Sequence[Tensor] = candidates
 
-    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
-        """Run the model; its backward pass averages gradients unless ``no_sync`` holds now."""
-        # As DDP: the forward pass decides, because mm leaves no_sync before the backward pass.
-        self._averages = self.require_backward_grad_sync and torch.is_grad_enabled()
-        self._queued = False  # of a backward pass that raised
-        return super().forward(*inputs, **kwargs)
+    def train_step(self, data: Union[dict, tuple, list], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """A weight step, as ``MMDistributedDataParallel`` makes it, with averaged gradients of the candidates.
 
-    def _queue(self, parameter: Tensor) -> None:
-        """Once in a backward pass: average at its end, when DDP has sent all of its own on every rank."""
-        if self._averages and not self._queued:
-            self._queued = True
-            Variable._execution_engine.queue_callback(self._average)
+        Args:
+            data (dict | tuple | list): A batch.
+            optim_wrapper (OptimWrapper): Of the weights.
 
-    def _average(self) -> None:
-        self._queued = False
+        Returns:
+            dict[str, Tensor]: What mm logs of the losses.
+        """
+        with optim_wrapper.optim_context(self):
+            losses = self._run_forward(self.module.data_preprocessor(data, training=True), mode='loss')
+        loss, log_vars = self.module.parse_losses(losses)
+        # What OptimWrapper.update_params does, with the ranks' mean between backward and step: there a gradient
+        # scaler looks for what is not finite, and gradients are clipped, alike on all ranks.
+        optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+        if optim_wrapper.should_update():
+            self._average_candidates()
+            optim_wrapper.step()
+            optim_wrapper.zero_grad()
+        if self.detect_anomalous_params:
+            detect_anomalous_params(loss, model=self)
+        return log_vars
+
+    def _average_candidates(self) -> None:
         gradients = [parameter.grad for parameter in self._candidates if parameter.grad is not None]
+        if not gradients:  # all candidates are frozen
+            return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(flat, group=self.process_group)
         flat /= torch.distributed.get_world_size(self.process_group)
