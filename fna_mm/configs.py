@@ -19,7 +19,7 @@ SUPERNET, CHILD, SPLIT = 'FNASuperNet', 'FNAChildNet', 'RandomSplit'
 SUPERNET_WRAPPER = 'FNADistributedDataParallel'
 SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
 #: Arguments of a supernet's backbone section that a child has no use for.
-_SEARCH_ARGUMENTS = (*SPACE_ARGUMENTS, 'candidate_norm_cfg', 'arch_sample_num', 'seed_preference')
+_SEARCH_ARGUMENTS = (*SPACE_ARGUMENTS, 'candidate_norm_cfg', 'arch_sample_num', 'fused', 'seed_preference')
 
 _LINE = 120
 

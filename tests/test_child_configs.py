@@ -18,7 +18,8 @@ def search(**overrides):
                                                      **overrides))
     cfg.custom_hooks += [dict(type='ArchitectureExportHook'), dict(type='EMAHook', momentum=.01)]
     cfg.model.backbone.update(with_cp=True, init_cfg=dict(type='ParameterRemapping', checkpoint='seed.pth'),
-                              candidate_norm_cfg=dict(type='BN', affine=False), arch_sample_num=2, seed_preference=2.)
+                              candidate_norm_cfg=dict(type='BN', affine=False), arch_sample_num=2, fused=False,
+                              seed_preference=2.)
     return cfg
 
 

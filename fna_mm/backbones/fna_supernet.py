@@ -44,6 +44,8 @@ class FNASuperNet(FNABackbone):
         arch_sample_num (int, optional): Candidates of every layer that a mixture runs, drawn anew for each
             architecture step (:meth:`sample_candidates`), to save memory and time. 2 is ProxylessNAS's choice
             (Cai et al. 2019, section 3.2); of 1 alone nothing can be learnt. Defaults to None: all, as in the paper.
+        fused (bool): Run the candidates of a mixture together, in less time and memory, where that is possible
+            (:meth:`MixedOp.forward_mixture`). With False they run one after another. Defaults to True.
         seed (str | dict | Architecture): The network whose stages are searched, as ``arch`` of ``FNAChildNet``.
             Defaults to 'mobilenet_v2'.
         seed_preference (float): Added to the architecture parameters of the seed's own path at their start, so that a
@@ -77,6 +79,7 @@ class FNASuperNet(FNABackbone):
             head_channels: Optional[int] = None,
             with_cp: bool = False,
             arch_sample_num: Optional[int] = None,
+            fused: bool = True,
             seed: Union[str, Mapping[str, Any], Architecture] = 'mobilenet_v2',
             seed_preference: float = 0.,
             norm_cfg: Mapping[str, Any] = dict(type='BN'),
@@ -100,7 +103,7 @@ class FNASuperNet(FNABackbone):
                 continue
             stages.append(nn.ModuleList(
                 MixedOp(layer, place.layer(layer.index).stride, place.dilation, candidate_norm_cfg, act_cfg, with_cp,
-                        space.seed.family)
+                        space.seed.family, fused)
                 for layer in space.layers if layer.stage == place.index))
         super().__init__(space.seed, stages, out_indices,
                          head_channels or families.family(space.seed.family).head_channels, -1, False, norm_cfg,

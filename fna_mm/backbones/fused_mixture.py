@@ -10,99 +10,136 @@ It is for architecture steps, in which no weight requires a gradient. That allow
   makes even these again, from the statistics, which are kept.
 """
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Optional
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.module import _has_any_global_hook
 
 from fna_mm.families.mbconv_block import MBConv
 
 #: The two ends of ReLU6.
 RELU6 = (0., 6.)
+#: Normalisations over the batch: BN, and SyncBN by itself and as mm wraps it.
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, SyncBatchNorm)
 #: All dimensions of an activation but its channels.
 PIXELS = (0, 2, 3)
-#: On the CPU, the input and output of a layer have their channels last if its output has up to this many pixels.
-CHANNELS_LAST_PIXELS = 64
-#: The same for the features around its depthwise convolution, whatever the kernel, and with kernels of up to 5 (with
-#: those, any size if it has a stride). All three measured layer by layer: the library's depthwise convolution
-#: rearranges what has its channels first, but with large kernels is faster even so.
-HIDDEN_CHANNELS_LAST_PIXELS, SMALL_KERNEL_PIXELS = 256, 1024
 #: Pixels per input channel of a layer from which on statistics by covariance cost less than a pass over the features.
 COVARIANCE_PIXELS = 8
 
 aten = torch.ops.aten
 
 
-def is_covered(candidates: Sequence[nn.Module], x: Tensor) -> bool:
-    """Whether :func:`fused_mixture` can stand in for these candidates, identities and blocks of this package.
+@functools.cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(dir(kind))
 
-    It cannot if one of their weights requires a gradient, something else than ReLU6 and BN on the batch's
-    own statistics is between the convolutions, or a hook wants to see a part run.
+
+def _is_exactly(module: Any, kind: type, parts: Collection[str] = (), parameters: Collection[str] = ()) -> bool:
+    """Whether a module runs as its class says, and holds what is named and nothing else.
+
+    Args:
+        module (nn.Module): The module.
+        kind (type): Its class. A subclass is another one; a parametrization makes one.
+        parts (Collection[str]): Names of its submodules. Defaults to ().
+        parameters (Collection[str]): Names of its parameters, each frozen or None. Defaults to ().
+    """
+    return (type(module) is kind and module._modules.keys() == set(parts)
+            and module._parameters.keys() == set(parameters)
+            and not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+                     or module._backward_pre_hooks)
+            and all(parameter is None or type(parameter) is nn.Parameter and not parameter.requires_grad
+                    for parameter in module._parameters.values())
+            and all(buffer is None for buffer in module._buffers.values())
+            # What an instance has under a name of its class, such as forward, runs in place of it.
+            and _names(kind).isdisjoint(vars(module)))
+
+
+def _is_convolution(conv: Any, kernel_size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...],
+                    groups: int) -> bool:
+    return (_is_exactly(conv, nn.Conv2d, parameters=('weight', 'bias')) and conv.bias is None
+            and conv.padding_mode == 'zeros' and conv.weight.shape[2:] == kernel_size
+            and conv.padding == tuple(step * (side // 2) for step, side in zip(dilation, kernel_size))
+            and (conv.stride, conv.dilation, conv.groups) == (stride, dilation, groups))
+
+
+def _norm_of(part: Any, activated: bool) -> Optional[nn.Module]:
+    """The normalisation of a part that is a convolution, BN on the batch's own statistics and ReLU6, else None.
+
+    Args:
+        part (nn.Module): The part of a block.
+        activated (bool): Whether there is to be a ReLU6.
+    """
+    names = ('conv', 'bn', 'activate') if activated else ('conv', 'bn')
+    if not (_is_exactly(part, ConvModule, names) and part.order == ('conv', 'norm', 'act')
+            and part.with_norm and part.norm_name == 'bn' and part.with_activation is activated
+            and not part.with_explicit_padding and part.efficient_conv_bn_eval_forward is None):
+        return None
+    norm, kind = part.bn, type(part.bn)
+    if not (kind in NORMS and _is_exactly(norm, kind, parameters=('weight', 'bias'))
+            and (norm.weight is None) is (norm.bias is None)):
+        return None
+    if activated and not (_is_exactly(part.activate, nn.ReLU6)
+                          and (part.activate.min_val, part.activate.max_val) == RELU6):
+        return None
+    return norm
+
+
+def _form(block: Any) -> Optional[tuple[Any, ...]]:
+    """What has to be alike in all blocks of a layer; None if a block is not exactly one that is covered."""
+    if not _is_exactly(block, MBConv, ('expand_conv', 'depthwise_conv', 'linear_conv')):
+        return None
+    norms: list[Any] = [_norm_of(part, activated) for part, activated in (
+        (block.expand_conv, True), (block.depthwise_conv, True), (block.linear_conv, False))]
+    if None in norms:
+        return None
+    forms = {(type(norm), norm.eps, norm.weight is None, norm.training, getattr(norm, 'process_group', None))
+             for norm in norms}
+    expand, depthwise, linear = (part.conv for part in (block.expand_conv, block.depthwise_conv, block.linear_conv))
+    exact = (len(forms) == 1 and _is_convolution(expand, (1, 1), (1, 1), (1, 1), 1)
+             and _is_convolution(linear, (1, 1), (1, 1), (1, 1), 1)
+             and _is_convolution(depthwise, depthwise.kernel_size, depthwise.stride, depthwise.dilation,
+                                 len(expand.weight)))
+    return (*forms, depthwise.stride, depthwise.dilation, block.with_shortcut) if exact else None
+
+
+def is_covered(candidates: Sequence[nn.Module], x: Tensor) -> bool:
+    """Whether :func:`fused_mixture` can stand in for these candidates, identities and blocks of MobileNetV2.
+
+    It stands in only for what it computes. So every module must be of the expected class, have the expected
+    parts and parameters and no others, and no hook. No parameter may require a gradient. The convolutions,
+    ReLU6 and BN on the batch's own statistics must be as the blocks have them, and alike in all candidates.
 
     Args:
         candidates (Sequence[nn.Module]): The candidates of a layer.
         x (Tensor): Their input.
     """
     blocks: list[Any] = [candidate for candidate in candidates if type(candidate) is not nn.Identity]
-    if not blocks or not all(type(block) is MBConv and block.with_expand_conv for block in blocks):
+    forms = {_form(block) for block in blocks}
+    if (len(forms) != 1 or None in forms or _has_any_global_hook()
+            or not all(_is_exactly(candidate, nn.Identity) for candidate in candidates
+                       if type(candidate) is nn.Identity)):
         return False
-    activated: list[Any] = [part for block in blocks for part in (block.expand_conv, block.depthwise_conv)]
-    parts: list[Any] = activated + [block.linear_conv for block in blocks]
-    norms = [part.norm for part in parts]
-    activations = [part.activate for part in activated]
-    # Named one by one: Module.modules() takes as long as some of their convolutions.
-    for module in (*candidates, *parts, *(part.conv for part in parts), *norms, *activations):
-        if (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-                or module._backward_pre_hooks or any(
-                    parameter is not None and parameter.requires_grad for parameter in module._parameters.values())):
-            return False
-    stride = blocks[0].depthwise_conv.conv.stride[0]
-    return (all((type(norm) is nn.BatchNorm2d or isinstance(norm, nn.SyncBatchNorm)) and norm.running_mean is None
-                for norm in norms)
-            and len({(type(norm), norm.eps, norm.affine, norm.training) for norm in norms}) == 1
-            and all(type(activation) is nn.ReLU6 for activation in activations)
-            # Of a single pixel there are no statistics; the candidates themselves say so.
-            and len(x) * -(-x.shape[2] // stride) * -(-x.shape[3] // stride) > 1)
-
-
-def _arranged(x: Tensor, stride: int = 1) -> Tensor:
-    """x in the memory format in which a layer of this stride runs fastest; on a GPU that is the user's choice."""
-    if x.device.type != 'cpu':
-        return x
-    small = x.shape[2] * x.shape[3] <= CHANNELS_LAST_PIXELS * stride**2
-    return x.contiguous(memory_format=torch.channels_last if small else torch.contiguous_format)
+    # Of a single pixel there are no statistics; the candidates themselves say so.
+    strides = blocks[0].depthwise_conv.conv.stride
+    return len(x) * math.prod(-(-size // stride) for size, stride in zip(x.shape[2:], strides)) > 1
 
 
 def _has_channels_last(x: Tensor) -> bool:
     return x.stride(1) == 1
 
 
-def _pointwise(x: Tensor, weight: Tensor, channels_last: Optional[bool] = None) -> Tensor:
-    """A 1x1 convolution with ``weight`` (outputs, inputs).
-
-    Args:
-        x (Tensor): Input, (N, inputs, H, W).
-        weight (Tensor): (outputs, inputs).
-        channels_last (bool, optional): Whether the result has, on the CPU. Defaults to None: as x.
-    """
-    if x.device.type != 'cpu':
-        return F.conv2d(x, weight[:, :, None, None])
-    # Matrix products, without the conversions to and from the convolution's own memory format.
-    number, _, height, width = x.shape
-    given = _has_channels_last(x)
-    if channels_last is None:
-        channels_last = given
-    if channels_last and given:
-        rows = x.permute(0, 2, 3, 1)
-        return torch.mm(rows.flatten(0, 2), weight.t()).view(number, height, width, -1).permute(0, 3, 1, 2)
-    if channels_last:
-        rows = torch.bmm(x.flatten(2).transpose(1, 2), weight.t().expand(number, -1, -1))
-        return rows.view(number, height, width, -1).permute(0, 3, 1, 2)
-    return torch.bmm(weight.expand(number, -1, -1), x.flatten(2)).view(number, -1, height, width)
+def _pointwise(x: Tensor, weight: Tensor) -> Tensor:
+    """A 1x1 convolution of x (N, inputs, H, W) with ``weight`` (outputs, inputs)."""
+    return F.conv2d(x, weight[:, :, None, None])
 
 
 def _channels(vector: Tensor) -> Tensor:
@@ -127,7 +164,7 @@ class _Affine(NamedTuple):
 
 
 def _affine(norms: Sequence[Any]) -> Optional[_Affine]:
-    if not norms[0].affine:
+    if norms[0].weight is None:
         return None
     return _Affine(torch.cat([norm.weight for norm in norms]), torch.cat([norm.bias for norm in norms]))
 
@@ -221,7 +258,7 @@ class _Normalization:
             shift, divisor = affine.shift.view_as(dots), affine.divisor.view_as(dots)
             scale = scale * affine.scale.view_as(dots)
             common = (common - shift * means[0]) / divisor**2
-        result = _arranged(grad - _channels(means[0]))[:, None] * scale[:, :, None, None]
+        result = (grad - _channels(means[0]))[:, None] * scale[:, :, None, None]
         result.addcmul_(outputs, -(scale * common)[:, :, None, None])
         if affine is not None:
             result += (scale * common * shift)[:, :, None, None]
@@ -243,11 +280,9 @@ class _Branch:
         norm (_Normalization): Of the layer.
         kind (torch.dtype): In which the convolutions run.
         exact (torch.dtype): Of statistics.
-        pixels (int): Height times width of the output.
     """
 
-    def __init__(self, blocks: dict[int, Any], norm: _Normalization, kind: torch.dtype, exact: torch.dtype,
-                 pixels: int) -> None:
+    def __init__(self, blocks: dict[int, Any], norm: _Normalization, kind: torch.dtype, exact: torch.dtype) -> None:
         members = list(blocks.values())
         conv = members[0].depthwise_conv.conv
         self.norm, self.kind = norm, kind
@@ -262,9 +297,6 @@ class _Branch:
         #: Of the expansion and of the depthwise convolution, once they are known.
         self.statistics: list[Any] = [None, None]
         self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
-        small_kernel = max(conv.kernel_size) <= 5
-        self.channels_last = (pixels <= HIDDEN_CHANNELS_LAST_PIXELS
-                              or small_kernel and (max(conv.stride) > 1 or pixels <= SMALL_KERNEL_PIXELS))
 
     def fold(self, covariance: Tensor) -> None:
         """Make the normalisation of the expansion part of its weights.
@@ -286,10 +318,10 @@ class _Branch:
         """
         affine = self.affines[0]
         if self.folded is not None:
-            kept = _pointwise(centred, self.folded.to(self.kind), self.channels_last)
+            kept = _pointwise(centred, self.folded.to(self.kind))
             kept = hidden = (kept if affine is None else kept.add_(_channels(affine.shift))).clamp_(*RELU6)
         else:
-            kept = _pointwise(centred, self.expand.to(self.kind), self.channels_last)
+            kept = _pointwise(centred, self.expand.to(self.kind))
             kept, self.statistics[0] = self.norm.apply_(kept, affine, self.statistics[0])
             hidden = kept.clamp(*RELU6) if needed else kept.clamp_(*RELU6)
         out = F.conv2d(hidden, self.depthwise, None, self.stride, self.padding, self.dilation, hidden.shape[1])
@@ -297,10 +329,10 @@ class _Branch:
         out, self.statistics[1] = self.norm.apply_(out, self.affines[1], self.statistics[1])
         return kept, out
 
-    def project(self, out: Tensor, channels_last: bool) -> dict[int, Tensor]:
-        """The projection of every candidate, by its place, with its channels last or not."""
+    def project(self, out: Tensor) -> dict[int, Tensor]:
+        """The projection of every candidate, by its place."""
         parts = out.split([weight.shape[1] for weight in self.projections], 1)
-        return {place: _pointwise(part.clamp(*RELU6), weight, channels_last)
+        return {place: _pointwise(part.clamp(*RELU6), weight)
                 for place, part, weight in zip(self.places, parts, self.projections)}
 
     def backward(self, projected: Tensor, centred: Tensor, kept: Tensor, out: Tensor) -> Tensor:
@@ -312,30 +344,24 @@ class _Branch:
             kept (Tensor): Result of :meth:`forward`.
             out (Tensor): Result of :meth:`forward`.
         """
-        grad, channels_last = torch.empty_like(out), _has_channels_last(centred)
+        grad = torch.empty_like(out)
         widths = [weight.shape[1] for weight in self.projections]
         for place, weight, part, target in zip(self.places, self.projections, out.split(widths, 1),
                                                grad.split(widths, 1)):
-            activated = _pointwise(projected[:, place], weight.t(), self.channels_last)
+            activated = _pointwise(projected[:, place], weight.t())
             aten.hardtanh_backward(activated, part, *RELU6, grad_input=target)
         grad = self.norm.backward(grad, out, self.statistics[1].inverse, self.affines[1])
-        grad = self._convolution_backward(grad, kept)
+        grad = aten.convolution_backward(grad, kept, self.depthwise, None, self.stride, self.padding, self.dilation,
+                                         False, (0, 0), len(self.depthwise), (True, False, False))[0]
         aten.hardtanh_backward(grad, kept, *RELU6, grad_input=grad)
         if self.folded is None:
             grad = self.norm.backward(grad, kept, self.statistics[0].inverse, self.affines[0])
-            return _pointwise(grad, self.expand.to(self.kind).t(), channels_last)
+            return _pointwise(grad, self.expand.to(self.kind).t())
         means, dots = self.norm.gradient_means(grad, kept, self.affines[0])
         folded = self.folded.t()
         of_statistics = _pointwise(centred, ((folded * dots) @ self.expand).to(self.kind))
-        result = _pointwise(grad, folded.to(self.kind), channels_last)
+        result = _pointwise(grad, folded.to(self.kind))
         return result.sub_(of_statistics).sub_(_channels(folded @ means))
-
-    def _convolution_backward(self, grad: Tensor, hidden: Tensor) -> Tensor:
-        if self.stride == (1, 1) and grad.device.type == 'cpu' and not _has_channels_last(grad):
-            # A convolution, too, and in this memory format faster as such.
-            return F.conv2d(grad, self.depthwise.flip(2, 3), None, 1, self.padding, self.dilation, len(self.depthwise))
-        return aten.convolution_backward(grad, hidden, self.depthwise, None, self.stride, self.padding, self.dilation,
-                                         False, (0, 0), len(self.depthwise), (True, False, False))[0]
 
 
 class _Mixture(torch.autograd.Function):
@@ -349,17 +375,15 @@ class _Mixture(torch.autograd.Function):
         ctx.places = [place for place, candidate in enumerate(candidates) if isinstance(candidate, MBConv)]
         blocks = [candidates[place] for place in ctx.places]
         ctx.shortcut, ctx.recompute = blocks[0].with_shortcut, recompute
-        ctx.stride = blocks[0].depthwise_conv.conv.stride[0]
         ctx.norm = norm = _Normalization(blocks[0].linear_conv.norm)
         ctx.affine = _affine([block.linear_conv.norm for block in blocks])
         by_kernel: dict[Any, dict[int, Any]] = {}
         for place, block in enumerate(blocks):
             by_kernel.setdefault(block.depthwise_conv.conv.kernel_size, {})[place] = block
         with torch.autocast(device, enabled=False):
-            pixels = -(-x.shape[2] // ctx.stride) * -(-x.shape[3] // ctx.stride)
-            ctx.branches = [_Branch(members, norm, kind, exact, pixels) for members in by_kernel.values()]
+            ctx.branches = [_Branch(members, norm, kind, exact) for members in by_kernel.values()]
             ctx.mean = norm.mean(x.sum(PIXELS, dtype=exact), x)
-            centred = _arranged(x - _channels(ctx.mean), ctx.stride)
+            centred = x - _channels(ctx.mean)
             if x.numel() >= COVARIANCE_PIXELS * x.shape[1]**2:
                 rows = centred.flatten(2)
                 covariance = norm.mean(torch.bmm(rows, rows.transpose(1, 2)).sum(0), x)
@@ -370,7 +394,7 @@ class _Mixture(torch.autograd.Function):
             needed = ctx.needs_input_grad[0] and not recompute
             for branch in ctx.branches:
                 kept, out = branch.forward(centred, needed)
-                projected.update(branch.project(out, _has_channels_last(centred)))
+                projected.update(branch.project(out))
                 saved += [kept, out] if needed else []
                 del kept, out
             outputs = torch.cat([projected.pop(place) for place in range(len(blocks))], 1)
@@ -403,7 +427,7 @@ class _Mixture(torch.autograd.Function):
                 return None, grad_weights.to(weights.dtype), None, None
             projected = ctx.norm.mixture_backward(grad, outputs, dots, _of_blocks(weights, ctx.places), ctx.inverse,
                                                   ctx.affine)
-            centred = _arranged(x - _channels(ctx.mean), ctx.stride).to(kind)
+            centred = (x - _channels(ctx.mean)).to(kind)
             result = grad * weights.sum() if ctx.shortcut else torch.zeros_like(x)
             for index, branch in enumerate(ctx.branches):
                 kept, out = branch.forward(centred, True) if ctx.recompute else saved[2 * index:2 * index + 2]

@@ -23,6 +23,7 @@ class MixedOp(BaseModule):
         act_cfg (dict, optional): Activation in the candidates.
         with_cp (bool): Recompute candidates in the backward pass. Defaults to False.
         family (str): The family of the candidates. Defaults to 'mobilenet_v2'.
+        fused (bool): Run the candidates of a mixture together where that is possible. Defaults to True.
     """
 
     def __init__(self,
@@ -32,8 +33,10 @@ class MixedOp(BaseModule):
                  norm_cfg: Optional[dict] = None,
                  act_cfg: Optional[dict] = None,
                  with_cp: bool = False,
-                 family: str = families.DEFAULT) -> None:
+                 family: str = families.DEFAULT,
+                 fused: bool = True) -> None:
         super().__init__()
+        self.fused = fused
         self.with_cp = with_cp
         self.names = tuple(candidate_name(spec) for spec in layer.candidates)
         options = BlockOptions(layer.in_channels, layer.out_channels, stride, dilation, norm_cfg, act_cfg, with_cp)
@@ -51,8 +54,8 @@ class MixedOp(BaseModule):
         """Sum candidates, each times its weight.
 
         If none of their weights requires a gradient, as in an architecture step, they run together
-        (:mod:`fna_mm.backbones.fused_mixture`), otherwise one after another. Hooks on them are called in the second
-        case.
+        (:mod:`fna_mm.backbones.fused_mixture`). They run one after another if ``fused`` is False, or if anything in
+        them is not what that module computes: a hook, another layer, a changed part.
 
         Args:
             x (Tensor): Input, (N, in_channels, H, W).
@@ -60,7 +63,7 @@ class MixedOp(BaseModule):
             indices (Sequence[int], optional): The candidates to sum. Defaults to None: all.
         """
         candidates = self._chosen(indices)
-        if is_covered(candidates, x):
+        if self.fused and is_covered(candidates, x):
             return fused_mixture(candidates, x, weights, self.with_cp)
         outputs: Any = (weight * candidate(x) for candidate, weight in zip(candidates, weights.unbind()))
         return sum(outputs)

@@ -1,15 +1,18 @@
 """The fast mixture against the equation as it reads, in every configuration."""
 
 import copy
+import math
 
 import pytest
 import torch
 from normalised_together import normalise_together, results
 from torch import nn
+from torch.nn.utils import parametrize
 
 from fna_mm import FNASuperNet, MBConvSpec
 from fna_mm.backbones.fused_mixture import fused_mixture, is_covered
 from fna_mm.backbones.mixed_op import MixedOp
+from fna_mm.families.mbconv_block import MBConv
 from fna_mm.search_space import SearchableLayer
 from tools.bench.simple_mixture import simple_mixture
 
@@ -18,8 +21,7 @@ AFFINE = dict(type='BN', affine=True, track_running_stats=False)
 SPECS = (MBConvSpec(3, 3), MBConvSpec(5, 3), MBConvSpec(3, 6), MBConvSpec(7, 2))
 LATER = SearchableLayer(1, 1, 4, 4, SPECS + (None, ))
 FIRST = SearchableLayer(1, 0, 4, 6, SPECS)
-#: Small and large maps, with small and large kernels, have other memory formats and, with few pixels per channel,
-#: other ways to statistics.
+#: Small and large maps have, with few pixels per channel, other ways to statistics.
 SIZES = [(3, 2), (9, 8), (20, 21), (33, 34)]
 
 
@@ -124,17 +126,123 @@ def test_weights_that_require_gradients(randomize, with_cp):
     assert_equal(net, *inputs(net), parameters=list(net.parameters())[:1], covered=False)
 
 
+class Doubled(nn.Module):
+    """A parametrization."""
+
+    def forward(self, weight):
+        return 2 * weight
+
+
+class HalfConv(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+class LeakyReLU6(nn.ReLU6):
+    def forward(self, x):
+        return super().forward(x) + x / 8
+
+
+class TwiceMBConv(MBConv):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def turn_into(module, kind):
+    module.__class__ = kind
+
+
+def replace_forward(module):
+    forward = module.forward
+    module.forward = lambda x: 3 * forward(x)
+
+
+def reflect(conv):
+    """Padding of another kind, as ``padding_mode='reflect'`` of a new convolution sets it up."""
+    conv.padding_mode = 'reflect'
+    conv._reversed_padding_repeated_twice = [side for side in reversed(conv.padding) for _ in range(2)]
+
+
+def frozen(*shape):
+    return nn.Parameter(torch.linspace(.5, 2, math.prod(shape), dtype=torch.float64).view(shape), requires_grad=False)
+
+
 @pytest.mark.parametrize('change', [
     lambda block: block.depthwise_conv.conv.register_forward_hook(lambda *_: None),
+    lambda block: block.depthwise_conv.activate.register_forward_hook(lambda module, x, out: out / 2),
     lambda block: block.register_forward_pre_hook(lambda *_: None),
     lambda block: block.linear_conv.norm.register_full_backward_hook(lambda *_: None),
+    lambda block: block.add_module('extra', nn.Identity()),
+    lambda block: block.linear_conv.add_module('extra', nn.Identity()),
+    lambda block: block.depthwise_conv.conv.add_module('extra', nn.Identity()),
+    lambda block: block.expand_conv.activate.add_module('extra', nn.Identity()),
+    lambda block: block.expand_conv.register_parameter('extra', frozen(3)),
+    lambda block: block.linear_conv.norm.register_buffer('extra', torch.ones(3)),
+    lambda block: parametrize.register_parametrization(block.linear_conv.conv, 'weight', Doubled()),
+    lambda block: nn.utils.weight_norm(block.expand_conv.conv),
+    lambda block: turn_into(block.depthwise_conv.conv, HalfConv),
+    lambda block: turn_into(block.expand_conv.activate, LeakyReLU6),
+    lambda block: turn_into(block, TwiceMBConv),
+    lambda block: replace_forward(block),
+    lambda block: replace_forward(block.linear_conv),
+    lambda block: replace_forward(block.linear_conv.norm),
+    lambda block: setattr(block, 'linear_conv', nn.Conv2d(24, 4, 1, dtype=torch.float64).requires_grad_(False)),
     lambda block: setattr(block.expand_conv, 'activate', nn.Hardswish()),
+    lambda block: setattr(block.expand_conv.activate, 'max_val', 1.),
     lambda block: setattr(block.linear_conv.norm, 'eps', .1),
-], ids=['hook', 'pre-hook', 'backward hook', 'activation', 'eps'])
+    lambda block: setattr(block.linear_conv.norm, 'weight', frozen(4)),
+    lambda block: reflect(block.depthwise_conv.conv),
+    lambda block: setattr(block.depthwise_conv.conv, 'bias', frozen(24)),
+    lambda block: [setattr(block.depthwise_conv.conv, name, (2, 2)) for name in ('dilation', 'padding')],
+    lambda block: setattr(block.depthwise_conv, 'order', ('conv', 'act', 'norm')),
+    lambda block: setattr(block.expand_conv, 'with_activation', False),
+    lambda block: setattr(block, 'with_shortcut', False),
+], ids=['hook', 'hook on the activation', 'pre-hook', 'backward hook', 'part of a block', 'part of a ConvModule',
+        'part of a convolution', 'part of an activation', 'parameter', 'buffer', 'parametrization', 'weight norm',
+        'another convolution', 'another ReLU6', 'another block', "block's forward", "part's forward", "norm's forward",
+        'convolution in place of a part', 'activation', 'end of ReLU6', 'eps', 'scale', 'padding_mode', 'bias',
+        'dilation', 'order', 'no activation', 'no shortcut'])
 def test_one_other_part(randomize, change):
     net = build(randomize)
     change(net.candidates['k3_e6'])
     assert_equal(net, *inputs(net), covered=False)
+
+
+def test_an_identity_with_a_hook(randomize):
+    net = build(randomize)
+    net.candidates['skip'].register_forward_hook(lambda module, x, out: 2 * out)
+    assert_equal(net, *inputs(net), covered=False)
+
+
+def test_a_hook_on_all_modules(randomize):
+    net = build(randomize)
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, x, out: out / 2 if isinstance(module, nn.ReLU6) else None)
+    try:
+        assert_equal(net, *inputs(net), covered=False)
+    finally:
+        handle.remove()
+    assert_equal(net, *inputs(net))
+
+
+def test_a_change_is_noticed_and_its_end_as_well(randomize):
+    """What was covered in the step before need not be in this one."""
+    net = build(randomize)
+    assert_equal(net, *inputs(net))
+    handle = net.candidates['k5_e3'].linear_conv.register_forward_hook(lambda module, x, out: 2 * out)
+    assert_equal(net, *inputs(net), covered=False)
+    handle.remove()
+    assert_equal(net, *inputs(net))
+
+
+def refuse(*_):
+    raise AssertionError('the candidates were to run one after another')
+
+
+def test_not_fused(randomize, monkeypatch):
+    monkeypatch.setattr('fna_mm.backbones.mixed_op.fused_mixture', refuse)
+    net = build(randomize, fused=False)
+    assert_equal(net, *inputs(net))
 
 
 def test_other_activations(randomize):
@@ -229,25 +337,19 @@ def test_what_is_kept(randomize, with_cp):
     assert kept['fused'] < (.15 if with_cp else .6) * kept['simple']
 
 
-def frozen_supernet(randomize, **kwargs):
-    torch.manual_seed(0)
-    net = randomize(FNASuperNet((1, 2, 1, 1, 1, 1), (3, 5), (3, 6), **kwargs)).double().train()
-    for parameter in net.parameters():
-        parameter.requires_grad_(False)
-    net.architecture_parameters.requires_grad_(True)
-    net.use_mixture()
-    return net
-
-
 @pytest.mark.parametrize('with_cp', [False, True])
 @pytest.mark.parametrize('out_indices', [(1, 2, 4, 6), (1, 'expand5', 6)])
 def test_architecture_gradients_of_a_supernet(randomize, monkeypatch, with_cp, out_indices):
-    net = frozen_supernet(randomize, with_cp=with_cp, out_indices=out_indices)
     image = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = []
-    for simple in (False, True):
-        if simple:
-            monkeypatch.setattr(MixedOp, 'forward_mixture', lambda layer, x, w, _: simple_mixture(layer, x, w))
+    for fused in (True, False):
+        if not fused:
+            monkeypatch.setattr('fna_mm.backbones.mixed_op.fused_mixture', refuse)
+        torch.manual_seed(0)
+        net = randomize(FNASuperNet((1, 2, 1, 1, 1, 1), (3, 5), (3, 6), with_cp=with_cp, out_indices=out_indices,
+                                    fused=fused)).double().train().requires_grad_(False)
+        net.architecture_parameters.requires_grad_(True)
+        net.use_mixture()
         outs = net(image)
         found.append(torch.autograd.grad(sum(out.square().mean() for out in outs), net.architecture_parameters)[0])
     assert found[1].abs().min() > 1e-9
