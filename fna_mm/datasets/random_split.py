@@ -7,6 +7,8 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from fna_mm.checks import check_number
+
 PARTS = ('weights', 'arch')
 
 
@@ -59,9 +61,7 @@ class RandomSplit:
                  lazy_init: bool = False) -> None:
         if part not in PARTS:
             raise ValueError(f"part of RandomSplit must be 'weights' or 'arch', not {part!r}")
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio < 1:
-            raise ValueError(f'ratio of RandomSplit, the share that updates the architecture, must lie between '
-                             f'0 and 1, not be {ratio!r}')
+        check_number('ratio of RandomSplit, the share that updates the architecture,', ratio, above=0, below=1)
         whole = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         if not isinstance(whole, BaseDataset):
             # A wrapper's inner data set replaces unusable samples by random ones, from both parts.

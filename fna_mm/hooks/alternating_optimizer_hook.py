@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fna_mm.backbones import find_supernet
+from fna_mm.checks import check_integer
 from fna_mm.cost.cost_loss import expected_cost
 from fna_mm.cost.madds import CostTable, madds_table
 from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches
@@ -152,9 +153,8 @@ class AlternatingOptimizerHook(Hook):
                              f'architecture steps begin; given are begin_epoch={begin_epoch}, begin_iter={begin_iter}')
         for name, value, least in (('begin_epoch', begin_epoch, 0), ('begin_iter', begin_iter, 0),
                                    ('weight_steps_per_arch_step', weight_steps_per_arch_step, 1)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise ValueError(f'{name} of AlternatingOptimizerHook must be an integer of at least {least}, '
-                                 f'not {value!r}')
+            if value is not None:
+                check_integer(f'{name} of AlternatingOptimizerHook', value, least)
         self.begin_epoch = begin_epoch
         self.begin_iter = begin_iter
         self.weight_steps_per_arch_step = weight_steps_per_arch_step

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from fna_mm.backbones import find_supernet
+from fna_mm.checks import check_integer
 from fna_mm.configs import child_config, dump_child_config
 from fna_mm.cost.madds import GIGA, madds_table
 from fna_mm.hooks.alternating_optimizer_hook import AlternatingOptimizerHook
@@ -66,9 +67,7 @@ class ArchitectureExportHook(Hook):
                  by_epoch: bool = True,
                  child_config: Optional[str] = None,
                  out_dir: Optional[str] = None) -> None:
-        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
-            raise ValueError(f'interval of ArchitectureExportHook must be a positive integer, not {interval!r}')
-        self.interval = interval
+        self.interval = check_integer('interval of ArchitectureExportHook', interval)
         self.by_epoch = by_epoch
         self.child_config = child_config
         self.out_dir = out_dir

@@ -10,6 +10,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fna_mm.checks import check_integer
+
 
 def calibrate_batch_norm(model: Any, batches: Any, num_iters: int, progress: Any = None) -> None:
     """Replace all BN running statistics by their mean over ``num_iters`` batches.
@@ -80,9 +82,7 @@ class BNCalibrationHook(Hook):
     priority = 'HIGH'
 
     def __init__(self, num_iters: int = 2000) -> None:
-        if isinstance(num_iters, bool) or not isinstance(num_iters, int) or num_iters < 1:
-            raise ValueError(f'num_iters of BNCalibrationHook must be a positive integer, not {num_iters!r}')
-        self.num_iters = num_iters
+        self.num_iters = check_integer('num_iters of BNCalibrationHook', num_iters)
 
     def before_train(self, runner: Any) -> None:
         """Calibrate, unless the run resumes."""

@@ -9,7 +9,13 @@ class SeededBatches:
 
     Without workers, a batch is augmented in the training process. ``IterBasedTrainLoop`` goes through
     the batches before the one it resumes at, which draws random numbers too, and no hook runs between
-    them and its first iteration.
+    them and its first iteration. So ``AlternatingOptimizerHook`` puts this iterator in place of the loop's
+    ``dataloader_iterator``. There is no other way without a change of the user's config:
+
+    * A data set knows the index of a sample, but not in which pass over the data it is asked for.
+    * A sampler knows the batch, but is the config's own, and a ``DataLoader`` refuses another one later.
+    * ``worker_init_fn`` is called in workers only, of which there are none here.
+    * A hook can seed the next batch after an iteration, but not the first one of a resumed run.
 
     Args:
         batches (Iterator): The batches.

@@ -574,7 +574,7 @@ def test_fused_and_simple_mixture_of_samples_agree(sampling):
     sampled = sampling.sample_candidates(np.random.default_rng(2))
     sampling.use_mixture(sampled)
     gradients = []
-    for requires_grad in (False, True):  # the second is not fused
+    for requires_grad in (False, True):  # the second runs its third stage one after another
         sampling.layer3.requires_grad_(requires_grad)
         loss = sum(out.square().mean() for out in sampling(image().double()))
         gradients.append(torch.autograd.grad(loss, sampling.architecture_parameters)[0])

@@ -172,13 +172,13 @@ def test_too_small_a_dataset_is_named(tmp_path):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (dict(part='train'), "part of RandomSplit must be 'weights' or 'arch', not 'train'"),
     (dict(part=None), 'part of RandomSplit must be'),
-    (dict(ratio=0), 'ratio of RandomSplit.*must lie between 0 and 1, not be 0'),
-    (dict(ratio=1), 'ratio of RandomSplit.*not be 1'),
-    (dict(ratio=1.5), 'ratio of RandomSplit.*not be 1.5'),
-    (dict(ratio=-.5), 'ratio of RandomSplit.*not be -0.5'),
-    (dict(ratio=True), 'ratio of RandomSplit.*not be True'),
-    (dict(ratio='0.5'), "ratio of RandomSplit.*not be '0.5'"),
-    (dict(ratio=float('nan')), 'ratio of RandomSplit.*not be nan'),
+    (dict(ratio=0), 'ratio of RandomSplit.*must be a number above 0 and below 1, not 0'),
+    (dict(ratio=1), 'ratio of RandomSplit.*not 1'),
+    (dict(ratio=1.5), 'ratio of RandomSplit.*not 1.5'),
+    (dict(ratio=-.5), 'ratio of RandomSplit.*not -0.5'),
+    (dict(ratio=True), 'ratio of RandomSplit.*not True'),
+    (dict(ratio='0.5'), "ratio of RandomSplit.*not '0.5'"),
+    (dict(ratio=float('nan')), 'ratio of RandomSplit.*not nan'),
 ])
 def test_illegal_arguments(annotations, arguments, message):
     with pytest.raises(ValueError, match=message):

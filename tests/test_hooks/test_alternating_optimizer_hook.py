@@ -70,7 +70,7 @@ def scalars(runner):
     (dict(begin_epoch=-1), 'begin_epoch .* at least 0, not -1'),
     (dict(begin_iter=1.5), 'begin_iter .* at least 0, not 1.5'),
     (dict(begin_epoch=True), 'begin_epoch .* not True'),
-    (dict(begin_epoch=1, weight_steps_per_arch_step=0), 'weight_steps_per_arch_step .* at least 1, not 0'),
+    (dict(begin_epoch=1, weight_steps_per_arch_step=0), 'weight_steps_per_arch_step .* a positive integer, not 0'),
     (dict(begin_epoch=1, weight_steps_per_arch_step='5'), "weight_steps_per_arch_step .* not '5'"),
     (dict(begin_epoch=1, cost=dict(type='MAddsCost')), r'MAddsCost needs input_shape=\(height, width\)'),
 ])

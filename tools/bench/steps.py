@@ -1,6 +1,5 @@
 """Steps of backbones: plain, static, the supernet's two kinds, and the straightforward mixture."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,40 +21,6 @@ CANDIDATE_NORM = dict(type='BN', affine=False, track_running_stats=False)
 NUM_PATHS = 5
 #: Published children, and the output stride of their task.
 CHILDREN = dict(fna_retinanet=32, fna_deeplabv3=16)
-
-
-class SimpleLayer(nn.Module):
-    """A layer of the supernet whose mixture is the straightforward one.
-
-    Args:
-        layer (MixedOp): The layer.
-    """
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward_path(self, x: Tensor, index: int) -> Tensor:
-        """Candidate ``index`` alone."""
-        return self.layer.forward_path(x, index)
-
-    def forward_mixture(self, x: Tensor, weights: Tensor, indices: None = None) -> Tensor:
-        """All candidates one after another, each times its weight, summed; it knows no ``indices`` of some."""
-        return simple_mixture(self.layer, x, weights)
-
-
-def simple_supernet(net: FNASuperNet) -> FNASuperNet:
-    """A copy of a supernet, weights included, whose layers run the straightforward mixture.
-
-    Args:
-        net (FNASuperNet): One without tapped layers.
-    """
-    simple = copy.deepcopy(net)
-    for stage in simple.search_space.searched_stages:
-        layers: Any = simple.stage(stage)
-        for index, layer in enumerate(layers):
-            layers[index] = SimpleLayer(layer)
-    return simple
 
 
 def plain_mobilenet_v2() -> tuple[nn.Module, str]:
@@ -127,7 +92,8 @@ class BackboneSteps:
         self.supernet = prepared(FNASuperNet(), settings)
         self.recomputing = prepared(FNASuperNet(with_cp=True), settings)
         self.recomputing.load_state_dict(self.supernet.state_dict())
-        self.simple = simple_supernet(self.supernet)
+        self.simple = prepared(FNASuperNet(fused=False), settings)
+        self.simple.load_state_dict(self.supernet.state_dict())
         rng = np.random.default_rng(0)
         self.paths = [self.supernet.sample_path(rng, uniform=True) for _ in range(NUM_PATHS)]
         self.architectures = [self.supernet.search_space.architecture(path) for path in self.paths]
