@@ -47,16 +47,16 @@ PIXELS = (0, 2, 3)
 #: layer                                         16→24, 112²   32→32, 28²  64→64, 14²  96→96, 14²  160→160, 7²
 #: pixels per input channel                      3136          98          12          8           1.2
 #: ============================================  ============  ==========  ==========  ==========  ===========
-#: as it is                                      0.65          0.77        0.85        0.88        0.92
-#: a pass over the features in every layer       0.73          0.78        0.86        0.87        0.89
-#: covariance in every layer                     0.61          0.77        0.85        0.87        1.13
-#: 1x1 convolutions instead of matrix products   0.65          0.78        0.85        0.90        0.93
-#: torch's backward of depthwise convolutions    0.66          0.79        0.89        0.93        0.92
-#: torch's batch normalisation                   0.67          0.83        0.88        0.93        0.92
+#: as it is (all layers: 0.63 to 0.92)           0.63          0.80        0.87        0.86        0.89
+#: a pass over the features in every layer       0.73          0.82        0.86        0.89        0.88
+#: covariance in every layer                     0.64          0.81        0.87        0.90        1.06
+#: 1x1 convolutions instead of matrix products   0.63          0.82        0.84        0.87        0.92
+#: torch's backward of depthwise convolutions    0.63          0.83        0.81        0.91        0.93
+#: torch's batch normalisation                   0.64          0.91        0.89        0.98        0.91
 #: ============================================  ============  ==========  ==========  ==========  ===========
 #:
-#: Memory formats chosen by the size of a layer gained 0.04 of the simple mixture here and lost where they were not
-#: measured, so a layer keeps the format of its input.
+#: Memory formats chosen by the size of a layer gained 0.03 of the simple mixture here, but on another CPU a layer took
+#: 1.11 of it with them. So a layer keeps the format of its input.
 COVARIANCE_PIXELS = 16
 
 aten = torch.ops.aten
