@@ -72,7 +72,7 @@ def scalars(runner):
     (dict(begin_epoch=True), 'begin_epoch .* not True'),
     (dict(begin_epoch=1, weight_steps_per_arch_step=0), 'weight_steps_per_arch_step .* a positive integer, not 0'),
     (dict(begin_epoch=1, weight_steps_per_arch_step='5'), "weight_steps_per_arch_step .* not '5'"),
-    (dict(begin_epoch=1, cost=dict(type='MAddsCost')), r'MAddsCost needs input_shape=\(height, width\)'),
+    (dict(begin_epoch=1, cost=dict(type='MAddsCost')), r'input_shape of MAddsCost.*\(height, width\)'),
 ])
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
