@@ -1,6 +1,6 @@
 """FNA: adapt the architecture and the parameters of a pre-trained backbone to detection or segmentation, inside mm.
 
-Importing the package registers all its names in mmengine's root registries; configs do it with
+Importing the package registers all its names in mmengine's root registries; configs import it with
 ``custom_imports = dict(imports=['fna_mm'])``. The modules behind the names, and PyTorch with them, are imported when a
 name is used.
 """

@@ -1,4 +1,4 @@
-"""Architectures as values: parse, validate, count, print. Needs neither torch nor a model."""
+"""Architectures as values: parse, validate, count, print. This module needs neither torch nor a model."""
 
 import ast
 import json
@@ -19,22 +19,22 @@ SKIP = 'skip'
 JSON_FORMAT = 'fna_mm.architecture'
 JSON_VERSION = 1
 
-#: A family's name before the stages of the text form.
+#: Name of a family in front of the stages in the text form.
 _FAMILY_PREFIX = re.compile(r'\s*([A-Za-z_]\w*)\s*:')
 
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """Where a layer stands in a network.
+    """The place of a layer in a network.
 
     Args:
-        stage (int): Index of its stage, from 0.
-        index (int): Its place in the stage, from 0.
-        in_channels (int): Channels of its input.
-        out_channels (int): Channels of its output.
-        stride (int): Its stride.
-        dilation (int): Its dilation.
-        input_size (tuple[int, int], optional): (height, width) of its input, if the image's is known.
+        stage (int): Index of the layer's stage, from 0.
+        index (int): Index of the layer in its stage, from 0.
+        in_channels (int): Input channels of the layer.
+        out_channels (int): Output channels of the layer.
+        stride (int): Stride of the layer.
+        dilation (int): Dilation of the layer.
+        input_size (tuple[int, int], optional): (height, width) of the layer's input, if the image's size is known.
     """
 
     stage: int
@@ -58,14 +58,14 @@ class PlacedLayer:
 
 @dataclass(frozen=True)
 class PlacedStage:
-    """Where a stage stands in a network.
+    """The place of a stage in a network.
 
     Args:
-        index (int): From 0.
-        stage (Stage): Its channels and layers.
-        stride (int): Stride of its first layer, 1 where the output stride takes it away.
-        dilation (int): Dilation of all its layers.
-        input_size (tuple[int, int], optional): (height, width) of its input, if the image's is known.
+        index (int): Index of the stage, from 0.
+        stage (Stage): Channels and layers of the stage.
+        stride (int): Stride of the first layer; 1 where the output stride removes the stage's stride.
+        dilation (int): Dilation of all layers of the stage.
+        input_size (tuple[int, int], optional): (height, width) of the stage's input, if the image's size is known.
     """
 
     index: int
@@ -76,33 +76,36 @@ class PlacedStage:
 
     @property
     def output_size(self) -> Optional[tuple[int, int]]:
-        """(height, width) of its output, if the image's is known."""
+        """(height, width) of the stage's output, if the image's size is known."""
         return None if self.input_size is None else strided_size(self.input_size, self.stride)
 
     def layer(self, index: int) -> PlacedLayer:
-        """The place of one of its layers, or of one behind them: the first takes stride and new channels."""
+        """The place of the layer with an index. The first layer has the stride and changes the channels.
+
+        The index may be larger than the stage is deep: a supernet has more layers than its seed.
+        """
         first = index == 0
         return PlacedLayer(self.index, index, self.stage.in_channels if first else self.stage.out_channels,
                            self.stage.out_channels, self.stride if first else 1, self.dilation,
                            self.input_size if first else self.output_size)
 
     def layers(self) -> Iterator[tuple[BlockSpec, PlacedLayer]]:
-        """Its layers and their places, in order."""
+        """The layers of the stage with their places, in order."""
         return ((spec, self.layer(index)) for index, spec in enumerate(self.stage.layers))
 
 
 def strided_size(size: Sequence[int], stride: int) -> tuple[int, int]:
-    """(height, width) behind a convolution whose odd kernel is padded to keep the size at stride 1."""
+    """(height, width) after a convolution whose odd kernel is padded to keep the size at stride 1."""
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Consecutive layers; the first changes the channels and takes the stride.
+    """Consecutive layers, of which the first changes the channels and has the stride.
 
     Args:
-        in_channels (int): Channels that enter the first layer.
-        out_channels (int): Channels of every layer's output.
+        in_channels (int): Input channels of the first layer.
+        out_channels (int): Output channels of every layer.
         stride (int): Stride of the first layer, 1 or 2.
         layers (tuple[BlockSpec, ...]): The layers in order, at least one.
 
@@ -129,7 +132,7 @@ class Stage:
 
     @property
     def label(self) -> str:
-        """How tables and errors call the stage: ``'16 → 24'``."""
+        """The name of the stage in tables and errors, such as ``'16 → 24'``."""
         return f'{self.in_channels} → {self.out_channels}'
 
     @classmethod
@@ -138,11 +141,11 @@ class Stage:
         """Build a stage from operation names; ``'skip'`` leaves a layer out.
 
         Args:
-            in_channels (int): Channels that enter the first layer.
-            out_channels (int): Channels of every layer's output.
+            in_channels (int): Input channels of the first layer.
+            out_channels (int): Output channels of every layer.
             stride (int): Stride of the first layer.
-            operations (Sequence[str]): Such as ``['k3_e6', 'skip']``.
-            family (str): Whose operations they are. Defaults to 'mobilenet_v2'.
+            operations (Sequence[str]): Names of the operations, such as ``['k3_e6', 'skip']``.
+            family (str): The family of the operations. Defaults to 'mobilenet_v2'.
 
         Raises:
             ValueError: If an operation is unknown or the first one is an identity.
@@ -166,7 +169,7 @@ class Stage:
         return cls(in_channels, out_channels, stride, tuple(layers))
 
     def params(self) -> int:
-        """Parameters of the stage with affine normalisation."""
+        """Number of parameters of the stage with affine normalisation."""
         return sum(spec.params(place.in_channels, place.out_channels)
                    for spec, place in PlacedStage(0, self, self.stride, 1, None).layers())
 
@@ -176,11 +179,11 @@ class Architecture:
     """A backbone: the stem of its family, then stages of the family's blocks.
 
     Args:
-        stages (tuple[Stage, ...]): The stages; the first one's input is the stem's output.
-        family (str): The name of its family. Defaults to 'mobilenet_v2'.
+        stages (tuple[Stage, ...]): The stages; the input of the first one is the output of the stem.
+        family (str): Name of the architecture's family. Defaults to 'mobilenet_v2'.
 
     Raises:
-        ValueError: If there is no stage or the channels of neighbours do not chain.
+        ValueError: If there is no stage, or a stage's input channels are not the output channels of the stage before.
 
     >>> Architecture.create('fna_retinanet').params()
     2055712
@@ -205,13 +208,13 @@ class Architecture:
         return self.stages[0].in_channels
 
     def widened(self, factor: float) -> 'Architecture':
-        """The same layers with the channels of stem and stages multiplied as its family rounds them.
+        """The same layers with multiplied channels in stem and stages, rounded by the rule of the family.
 
         Args:
             factor (float): The width multiplier; 1 changes nothing.
 
         Raises:
-            ValueError: If it is no positive number.
+            ValueError: If the factor is no positive number.
         """
         check_number('the width multiplier (widen_factor)', factor, above=0)
         if factor == 1:
@@ -223,20 +226,20 @@ class Architecture:
 
     @property
     def total_stride(self) -> int:
-        """Input pixels per pixel of the last map, along one side, without dilation."""
+        """Input pixels per pixel of the last feature map, along one side, without dilation."""
         stride = families.family(self.family).stem_stride
         for stage in self.stages:
             stride *= stage.stride
         return stride
 
     def strides_and_dilations(self, output_stride: int = 32) -> tuple[tuple[int, int], ...]:
-        """(stride, dilation) of every stage when the last map keeps ``output_stride``.
+        """(stride, dilation) of every stage for an output stride.
 
-        A stage whose stride is taken away is dilated from its first layer on, as in the published
-        release and in mmseg.
+        A stage that loses its stride is dilated from its first layer on, as in the published release and
+        in mmseg.
 
         Args:
-            output_stride (int): Input pixels per pixel of the last map. Defaults to 32.
+            output_stride (int): Input pixels per pixel of the last feature map. Defaults to 32.
 
         Raises:
             ValueError: If the architecture cannot have that output stride.
@@ -262,11 +265,11 @@ class Architecture:
 
     def walk(self, output_stride: Optional[int] = None,
              input_shape: Optional[Sequence[int]] = None) -> tuple[PlacedStage, ...]:
-        """The stages in order, each with its place: stride, dilation and, for an image, the size of its input.
+        """The stages in order with their places: stride, dilation and, if ``input_shape`` is given, input size.
 
         Args:
-            output_stride (int, optional): See :meth:`strides_and_dilations`. Defaults to the architecture's own total
-                stride.
+            output_stride (int, optional): Output stride, see :meth:`strides_and_dilations`. Defaults to the
+                architecture's own total stride.
             input_shape (Sequence[int], optional): (height, width) of the image. Defaults to None: places have no sizes.
 
         Raises:
@@ -285,12 +288,12 @@ class Architecture:
 
     def ends_madds(self, input_shape: Sequence[int], output_stride: Optional[int] = None,
                    head_channels: int = 0) -> int:
-        """Multiply-adds of what stands before and behind the stages.
+        """Multiply-adds of the stem and of the 1x1 convolution behind the last stage.
 
         Args:
             input_shape (Sequence[int]): (height, width) of the image.
             output_stride (int, optional): As in :meth:`walk`. Defaults to the architecture's own total stride.
-            head_channels (int): Outputs of a 1x1 convolution behind the last stage; 0 for none. Defaults to 0.
+            head_channels (int): Output channels of the 1x1 convolution; 0 means that there is none. Defaults to 0.
 
         Raises:
             ValueError: As :meth:`walk`.
@@ -301,12 +304,13 @@ class Architecture:
         return stem + Convolution(self.stages[-1].out_channels, head_channels).madds(size)
 
     def madds(self, input_shape: Sequence[int], output_stride: Optional[int] = None, head_channels: int = 0) -> int:
-        """Multiply-adds at batch 1: convolutions only, each multiply-add counted once.
+        """Multiply-adds of the convolutions for one image, each multiply-add counted once.
 
         Args:
             input_shape (Sequence[int]): (height, width) of the image.
             output_stride (int, optional): As in :meth:`walk`. Defaults to the architecture's own total stride.
-            head_channels (int): Outputs of a 1x1 convolution behind the last stage; 0 for none. Defaults to 0.
+            head_channels (int): Output channels of a 1x1 convolution behind the last stage; 0 means that there is none.
+                Defaults to 0.
 
         Raises:
             ValueError: As :meth:`walk`.
@@ -315,7 +319,7 @@ class Architecture:
             place.madds(spec) for stage in self.walk(output_stride, input_shape) for spec, place in stage.layers())
 
     def params(self, head_channels: int = 0) -> int:
-        """Parameters with affine normalisation, running statistics not counted.
+        """Number of parameters with affine normalisation; running statistics are not counted.
 
         Args:
             head_channels (int): As in :meth:`madds`. Defaults to 0.
@@ -327,7 +331,7 @@ class Architecture:
 
     @classmethod
     def create(cls, arch: Union['Architecture', str, Mapping[str, Any]]) -> 'Architecture':
-        """Build an architecture from whatever a config may hold.
+        """Build an architecture from any value that a config may hold.
 
         Args:
             arch (Architecture | str | dict): An architecture; the name of a published one; a dict as
@@ -335,8 +339,8 @@ class Architecture:
                 published text form.
 
         Raises:
-            ValueError: If it is none of these, or not a valid architecture.
-            FileNotFoundError: If it is a path and there is no such file.
+            ValueError: If ``arch`` is none of these, or not a valid architecture.
+            FileNotFoundError: If ``arch`` is a path and there is no such file.
         """
         if isinstance(arch, Architecture):
             return arch
@@ -360,9 +364,9 @@ class Architecture:
 
     @classmethod
     def parse(cls, text: str) -> 'Architecture':
-        """Read the published text form, stages separated by ``|``; nothing in it is evaluated.
+        """Read the published text form, in which ``|`` separates the stages; nothing in it is evaluated.
 
-        A family other than MobileNetV2's stands before the stages: ``'name: [[…'``.
+        A family other than MobileNetV2 is named before the stages: ``'name: [[…'``.
 
         Raises:
             ValueError: If the text does not have that form; the message names the stage.
@@ -384,14 +388,14 @@ class Architecture:
         return cls(tuple(stages), family)
 
     def to_text(self) -> str:
-        """The text form that :meth:`parse` reads, one stage a line, layers that are left out not written."""
+        """The text form that :meth:`parse` reads, with one line for each stage; left-out layers are not written."""
         prefix = '' if self.family == families.DEFAULT else f'{self.family}: '
         return prefix + '|\n'.join(
             f'[[{stage.in_channels}, {stage.out_channels}], '
             f'{[str(layer) for layer in stage.layers]}, {stage.stride}]' for stage in self.stages)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as in ``arch.json``."""
+        """The architecture as plain values, as in ``arch.json``."""
         return dict(
             format=JSON_FORMAT,
             version=JSON_VERSION,
@@ -403,7 +407,7 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> 'Architecture':
-        """The inverse of :meth:`to_dict`.
+        """Build an architecture from the values that :meth:`to_dict` gives.
 
         Raises:
             ValueError: If a key is missing, unknown or holds an illegal value.
@@ -425,7 +429,7 @@ class Architecture:
         return cls(tuple(built), family)
 
     def to_json(self) -> str:
-        """``arch.json``: small, one line a stage, meant to be compared line by line."""
+        """The text of ``arch.json``, with one line for each stage, so that line-by-line comparison works."""
         values = self.to_dict()
         stages = ',\n'.join('    ' + json.dumps(stage) for stage in values.pop('stages'))
         head = json.dumps(values)[1:-1]
@@ -433,7 +437,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, text: str) -> 'Architecture':
-        """The inverse of :meth:`to_json`.
+        """Build an architecture from the text that :meth:`to_json` gives.
 
         Raises:
             ValueError: If the text is no JSON object or not a valid architecture.

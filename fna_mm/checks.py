@@ -1,4 +1,4 @@
-"""Checks of numbers that users give: one error that names the value and what would be right."""
+"""Checks of numbers that users give. A bad value raises one error that names it and says what is right."""
 
 import math
 import operator
@@ -7,17 +7,17 @@ from typing import Any, Optional
 
 
 def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = None, note: str = '') -> int:
-    """The value, if it is an integer in range.
+    """Check that a value is an integer in range, and return it.
 
     Args:
-        name (str): What it is, for the message, such as ``'interval of ArchitectureExportHook'``.
+        name (str): Name of the value in the message, such as ``'interval of ArchitectureExportHook'``.
         value (Any): The value; booleans are no integers.
-        least (int): The smallest that is allowed. Defaults to 1.
-        most (int, optional): The largest that is allowed. Defaults to None: any.
-        note (str): What the message says behind the range. Defaults to ''.
+        least (int): The smallest allowed value. Defaults to 1.
+        most (int, optional): The largest allowed value. Defaults to None: no limit.
+        note (str): Text that the message adds after the range. Defaults to ''.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If the value is no integer or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         wanted = (f'an integer from {least} to {most}' if most is not None else
@@ -28,17 +28,17 @@ def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = N
 
 def check_number(name: str, value: Any, least: Optional[float] = None, above: Optional[float] = None,
                  below: Optional[float] = None) -> float:
-    """The value as a float, if it is a finite number in range.
+    """Check that a value is a finite number in range, and return it as a float.
 
     Args:
-        name (str): What it is, for the message.
+        name (str): Name of the value in the message.
         value (Any): The value; booleans are no numbers.
-        least (float, optional): The smallest that is allowed. Defaults to None: any.
-        above (float, optional): It must be larger than this. Defaults to None: any.
-        below (float, optional): It must be smaller than this. Defaults to None: any.
+        least (float, optional): The smallest allowed value. Defaults to None: no limit.
+        above (float, optional): The value must be larger than this. Defaults to None: no limit.
+        below (float, optional): The value must be smaller than this. Defaults to None: no limit.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If the value is no finite number or out of range.
     """
     legal = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
     bounds = []
@@ -54,11 +54,11 @@ def check_number(name: str, value: Any, least: Optional[float] = None, above: Op
 
 
 def check_input_shape(input_shape: Any, name: str = 'input_shape') -> tuple[int, int]:
-    """(height, width) as a tuple.
+    """Check an input size, and return it as a tuple (height, width).
 
     Args:
         input_shape (Any): The value.
-        name (str): What it is, for the message. Defaults to 'input_shape'.
+        name (str): Name of the value in the message. Defaults to 'input_shape'.
 
     Raises:
         ValueError: If it is not a pair of positive integers.

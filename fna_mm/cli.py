@@ -1,4 +1,4 @@
-"""The ``fna`` command: arguments only, every command is one call."""
+"""The ``fna`` command: it reads the arguments, and each command makes one call."""
 
 import json
 import sys
@@ -9,12 +9,12 @@ from typing import Any, NoReturn, Optional
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-# mmengine's and mim's use of it; nothing that a user of this command could change.
+# mmengine and mim use pkg_resources; a user of this command cannot change that.
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 
 CONTEXT = dict(help_option_names=['-h', '--help'], max_content_width=120)
-#: Of a process that SIGINT ended, as shells count.
+#: Exit status of a process that SIGINT ended, as shells count it.
 INTERRUPTED = 130
 
 
@@ -26,7 +26,7 @@ class Command(click.Group):
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise  # click's own to end, the last one without a word
+            raise  # click handles these itself; a broken pipe ends without a message
         except KeyboardInterrupt:
             click.echo('Interrupted.', err=True)
             ctx.exit(INTERRUPTED)
@@ -37,14 +37,14 @@ class Command(click.Group):
 
 
 def _fail(error: Exception) -> NoReturn:
-    # These are written to be read; others, out of a user's config or mm, say little without their name.
+    # The messages of these types are complete. Errors from a user's config or from mm need the name of their type.
     text = str(error).strip()
     told = text and isinstance(error, (ValueError, OSError, ImportError))
     raise click.ClickException(text if told else f'{type(error).__name__}: {text}'.rstrip(': ')) from error
 
 
 def progress(items: Sequence[Any]) -> Iterator[Any]:
-    """Iterate with a bar on the error stream, if someone looks at it."""
+    """Iterate, with a progress bar if the error stream is a terminal."""
     if not sys.stderr.isatty():
         yield from items
         return
@@ -53,7 +53,7 @@ def progress(items: Sequence[Any]) -> Iterator[Any]:
 
 
 def _architectures(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """What the shell offers: published names, else files."""
+    """Complete an architecture: published names, or files if no name fits."""
     from fna_mm.families import published_names
     names = [CompletionItem(name) for name in published_names() if name.startswith(incomplete)]
     return names or [CompletionItem(incomplete, type='file')]
@@ -65,7 +65,7 @@ def _configs(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 
 _json = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for programs.')
-#: Paths are completed by the shell, and looked at by those who open them.
+#: The shell completes paths. The code that opens a path checks it.
 FILE = click.Path()
 
 
@@ -82,15 +82,16 @@ def main(debug: bool) -> None:
 @click.argument('targets', nargs=-1, required=True, metavar='TARGET...', type=FILE)
 @click.option('--shape', nargs=2, type=int, metavar='H W', help='Input height and width in pixels. '
               "Defaults to the config's input_shape.")
-@click.option('--output-stride', type=int, help="Of an architecture. Defaults to the architecture's own.")
+@click.option('--output-stride', type=int, help="Output stride of an architecture. Defaults to the architecture's own.")
 @click.option('--format', 'style', type=click.Choice(['text', 'markdown', 'json']), default='text', show_default=True)
 @click.option('--json', 'as_json', is_flag=True, help='The same as --format json.')
 def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_stride: Optional[int], style: str,
                as_json: bool) -> None:
-    """Parameters and multiply-adds of configs and architectures.
+    """Count the parameters and multiply-adds of configs and architectures.
 
     A TARGET is an mm config, whose model and backbone are counted, or an architecture (a published
-    name, an arch.json). Convolutions and linear layers count, each multiply-add once, at batch 1.
+    name, an arch.json). The multiply-adds of convolutions and linear layers are counted, each once, for
+    one image.
 
     \b
     Example:  fna complexity configs/fna_retinanet_retrain.py
@@ -99,13 +100,13 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
     style = 'json' if as_json else style
     from fna_mm.cost.complexity import complexity_table
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # mm's about building; nothing is trained here
+        warnings.simplefilter('ignore')  # mm warns when it builds models; nothing is trained here
         table = complexity_table(targets, shape or None, output_stride, style, progress)
     click.echo(table)
 
 
 def _write_text(text: str, out: Optional[str]) -> None:
-    """To a file, or to the screen if there is none."""
+    """Write a text to a file, or print it if no file is given."""
     if out is None:
         click.echo(text, nl=False)
         return
@@ -116,7 +117,7 @@ def _write_text(text: str, out: Optional[str]) -> None:
 
 @main.group()
 def arch() -> None:
-    """Show architectures; export them from checkpoints; draw them at random."""
+    """Show architectures, export them from checkpoints, or draw them at random."""
 
 
 @arch.command()
@@ -125,8 +126,8 @@ def arch() -> None:
 def show(architecture: str, as_json: bool) -> None:
     """Print an architecture as a table.
 
-    A published name, an arch.json, the published text form, or a checkpoint of a search or of
-    `fna convert`.
+    ARCHITECTURE is a published name, an arch.json, the published text form, or a checkpoint of a search
+    or of `fna convert`.
 
     \b
     Example:  fna arch show work_dirs/fna_retinanet_search/arch.json
@@ -141,9 +142,9 @@ def show(architecture: str, as_json: bool) -> None:
 @click.argument('source', shell_complete=_architectures)
 @click.argument('out', required=False, type=FILE)
 def export(source: str, out: Optional[str]) -> None:
-    """Write an arch.json from a checkpoint, or from anything else that `fna arch show` takes.
+    """Write the arch.json of a checkpoint, or of anything else that `fna arch show` takes.
 
-    Without OUT it goes to the screen.
+    Without OUT it is printed.
 
     \b
     Example:  fna arch export work_dirs/fna_retinanet_search/epoch_12.pth arch_12.json
@@ -155,15 +156,15 @@ def export(source: str, out: Optional[str]) -> None:
 @arch.command()
 @click.argument('config', type=FILE)
 @click.argument('out', required=False, type=FILE)
-@click.option('--like', required=True, metavar='ARCH', shell_complete=_architectures, help='Whose MAdds to match, '
-              'within 1 %: anything that `fna arch show` takes.')
-@click.option('--seed', default=0, show_default=True, type=click.IntRange(0), help='Another one draws another '
-              'architecture.')
+@click.option('--like', required=True, metavar='ARCH', shell_complete=_architectures, help='The architecture whose '
+              'MAdds are matched within 1 %: anything that `fna arch show` takes.')
+@click.option('--seed', default=0, show_default=True, type=click.IntRange(0), help='Random seed: another seed draws '
+              'another architecture.')
 def random(config: str, out: Optional[str], like: str, seed: int) -> None:
-    """Draw an architecture at random that costs as much as another one.
+    """Draw a random architecture that costs as much as another one.
 
-    From the search space of CONFIG, a search's, at its input_shape: what the search has to beat. Without
-    OUT it goes to the screen.
+    It is drawn from the search space of CONFIG, the config of a search, and MAdds are counted at that
+    config's input_shape. A good search finds something better. Without OUT it is printed.
 
     \b
     Example:  fna arch random configs/bccd/fna_ssdlite_search.py random_0.json --like fna_ssdlite --seed 0
@@ -179,13 +180,14 @@ def random(config: str, out: Optional[str], like: str, seed: int) -> None:
 @main.command()
 @click.argument('released', type=FILE)
 @click.argument('out', type=FILE)
-@click.option('--net-config', type=FILE, metavar='FILE', help='The net_config that came with the checkpoint: its '
-              'strides, checked against the weights.')
+@click.option('--net-config', type=FILE, metavar='FILE', help='The net_config that came with the checkpoint. Strides '
+              'are taken from it, and it is checked against the weights.')
 def convert(released: str, out: str, net_config: Optional[str]) -> None:
-    """Turn a checkpoint of the authors' release into one of mm's with our names.
+    """Convert a checkpoint of the authors' release into an mm checkpoint for this package.
 
-    The released seed, detectors and segmentation networks; the architecture is read from names and
-    shapes. It is written beside OUT as well, as OUT's name with .arch.json, which arch= takes in a config.
+    RELEASED is the released seed, a detector or a segmentation network. Its architecture is read from
+    the names and shapes of the tensors and written beside OUT, under OUT's name with .arch.json; a
+    config takes that file as arch=.
 
     \b
     Example:  fna convert fna_retinanet.pth converted/fna_retinanet.pth --net-config net_config
@@ -204,15 +206,16 @@ def convert(released: str, out: str, net_config: Optional[str]) -> None:
               'std, l1.')
 @click.option('--kernel', default='center', show_default=True, help='How kernels of another size are filled: center, '
               'dilate.')
-@click.option('--report', type=FILE, metavar='FILE.json', help='Write where every tensor came from.')
+@click.option('--report', type=FILE, metavar='FILE.json', help='Write a file that says where every tensor came from.')
 @_json
 def remap(seed: str, architecture: str, out: str, width: str, kernel: str, report: Optional[str],
           as_json: bool) -> None:
     """Remap a MobileNetV2 checkpoint onto an architecture, and write a checkpoint for load_from.
 
-    SEED is a file, a URL or an open-mmlab:// name; ARCH anything `fna arch export` takes. In a config
-    with an FNAChildNet of that architecture, load_from = 'OUT.pth' starts from the result, and so does
-    the backbone's init_cfg=dict(type='Pretrained', checkpoint='OUT.pth', prefix='backbone.').
+    SEED is a file, a URL or an open-mmlab:// name. ARCH is anything that `fna arch export` takes. A
+    config whose backbone is an FNAChildNet of that architecture starts from the result with
+    load_from = 'OUT.pth', or with the backbone's
+    init_cfg=dict(type='Pretrained', checkpoint='OUT.pth', prefix='backbone.').
 
     \b
     Example:  fna remap mobilenet_v2.pth fna_retinanet remapped.pth --report remapped.json
@@ -228,20 +231,21 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
 
 @main.command()
 @click.argument('arguments', nargs=-1, type=FILE, metavar='[CONFIG_A CKPT_A CONFIG_B CKPT_B] [IMAGES]...')
-@click.option('--model', 'models', nargs=3, multiple=True, type=FILE, metavar='NAME CONFIG CHECKPOINT', help='In place '
-              'of the first four: a trained model and its title, once for each of one or many.')
-@click.option('--images', 'num_images', type=click.IntRange(1), help='Without IMAGES: how many of the test set. '
-              'Defaults to 4.')
-@click.option('--score-thr', default=.4, show_default=True, type=click.FloatRange(0, 1), help='Detections below it are '
-              'not drawn.')
+@click.option('--model', 'models', nargs=3, multiple=True, type=FILE, metavar='NAME CONFIG CHECKPOINT', help='Title, '
+              'config and checkpoint of one trained model, instead of the first four arguments. Repeat it for every '
+              'model.')
+@click.option('--images', 'num_images', type=click.IntRange(1), help='How many images of the test set are drawn when '
+              'no IMAGES are given. Defaults to 4.')
+@click.option('--score-thr', default=.4, show_default=True, type=click.FloatRange(0, 1), help='Detections with '
+              'a lower score are not drawn.')
 @click.option('--out', default='comparison.png', show_default=True, type=FILE, help='Where the picture goes: png, jpg, '
               'svg or pdf.')
 def compare(arguments: Sequence[str], models: Sequence[tuple[str, str, str]], num_images: Optional[int],
             score_thr: float, out: str) -> None:
-    """Draw what trained models make of the same images, side by side.
+    """Draw the predictions of trained models on the same images, side by side.
 
-    Detectors or segmentation networks, a row for each image. IMAGES are files or folders; without any,
-    images of the models' test set are drawn, with the truth beside them.
+    The models are detectors or segmentation networks; the picture has one row for each image. IMAGES are
+    files or folders. Without IMAGES, images of the models' test set are drawn, with the truth beside them.
 
     \b
     Example:  fna compare seed.py seed.pth child_config.py child.pth photo.jpg more_photos/
@@ -251,7 +255,7 @@ def compare(arguments: Sequence[str], models: Sequence[tuple[str, str, str]], nu
         raise click.UsageError('give CONFIG_A CKPT_A CONFIG_B CKPT_B, or --model NAME CONFIG CHECKPOINT')
     images = arguments if models else arguments[4:]
     if images and num_images:
-        raise click.UsageError('--images counts images of the test set; give it or IMAGES')
+        raise click.UsageError('--images counts images of the test set: give either --images or IMAGES, not both')
     from fna_mm.report.comparison import (
         comparison_figure,
         find_images,
@@ -260,11 +264,11 @@ def compare(arguments: Sequence[str], models: Sequence[tuple[str, str, str]], nu
         trained_models,
         write_picture,
     )
-    picture_format(out)  # before the work
+    picture_format(out)  # a wrong suffix is an error before any model runs
     named = models or name_models([(arguments[0], arguments[1]), (arguments[2], arguments[3])])
     paths = find_images(images)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # mm's about building
+        warnings.simplefilter('ignore')  # mm warns when it builds models
         figure = comparison_figure(trained_models(named), num_images or 4, score_thr, paths, progress)
     write_picture(figure, out)
     click.echo(f'written: {out}')
@@ -274,12 +278,13 @@ def compare(arguments: Sequence[str], models: Sequence[tuple[str, str, str]], nu
 @click.argument('work_dirs', nargs=-1, required=True, metavar='WORK_DIR...')
 @click.option('--out', metavar='DIR', help='Where index.html and the figures go. Defaults to fna_report in the first '
               'WORK_DIR.')
-@click.option('--metric', help="What is compared. Defaults to the task's usual one, such as coco/bbox_mAP or mIoU.")
+@click.option('--metric', help="Metric that is compared. Defaults to the task's usual one, such as coco/bbox_mAP or "
+              'mIoU.')
 def report(work_dirs: Sequence[str], out: Optional[str], metric: Optional[str]) -> None:
-    """Make one HTML page of a search and of what was trained after it.
+    """Make one HTML page about a search and the trainings after it.
 
-    A WORK_DIR is mm's of a search or of a training, or a folder that holds some; runs are told apart by
-    their configs and compared side by side.
+    A WORK_DIR is the work directory of a search or of a training, or a folder that holds several of them.
+    Each run's role is read from its config, and the runs are compared side by side.
 
     \b
     Example:  fna report work_dirs/fna_retinanet_search work_dirs/mobilenet_v2_retinanet --out report
@@ -289,12 +294,14 @@ def report(work_dirs: Sequence[str], out: Optional[str], metric: Optional[str]) 
 
 
 @main.command()
-@click.option('--work-dir', default='work_dirs/fna_demo', show_default=True, type=FILE, help='Where everything goes.')
-@click.option('--seed', default=0, show_default=True, help='Of the drawn data and the training.')
+@click.option('--work-dir', default='work_dirs/fna_demo', show_default=True, type=FILE, help='Work directory: all '
+              'files of the demo are written there.')
+@click.option('--seed', default=0, show_default=True, help='Random seed of the drawn data and of the trainings.')
 def demo(work_dir: str, seed: int) -> None:
-    """The whole flow on drawn images, in minutes on two CPU cores, without any download.
+    """Run the whole flow on drawn images, in minutes on two CPU cores, without any download.
 
-    Draws a detection data set, trains a seed detector, searches, remaps, fine-tunes, evaluates.
+    The demo draws a detection data set, trains a seed detector, searches, remaps, fine-tunes and
+    evaluates.
 
     \b
     Example:  fna demo --work-dir work_dirs/fna_demo
@@ -323,7 +330,7 @@ def configs(name: Optional[str], as_json: bool) -> None:
 @main.command()
 @click.argument('shell', type=click.Choice(['bash', 'zsh', 'fish']))
 def completion(shell: str) -> None:
-    """Print what makes a shell complete commands, options, files and published architectures.
+    """Print a script for tab completion of commands, options, files and published architectures.
 
     \b
     Example:  fna completion bash >> ~/.bashrc

@@ -1,4 +1,4 @@
-"""Config files: those that come with this package, and the one that trains a child."""
+"""Config files: finding those of this package, reading those of searches, and making a child's."""
 
 import copy
 import os.path as osp
@@ -25,7 +25,7 @@ _LINE = 120
 
 
 def configs_dir() -> Path:
-    """The folder of this package's configs: of the source tree if there is one, else the installed.
+    """The folder of this package's configs: the source tree's if there is one, else the installed one.
 
     Raises:
         FileNotFoundError: If neither exists.
@@ -51,11 +51,11 @@ def config_names() -> list[str]:
 def config_path(name: str) -> str:
     """The path of a config that came with this package.
 
-    A config of one's own builds on it by ``_base_ = __import__('fna_mm').config_path('fna_retinanet_search.py')``:
-    mmengine's ``package::config.py`` is closed to all but OpenMMLab's packages, but it evaluates ``_base_``.
+    A user's config builds on it with ``_base_ = __import__('fna_mm').config_path('fna_retinanet_search.py')``.
+    mmengine's ``package::config.py`` works for OpenMMLab's own packages only, but mmengine evaluates ``_base_``.
 
     Args:
-        name (str): Such as fna_retinanet_search.py or bccd/fna_ssdlite_search.py.
+        name (str): Name of the config, such as fna_retinanet_search.py or bccd/fna_ssdlite_search.py.
 
     Raises:
         ValueError: If there is no such config.
@@ -83,12 +83,12 @@ def find_sections(node: Any, type_name: str) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What the config of a search says about its space.
+    """What the config of a search says about its search space.
 
     Args:
-        space (SearchSpace): What is searched.
-        input_shape (tuple[int, int]): (height, width) of the image at which multiply-adds are counted.
-        output_stride (int): Of the backbone.
+        space (SearchSpace): The search space.
+        input_shape (tuple[int, int]): Input size (height, width) at which multiply-adds are counted.
+        output_stride (int): Output stride of the backbone.
     """
 
     space: SearchSpace
@@ -97,13 +97,13 @@ class SearchSettings:
 
 
 def read_search(config: str) -> SearchSettings:
-    """The search space of a config file.
+    """Read the search space from the config of a search.
 
     Args:
-        config (str): Path of the config, with a ``FNASuperNet`` and ``input_shape``.
+        config (str): Path of the config; it has an ``FNASuperNet`` and ``input_shape``.
 
     Raises:
-        ValueError: If the config is not one of a search.
+        ValueError: If the config is not the config of a search.
         FileNotFoundError: If there is no such config.
     """
     cfg = Config.fromfile(config, import_custom_modules=False)
@@ -124,10 +124,10 @@ def _only_section(cfg: Config, type_name: str, what: str) -> Any:
 
 
 def child_from_search(search: Config, architecture: Architecture) -> Config:
-    """The search's own config with the search taken out.
+    """Turn the config of a search into a training config of its child.
 
-    The supernet becomes a child, ``RandomSplit`` gives way to the whole data set, the search's hooks
-    go; data, schedule and everything else stay.
+    The child replaces the supernet, the whole data set replaces ``RandomSplit``, and the hooks of the
+    search are removed. Everything else, such as data and schedule, stays.
 
     Args:
         search (Config): The config of the search. It is not changed.
@@ -155,7 +155,7 @@ def child_from_search(search: Config, architecture: Architecture) -> Config:
 
 
 def child_from_retraining(retraining: Config, search: Config, architecture: Architecture) -> Config:
-    """A retraining config with the found architecture and the search's seed.
+    """Put the found architecture and the search's seed into a retraining config.
 
     Args:
         retraining (Config): A config with one ``FNAChildNet``. It is not changed.
@@ -182,9 +182,9 @@ def child_config(search: Config, architecture: Architecture, work_dir: str,
     Args:
         search (Config): The config of the search.
         architecture (Architecture): The child's architecture.
-        work_dir (str): Where the child will be trained: its own folder, so that neither run resumes
-            from the other's checkpoints.
-        retraining (Config, optional): Build on this config instead of the search's own.
+        work_dir (str): Work directory of the child. It differs from the search's, so that neither run
+            resumes from the other's checkpoints.
+        retraining (Config, optional): Retraining config to build on. Defaults to None: the search's own config.
 
     Raises:
         ValueError: If a config lacks its backbone.
@@ -201,9 +201,9 @@ def child_config(search: Config, architecture: Architecture, work_dir: str,
 
 
 def _expression(value: Any, indent: int = 0) -> str:
-    """A value of a config as Python, ``dict(…)`` where the keys allow it, in lines that fit.
+    """Write a value of a config as Python code, with ``dict(…)`` where the keys allow it, in lines of legal length.
 
-    In place of mm's ``pretty_text``, whose formatter takes as long as all the rest of an export.
+    mm's ``pretty_text`` is not used: its formatter takes as long as the rest of an export together.
     """
     if isinstance(value, dict):
         words = all(isinstance(key, str) and key.isidentifier() and not iskeyword(key) for key in value)
@@ -223,11 +223,11 @@ def _expression(value: Any, indent: int = 0) -> str:
 
 
 def dump_child_config(cfg: Config, path: str) -> None:
-    """Write a config so that mm's tools run it as it is.
+    """Write a config to a file that mm's tools run without changes.
 
     Args:
         cfg (Config): The config.
-        path (str): Where to, on any mmengine file backend.
+        path (str): Path of the file, on any mmengine file backend.
     """
     from mmengine.fileio import put_text
     sections = '\n'.join(f'{key} = {_expression(value)}' for key, value in Config(cfg._cfg_dict).to_dict().items())

@@ -1,10 +1,10 @@
-"""Names in mm's root registries, and public names of the package, before the modules behind them are imported.
+"""Registration of the package's names in mm's root registries, without importing the modules behind them.
 
-Importing PyTorch, mmcv, mmdet and mmseg takes seconds, and one of the last two may be missing. So a name in a registry
-stands for a function at first, which imports the class when a config asks for it, and builds it; mmengine's registries
-take functions as well as classes. A module that is imported puts its classes in the functions' place
-(``register_module(force=True)``). The model wrapper has no such function, because mmengine asks of every model whether
-it is an instance of what is registered as a wrapper. Its class is registered with the supernet's.
+Importing PyTorch, mmcv, mmdet and mmseg takes seconds, and mmdet or mmseg may be missing. So the registry first gets a
+function for every name. When a config uses the name, the function imports the class and builds it; mmengine's
+registries accept functions as well as classes. When a module is imported, its classes replace the functions
+(``register_module(force=True)``). The model wrapper has no such function, because mmengine checks of every model
+whether it is an instance of a registered wrapper. Importing the supernet registers the wrapper's class.
 """
 
 import sys
@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS, WEIGHT_INITIALIZERS, Registry
 
-#: Everything that configs name: registry (None for the model wrapper), module, classes.
+#: All names that configs use: registry (None for the model wrapper), module, classes.
 REGISTERED: tuple[tuple[Optional[Registry], str, tuple[str, ...]], ...] = (
     (None, 'fna_mm.backbones', ('FNADistributedDataParallel', )),
     (MODELS, 'fna_mm.backbones', ('FNAChildNet', 'FNASuperNet')),
@@ -34,7 +34,7 @@ MODULES: dict[str, str] = {
 
 
 def load(module: str, name: str) -> Any:
-    """A class or function of this package.
+    """Import a class or function of this package.
 
     Raises:
         ImportError: If a package that it needs is missing.
@@ -58,16 +58,16 @@ def _builder(module: str, name: str) -> Callable[..., Any]:
     def build(*args: Any, **kwargs: Any) -> Any:
         return load(module, name)(*args, **kwargs)
 
-    # mmengine's log says these of what was built.
+    # mmengine's log shows the name and module of the object that it built.
     build.__name__, build.__module__ = name, module
     return build
 
 
 def register() -> None:
-    """Enter every name.
+    """Register every name.
 
     Raises:
-        KeyError: If another package uses one of them.
+        KeyError: If another package has registered one of the names.
     """
     for registry, module, names in REGISTERED:
         if registry is not None:

@@ -1,4 +1,4 @@
-"""The candidates of every searchable layer, and the way between a choice and an architecture."""
+"""The candidates of every searchable layer; choices of candidates ↔ architectures."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from fna_mm.architecture import SKIP, Architecture, PlacedStage, Stage
 from fna_mm.checks import check_integer
 from fna_mm.families import BlockSpec
 
-#: One choice of a layer: a block, or ``None`` for the identity that leaves the layer out.
+#: A candidate of a layer: a block, or ``None`` for the identity, which leaves the layer out.
 Candidate = Optional[BlockSpec]
 
 #: Arguments of a supernet that are arguments of its search space.
@@ -36,20 +36,20 @@ def tapped_stages(out_indices: Sequence[Union[int, str]]) -> tuple[int, ...]:
 
 
 def candidate_name(candidate: Candidate) -> str:
-    """``'k5_e6'`` or ``'skip'``."""
+    """The name of a candidate, such as ``'k5_e6'`` or ``'skip'``."""
     return SKIP if candidate is None else str(candidate)
 
 
 @dataclass(frozen=True)
 class SearchableLayer:
-    """A layer of the supernet and what it may become.
+    """A layer of the supernet with its candidates.
 
     Args:
-        stage (int): Index of its stage in the architecture, from 0.
-        index (int): Its place in the stage, from 0.
-        in_channels (int): Channels of its input.
-        out_channels (int): Channels of its output.
-        candidates (tuple[BlockSpec | None, ...]): The choices; ``None`` is the identity.
+        stage (int): Index of the layer's stage in the architecture, from 0.
+        index (int): Index of the layer in its stage, from 0.
+        in_channels (int): Input channels of the layer.
+        out_channels (int): Output channels of the layer.
+        candidates (tuple[BlockSpec | None, ...]): The candidates; ``None`` is the identity.
     """
 
     stage: int
@@ -60,30 +60,30 @@ class SearchableLayer:
 
     @property
     def name(self) -> str:
-        """The layer's name in state dicts and logs: ``'layer3.0'`` is the first of stage 2."""
+        """The layer's name in state dicts and logs: ``'layer3.0'`` is the first layer of stage 2."""
         return f'layer{self.stage + 1}.{self.index}'
 
 
 class SearchSpace:
-    """The seed's stages, each with a number of layers to choose for (paper, section 3.2).
+    """The seed's stages with the candidates of all their searchable layers (paper, section 3.2).
 
-    The stages of the seed that have a searchable block are searched; the others (MobileNetV2's 32 → 16, which
-    does not expand) stay. In a stage every layer may be any block of ``kernel_sizes`` × ``expand_ratios``; all but
-    the first, which changes the channels, may also be left out.
+    The stages of the seed that have a searchable block are searched. The others stay as they are, such as
+    MobileNetV2's 32 → 16, which does not expand. The candidates of a layer are the blocks of ``kernel_sizes`` ×
+    ``expand_ratios``. Every layer but the first of its stage, which changes the channels, may also be left out.
 
     Args:
-        layers_per_stage (Sequence[int]): Layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
+        layers_per_stage (Sequence[int]): Number of layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
         kernel_sizes (Sequence[int]): Kernels to choose from. Defaults to (3, 5, 7).
         expand_ratios (Sequence[int]): Expansion ratios to choose from. Defaults to (3, 6).
         seed (str | dict | Architecture): The network whose stages are searched.
             Defaults to 'mobilenet_v2'.
-        tapped_stages (Sequence[int]): Stages, from 0, whose first layer hands out its expanded features
-            too. Only blocks that expand as the seed does are searched there, so that the features have the seed's
-            width (SSDLite: stage 5, 576 channels). Defaults to ().
+        tapped_stages (Sequence[int]): Stages, counted from 0, whose first layer also returns its expanded features.
+            The candidates of that layer all expand as the seed does, so that the features have the seed's width
+            (SSDLite: stage 5, 576 channels). Defaults to ().
 
     Raises:
-        ValueError: If a number is illegal, a list is empty or repeats itself, the number of entries
-            is not the number of searched stages, or a tapped stage is not searched with the seed's width.
+        ValueError: If a number is illegal, a list is empty or holds a number twice, ``layers_per_stage`` has not one
+            entry for each searched stage, or a tapped stage is not searched or has no candidate of the seed's width.
 
     >>> space = SearchSpace()
     >>> len(space.layers), space.num_candidates
@@ -129,7 +129,7 @@ class SearchSpace:
 
     @classmethod
     def of_supernet(cls, section: Mapping[str, Any]) -> 'SearchSpace':
-        """The search space of an ``FNASuperNet``'s section in a config; what else the section says does not matter.
+        """The search space of an ``FNASuperNet``'s section in a config; other arguments in the section are ignored.
 
         Args:
             section (Mapping[str, Any]): The section.
@@ -143,11 +143,11 @@ class SearchSpace:
 
     @property
     def num_candidates(self) -> int:
-        """Candidates of all layers together: the number of architecture parameters."""
+        """Number of candidates of all layers together, which is the number of architecture parameters."""
         return sum(len(layer.candidates) for layer in self.layers)
 
     def candidate_names(self) -> dict[str, list[str]]:
-        """For every layer, by its name: the names of its candidates."""
+        """The names of the candidates of every layer: layer name → candidate names."""
         return {layer.name: [candidate_name(spec) for spec in layer.candidates] for layer in self.layers}
 
     def architecture(self, choice: Sequence[int]) -> Architecture:
@@ -169,10 +169,10 @@ class SearchSpace:
             for i, stage in enumerate(self.seed.stages)), self.seed.family)
 
     def choice(self, architecture: Architecture) -> tuple[int, ...]:
-        """The choice that gives ``architecture``, left-out layers at the end of their stage.
+        """The choice that gives ``architecture``; left-out layers are at the end of their stage.
 
         Raises:
-            ValueError: If the architecture is not in the search space; the message says where.
+            ValueError: If the architecture is not in the search space; the message names the layer or stage.
         """
         if architecture.family != self.seed.family:
             raise ValueError(f'the architecture is of the family {architecture.family!r}, the search space of '
@@ -198,7 +198,7 @@ class SearchSpace:
         return tuple(result)
 
     def check_choice(self, choice: Sequence[int]) -> tuple[int, ...]:
-        """The choice as a tuple of ints.
+        """Check a choice, and return it as a tuple of ints.
 
         Raises:
             ValueError: If the length or an index does not fit the search space.

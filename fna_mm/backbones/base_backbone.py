@@ -1,4 +1,4 @@
-"""What supernet and child have in common as backbones of mm."""
+"""The base class of supernet and child."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
@@ -15,14 +15,14 @@ from fna_mm.architecture import Architecture, PlacedStage, Stage
 from fna_mm.families import BlockOptions
 from fna_mm.search_space import tapped_stage, tapped_stages
 
-#: The initializer's name in the registry. Backbones know it by this name only.
+#: The initializer's name in the registry. Backbones do not import the initializer.
 REMAPPING = 'ParameterRemapping'
 DEFAULT_INIT = (dict(type='Kaiming', layer='Conv2d'),
                 dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))
 
 
 def check_norm_cfg(norm_cfg: Mapping[str, Any]) -> None:
-    """Check the section of a normalisation; mmcv's own error does not name what it could not find.
+    """Check that a normalisation exists; mmcv's own error does not name the missing type.
 
     Raises:
         ValueError: If its ``type`` is not registered.
@@ -32,14 +32,14 @@ def check_norm_cfg(norm_cfg: Mapping[str, Any]) -> None:
 
 
 def build_stage(place: PlacedStage, family: str, norm_cfg: dict, act_cfg: dict, with_cp: bool) -> nn.Sequential:
-    """The layers of a stage that is not searched.
+    """Build the layers of a stage that is not searched.
 
     Args:
-        place (PlacedStage): The stage and where it stands.
-        family (str): The family of its blocks.
-        norm_cfg (dict): Normalisation.
-        act_cfg (dict): Activation.
-        with_cp (bool): Recompute blocks in the backward pass.
+        place (PlacedStage): The stage with its place in the network.
+        family (str): Name of the family of its blocks.
+        norm_cfg (dict): Normalisation of the blocks.
+        act_cfg (dict): Activation of the blocks.
+        with_cp (bool): Recompute blocks in the backward pass to save memory.
     """
     build = families.family(family).build_block
     return nn.Sequential(*(build(spec, BlockOptions(
@@ -52,16 +52,16 @@ def _tapped_channels(stage: Stage) -> int:
 
 
 def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architecture, head_channels: int) -> None:
-    """Check what a backbone is asked to return.
+    """Check the ``out_indices`` of a backbone.
 
     Args:
         out_indices (Sequence[int | str]): As in :class:`FNABackbone`.
-        skeleton (Architecture): Its stages and layers.
-        head_channels (int): Outputs of the last 1x1 convolution, for the message.
+        skeleton (Architecture): Stages and layers of the backbone.
+        head_channels (int): Output channels of the last 1x1 convolution, for the message.
 
     Raises:
-        ValueError: If an entry names no map, the order is wrong, or a tapped layer has other hidden channels than the
-            seed (SSDLite needs MobileNetV2's 576 there).
+        ValueError: If an entry names no feature map, the order is wrong, or a tapped layer has other hidden channels
+            than the seed (SSDLite needs MobileNetV2's 576).
     """
     num_stages = len(skeleton.stages)
     shown = f'out_indices={tuple(out_indices)!r}'
@@ -72,7 +72,7 @@ def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architec
         raise ValueError(f'{shown} must name stages from 0 to {num_stages - 1}, or {num_stages} for the '
                          f"{head_channels}-channel convolution behind them, or 'expandN' for the expanded features of "
                          'stage N')
-    # The expanded features of a stage have the size of the map before it.
+    # The expanded features of stage N have the size of the output of stage N - 1.
     places = [2 * int(index) if stage is None else 2 * stage - 1 for index, stage in zip(out_indices, tapped)]
     if places != sorted(set(places)):
         raise ValueError(f"{shown} must rise, without repetition, 'expandN' standing before N: features are "
@@ -90,17 +90,17 @@ class FNABackbone(BaseModule):
     """Stem (``conv1``), stages (``layer1`` …) and the optional last convolution (``conv2``).
 
     Args:
-        skeleton (Architecture): Gives the channels of every stage.
-        stages (Sequence[nn.Module]): The stages' modules, in order.
-        out_indices (Sequence[int | str]): Stages whose output is returned, from 0; the number of stages
-            itself asks for the 1x1 convolution behind the last stage, ``'expandN'`` for the expanded
-            features of stage N's first layer after their activation.
-        head_channels (int): Outputs of that 1x1 convolution.
+        skeleton (Architecture): The architecture that gives the channels of every stage.
+        stages (Sequence[nn.Module]): The modules of the stages, in order.
+        out_indices (Sequence[int | str]): Stages whose output is returned, counted from 0. The number of
+            stages stands for the 1x1 convolution behind the last stage; ``'expandN'`` stands for the
+            expanded features of stage N's first layer, after their activation.
+        head_channels (int): Output channels of that 1x1 convolution.
         frozen_stages (int): -1 freezes nothing, 0 the stem, i the stem and the first i stages.
         norm_eval (bool): Keep BN in evaluation mode while training.
         norm_cfg (dict): Normalisation of stem and last convolution.
         act_cfg (dict): Activation of stem and last convolution.
-        init_cfg (dict | list[dict], optional): Initialization.
+        init_cfg (dict | list[dict], optional): Initialization of the backbone.
 
     Raises:
         ValueError: If ``out_indices`` or ``frozen_stages`` is out of range, or a tapped layer has other hidden channels
@@ -119,7 +119,7 @@ class FNABackbone(BaseModule):
                              f'to {num_stages} (stem and all stages)')
         #: The name of the seed family.
         self.family = skeleton.family
-        #: Keys of the state dict that are no weights: parameter remapping leaves them alone.
+        #: Keys of the state dict that parameter remapping does not change.
         self.no_weights: tuple[str, ...] = ()
         self.out_indices = tuple(out_indices)
         self.tapped_stages = tapped_stages(out_indices)
@@ -129,7 +129,7 @@ class FNABackbone(BaseModule):
         self.num_stages = num_stages
         for index, stage in enumerate(stages):
             self.add_module(f'layer{index + 1}', stage)
-        #: Outputs of the last convolution, 0 if it is not built.
+        #: Output channels of the last convolution; 0 if it is not built.
         self.built_head_channels = head_channels if num_stages in self.out_indices else 0
         if self.built_head_channels:
             self.conv2 = ConvModule(skeleton.stages[-1].out_channels, head_channels, 1, norm_cfg=norm_cfg,
@@ -137,9 +137,10 @@ class FNABackbone(BaseModule):
         channels: dict[Union[int, str], int] = {i: stage.out_channels for i, stage in enumerate(skeleton.stages)}
         channels[num_stages] = head_channels
         channels.update({f'expand{i}': _tapped_channels(skeleton.stages[i]) for i in self.tapped_stages})
-        #: Channels of each returned map, for the neck's or head's ``in_channels``.
+        #: Channels of each returned feature map, for the neck's or head's ``in_channels``.
         self.out_channels = tuple(channels[index] for index in self.out_indices)
-        # Not only in train(): DDP wraps a model before that, and then waits for every gradient it saw.
+        # Freezing in train() alone is too late: DDP wraps the model before, and waits for the gradients of all
+        # parameters that were not frozen then.
         self._freeze()
 
     def stage(self, index: int) -> nn.Module:
@@ -147,10 +148,10 @@ class FNABackbone(BaseModule):
         return getattr(self, f'layer{index + 1}')
 
     def init_weights(self) -> None:
-        """Initialize, and apply parameter remapping last.
+        """Initialize the backbone, and apply parameter remapping last.
 
-        mmengine runs an initializer before it lets submodules initialize themselves (only its own
-        ``Pretrained`` comes after them), which would overwrite the remapped weights.
+        mmengine runs an initializer before the submodules initialize themselves (only its own
+        ``Pretrained`` runs after them). They would overwrite the remapped weights.
         """
         given: Any = self.init_cfg
         cfgs = [given] if isinstance(given, dict) else list(given or [])
@@ -169,7 +170,7 @@ class FNABackbone(BaseModule):
         return self.stage(index)(x)
 
     def run_tapped_stage(self, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run one stage on x: its output, and the expanded features of its first layer."""
+        """Run one stage on x; return its output and the expanded features of its first layer."""
         layers: Any = self.stage(index)
         x, expanded = layers[0].forward_tapped(x)
         for layer in list(layers)[1:]:
@@ -177,7 +178,7 @@ class FNABackbone(BaseModule):
         return x, expanded
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (N, 3, H, W) → the maps of ``out_indices``, each (N, C, H / stride, W / stride)."""
+        """Images (N, 3, H, W) → the feature maps of ``out_indices``, each (N, C, H / stride, W / stride)."""
         x = self.conv1(x)
         outs = []
         for index in range(self.num_stages):
@@ -200,7 +201,7 @@ class FNABackbone(BaseModule):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'FNABackbone':
-        """Switch the mode, but leave frozen stages, and BN under ``norm_eval``, in evaluation mode."""
+        """Switch the mode; frozen stages, and with ``norm_eval`` all BN, stay in evaluation mode."""
         super().train(mode)
         self._freeze()
         if mode and self.norm_eval:

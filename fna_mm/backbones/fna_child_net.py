@@ -12,34 +12,34 @@ from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_
 
 @MODELS.register_module(force=True)
 class FNAChildNet(FNABackbone):
-    """A network of a seed family, MobileNetV2's by default, with any blocks in its stages.
+    """A network of a seed family, by default of MobileNetV2, with the blocks of an architecture in its stages.
 
     .. code:: text
 
         image ─ conv1 ─ layer1 ─ layer2 ─ … ─ layer7 ─ conv2
                  /2      [0]      [1]          [6]      [7]     out_indices
 
-    With ``arch='mobilenet_v2'`` it is mmdet's MobileNetV2, state dict keys included.
+    With ``arch='mobilenet_v2'`` it is mmdet's MobileNetV2, with the same state dict keys.
 
     Args:
         arch (str | dict | Architecture): The name of a published architecture (``mobilenet_v2``,
             ``fna_retinanet``, ``fna_ssdlite``, ``fna_deeplabv3``), a dict, the path of an
             ``arch.json`` (any mmengine file backend), or the published text form.
-        out_indices (Sequence[int | str]): Stages whose maps are returned: 0 is 32 → 16, 6 is 160 → 320,
-            7 the 1x1 convolution to ``head_channels``, which is built only when asked for;
-            ``'expand5'``, before 5, the expanded features of stage 5's first layer, 576 channels at
-            stride 16 (SSDLite). Defaults to (1, 2, 4, 6).
-        output_stride (int): Input pixels per pixel of the last map. Below the network's own
-            stride, stages lose their stride and are dilated instead. Defaults to 32.
-        head_channels (int, optional): Outputs of the last convolution. Defaults to None: the family's (MobileNetV2:
-            1280).
-        widen_factor (float): Multiplies the channels of ``arch``, rounded as in mm's MobileNetV2; the
-            last convolution only grows with it. Defaults to 1.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, i the stem and i stages. Defaults to -1.
+        out_indices (Sequence[int | str]): Stages whose feature maps are returned: 0 is 32 → 16, 6 is
+            160 → 320. 7 is the 1x1 convolution to ``head_channels``, which is built only when it is
+            listed. ``'expand5'``, listed before 5, stands for the expanded features of stage 5's first
+            layer, 576 channels at stride 16 (SSDLite). Defaults to (1, 2, 4, 6).
+        output_stride (int): Input pixels per pixel of the last feature map. If it is smaller than the
+            network's own stride, the last stages are dilated instead of strided. Defaults to 32.
+        head_channels (int, optional): Output channels of the last convolution. Defaults to None: the family's
+            (MobileNetV2: 1280).
+        widen_factor (float): Factor of the channels of ``arch``, rounded as in mm's MobileNetV2. A factor
+            below 1 does not change the last convolution. Defaults to 1.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, i the stem and the first i stages. Defaults to -1.
         norm_eval (bool): Keep BN in evaluation mode while training. Defaults to False.
         with_cp (bool): Recompute blocks in the backward pass to save memory. Defaults to False.
-        norm_cfg (dict): Normalisation, SyncBN too. Defaults to dict(type='BN').
-        act_cfg (dict): Activation. Defaults to dict(type='ReLU6').
+        norm_cfg (dict): Normalisation of all layers, such as BN or SyncBN. Defaults to dict(type='BN').
+        act_cfg (dict): Activation of all layers. Defaults to dict(type='ReLU6').
         init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
             last. Defaults to None: Kaiming for convolutions.
 

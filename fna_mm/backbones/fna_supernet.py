@@ -21,41 +21,40 @@ ARCHITECTURE_INIT_STD = 1e-3
 
 @MODELS.register_module(force=True)
 class FNASuperNet(FNABackbone):
-    """A seed network expanded: every layer holds all its candidates (paper, section 3.2).
+    """The expanded seed network, in which every layer holds all its candidates (paper, section 3.2).
 
     It runs in one of three modes: one given path (:meth:`use_path`, for a weight step), the weighted
     mixture of all candidates (:meth:`use_mixture`, for an architecture step) or the currently best
-    path (:meth:`use_best_path`, for evaluation, and what it starts with). ``AlternatingOptimizerHook``
-    switches them during a search.
+    path (:meth:`use_best_path`, for evaluation; a new supernet is in this mode).
+    ``AlternatingOptimizerHook`` switches the modes during a search.
 
-    The architecture parameters are one flat buffer rather than ``nn.Parameter``s: they are in the
-    state dict, but no weight optimizer, gradient clipping or DDP reducer ever sees them, whatever
-    the config says.
+    The architecture parameters are one flat buffer and no ``nn.Parameter``. They are in the state dict,
+    but no weight optimizer, gradient clipping or DDP reducer sees them, whatever the config says.
 
     Args:
-        layers_per_stage (Sequence[int]): Layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
+        layers_per_stage (Sequence[int]): Number of layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
         kernel_sizes (Sequence[int]): Depthwise kernels to choose from. Defaults to (3, 5, 7).
         expand_ratios (Sequence[int]): Expansion ratios to choose from. Defaults to (3, 6).
-        out_indices (Sequence[int | str]): As in ``FNAChildNet``; a layer tapped by ``'expand5'`` is searched
-            with expansion ratio 6 alone. Defaults to (1, 2, 4, 6).
+        out_indices (Sequence[int | str]): As in ``FNAChildNet``. With ``'expand5'``, the candidates of stage 5's first
+            layer all have expansion ratio 6. Defaults to (1, 2, 4, 6).
         output_stride (int): As in ``FNAChildNet``. Defaults to 32.
         head_channels (int, optional): As in ``FNAChildNet``. Defaults to None: the family's.
         with_cp (bool): Recompute candidates in the backward pass to save memory. Defaults to False.
-        arch_sample_num (int, optional): Candidates of every layer that a mixture runs, drawn anew for each
-            architecture step (:meth:`sample_candidates`), to save memory and time. 2 is ProxylessNAS's choice
-            (Cai et al. 2019, section 3.2); of 1 alone nothing can be learnt. Defaults to None: all, as in the paper.
+        arch_sample_num (int, optional): Number of candidates of every layer that a mixture runs, to save memory and
+            time. They are drawn anew for each architecture step (:meth:`sample_candidates`). ProxylessNAS takes 2 (Cai
+            et al. 2019, section 3.2); with 1 nothing is learnt. Defaults to None: all candidates, as in the paper.
         fused (bool): Run the candidates of a mixture together, in less time and memory, where that is possible
             (:meth:`MixedOp.forward_mixture`). With False they run one after another. Defaults to True.
         seed (str | dict | Architecture): The network whose stages are searched, as ``arch`` of ``FNAChildNet``.
             Defaults to 'mobilenet_v2'.
-        seed_preference (float): Added to the architecture parameters of the seed's own path at their start, so that a
-            search that is too short to be sure stays near the seed: 2 makes each of its candidates as probable
-            as all others together. Defaults to 0: all candidates alike, as in the paper.
+        seed_preference (float): Number that is added to the initial architecture parameters of the seed's own path, so
+            that a short search stays near the seed unless it is sure. With 2, each of the seed's candidates is about as
+            probable as all others of its layer together. Defaults to 0: no preference, as in the paper.
         norm_cfg (dict): Normalisation outside the candidates. Defaults to dict(type='BN').
-        candidate_norm_cfg (dict): Normalisation in the candidates; many paths share them, so they
-            keep neither affine parameters nor running statistics.
+        candidate_norm_cfg (dict): Normalisation in the candidates. Many paths share them, so by default
+            they have neither affine parameters nor running statistics.
             Defaults to dict(type='BN', affine=False, track_running_stats=False).
-        act_cfg (dict): Activation. Defaults to dict(type='ReLU6').
+        act_cfg (dict): Activation of all layers. Defaults to dict(type='ReLU6').
         init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
             last. Defaults to None: Kaiming for convolutions.
 
@@ -151,8 +150,8 @@ class FNASuperNet(FNABackbone):
         """Run the weighted mixture of candidates from now on (paper, equation 4).
 
         Args:
-            sampled (Sequence[Sequence[int]], optional): For each layer the indices of the candidates to mix,
-                different ones, equally many in every layer. Defaults to None: all.
+            sampled (Sequence[Sequence[int]], optional): Indices of the candidates to mix in each layer. They are
+                different, and equally many in every layer. Defaults to None: all candidates.
 
         Raises:
             ValueError: If ``sampled`` does not fit the search space.
@@ -174,19 +173,20 @@ class FNASuperNet(FNABackbone):
         self._mode = 'best_path'
 
     def candidate_parameters(self) -> list[nn.Parameter]:
-        """The weights of all candidates, of which a weight step uses one path's."""
+        """The weights of all candidates; a weight step uses those of one path."""
         return [parameter for stage in self.search_space.searched_stages for parameter in
                 self.stage(stage).parameters()]
 
     def probabilities(self) -> tuple[Tensor, ...]:
-        """Softmax of the architecture parameters: for every layer, shape (candidates,)."""
+        """The softmax of the architecture parameters of every layer, each of shape (candidates,)."""
         return tuple(alpha.softmax(0) for alpha in self.architecture_parameters.split(self._sizes))
 
     def mixture_probabilities(self) -> tuple[Tensor, ...]:
-        """The weights of the mixture: for every layer, shape (candidates,).
+        """The weights of the candidates in the mixture of every layer, each of shape (candidates,).
 
-        They are :meth:`probabilities`, or, of a mixture of sampled candidates, the softmax over these alone and 0
-        for the others, which thereby get no gradient; the cost of a step is taken from them, too.
+        In a mixture of all candidates they are :meth:`probabilities`. In a mixture of sampled candidates they are the
+        softmax over the sampled ones, and 0 for the others, which get no gradient. The expected cost of an architecture
+        step is computed from these weights.
         """
         if self._sampled is None:
             return self.probabilities()
@@ -195,7 +195,7 @@ class FNASuperNet(FNABackbone):
         return torch.zeros_like(alphas).index_copy(0, index, weights.flatten()).split(self._sizes)
 
     def _sampled_weights(self, sampled: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Where the sampled candidates are in the parameters, and their softmax, (layers, sampled)."""
+        """Indices of the sampled candidates in the architecture parameters, and their softmax, (layers, sampled)."""
         starts = np.cumsum([0, *self._sizes[:-1]])
         index = torch.from_numpy((np.array(sampled) + starts[:, None]).ravel()).to(self.architecture_parameters.device)
         return index, self.architecture_parameters[index].view(len(sampled), -1).softmax(1)
@@ -214,31 +214,32 @@ class FNASuperNet(FNABackbone):
         """Draw one candidate for every layer.
 
         Args:
-            rng (np.random.Generator): Where the randomness comes from; one draw a layer.
-            uniform (bool): All candidates alike instead of the softmax. Defaults to False.
+            rng (np.random.Generator): Source of random numbers; one is drawn for each layer.
+            uniform (bool): Draw all candidates with equal probability instead of the softmax. Defaults to False.
         """
         alphas = self.architecture_parameters.detach().cpu().double().split(self._sizes)
         path = []
         for alpha, draw in zip(alphas, rng.random(len(alphas))):
             weights = torch.zeros_like(alpha) if uniform else alpha
             cumulative = weights.softmax(0).cumsum(0)
-            # The last cumulated probability may miss 1 by rounding.
+            # The last cumulative probability may be below 1 by rounding.
             path.append(min(int((cumulative <= draw).sum()), len(alpha) - 1))
         return tuple(path)
 
     def sample_candidates(self, rng: np.random.Generator) -> Optional[tuple[tuple[int, ...], ...]]:
         """Draw ``arch_sample_num`` different candidates of every layer from the softmax, for :meth:`use_mixture`.
 
-        What is drawn depends on the architecture parameters and ``rng`` alone: the same on all ranks, and after
-        a restart. Without ``arch_sample_num`` nothing is drawn, and the answer is None: all.
+        The result depends on the architecture parameters and ``rng`` alone, so it is the same on all ranks and after a
+        restart. Without ``arch_sample_num`` nothing is drawn, and the result is None, which means all candidates.
 
         Args:
-            rng (np.random.Generator): Where the randomness comes from; one draw a candidate.
+            rng (np.random.Generator): Source of random numbers; one is drawn for each candidate.
         """
         if self.arch_sample_num is None:
             return None
         alphas = self.architecture_parameters.detach().cpu().double().numpy()
-        # The largest of logits plus Gumbel noise are a sample without replacement (Kool et al. 2019).
+        # The candidates with the largest sums of logit and Gumbel noise are a sample without replacement (Kool et al.
+        # 2019).
         keys = alphas + rng.gumbel(size=len(alphas))
         return tuple(tuple(sorted(np.argsort(-layer, kind='stable')[:self.arch_sample_num].tolist()))
                      for layer in np.split(keys, np.cumsum(self._sizes)[:-1]))
@@ -250,7 +251,7 @@ class FNASuperNet(FNABackbone):
         return self._run_layers(index, 0, x)
 
     def run_tapped_stage(self, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, with the expanded features of the stage's first layer."""
+        """Run one stage in the current mode; return its output and the expanded features of its first layer."""
         layers: Any = self.stage(index)
         position = self._first_layer[index]
         if self._mode == 'mixture':
@@ -272,7 +273,7 @@ class FNASuperNet(FNABackbone):
         return x
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (N, 3, H, W) → the maps of ``out_indices``, through the paths of the current mode."""
+        """Images (N, 3, H, W) → the feature maps of ``out_indices``, in the current mode."""
         if self._mode == 'mixture':
             self._weights = self.probabilities() if self._sampled is None else \
                 self._sampled_weights(self._sampled)[1].unbind()
@@ -281,14 +282,14 @@ class FNASuperNet(FNABackbone):
         try:
             return super().forward(x)
         finally:
-            self._weights = ()  # they hold the graph of this step
+            self._weights = ()  # they keep the graph of this step in memory
 
 
 def find_supernet(model: nn.Module) -> Any:
-    """The one supernet in a model.
+    """Find the one supernet in a model.
 
     Raises:
-        ValueError: If there is none, or more than one.
+        ValueError: If there is no supernet, or more than one.
     """
     found = [module for module in model.modules() if isinstance(module, FNASuperNet)]
     if len(found) != 1:

@@ -1,4 +1,4 @@
-"""Opening a checkpoint's file, wherever it lies; code that it may carry is never executed."""
+"""Opening the file of a checkpoint from any place. Code that the file may contain is never executed."""
 
 import os
 import pickle
@@ -15,12 +15,13 @@ from fna_mm.checkpoints.safe_globals import allow_mmengine_checkpoints
 allow_mmengine_checkpoints()
 _SAFETENSORS = '.safetensors'
 _ZIP_START, _PICKLE_START = b'PK\x03\x04', b'\x80'
-#: Before zip archives torch.save wrote four pickles (the last one names the tensors), then the numbers.
+#: Older versions of torch.save wrote four pickles (the last one names the tensors), then the numbers, and no zip
+#: archive.
 _LEGACY_PICKLES = 4
 
 
 def resolve_checkpoint(checkpoint: str) -> str:
-    """``open-mmlab://`` and ``torchvision://`` names → their URL; anything else as it is.
+    """Replace an ``open-mmlab://`` or ``torchvision://`` name by its URL; other paths stay as they are.
 
     Raises:
         ValueError: If the name is not in mmengine's or torchvision's list.
@@ -41,12 +42,13 @@ def load_checkpoint(checkpoint: str) -> Any:
 
     Args:
         checkpoint (str): A path (any mmengine file backend), ``https://``, ``open-mmlab://`` or
-            ``torchvision://``; what ``torch.save`` wrote, or safetensors, by its content or suffix.
+            ``torchvision://``. The file was written by ``torch.save``, or is a safetensors file, which is
+            recognised by its content or suffix.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If it is a safetensors file and that package is not installed.
-        ValueError: If it is no readable checkpoint, or one that holds more than tensors.
+        ValueError: If the file is no readable checkpoint, or holds more than tensors.
     """
     from mmengine.fileio import exists, get_local_path, isdir
     location = resolve_checkpoint(checkpoint)
@@ -57,7 +59,7 @@ def load_checkpoint(checkpoint: str) -> Any:
     if not remote and isdir(location):
         raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: it is a folder')
     if remote and not location.endswith(_SAFETENSORS):
-        try:  # kept in torch's cache
+        try:  # torch keeps the file in its cache
             return torch.hub.load_state_dict_from_url(location, map_location='cpu', weights_only=True)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             raise
@@ -70,13 +72,13 @@ def load_checkpoint(checkpoint: str) -> Any:
             return torch.load(path, map_location='cpu', weights_only=True)
         except ImportError:
             raise
-        except Exception as error:  # what torch raises over a damaged file has no end: OSError, AssertionError, …
+        except Exception as error:  # torch raises many types for damaged files: OSError, AssertionError, …
             raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: {_diagnosis(path, error)}'
                              ) from error
 
 
 def _is_safetensors(path: Any) -> bool:
-    """Whether a file begins as safetensors do: the length of a JSON header, then that header."""
+    """Whether a file begins like a safetensors file: with the length of a JSON header, then that header."""
     with open(path, 'rb') as file:
         start = file.read(9)
     return start[8:] == b'{' and int.from_bytes(start[:8], 'little') <= os.path.getsize(path)
@@ -96,21 +98,21 @@ def _first_line(error: Exception) -> str:
 
 
 def _is_cut_pickle(path: Any) -> bool:
-    """Whether a file of pickles ends within one of them. They are read through, not run."""
+    """Whether a file of pickles ends in the middle of one. The pickles are parsed, not executed."""
     with open(path, 'rb') as file:
         for _ in range(_LEGACY_PICKLES):
             try:
                 for _ in pickletools.genops(file):
                     pass
-            except Exception:  # as many kinds as there are ways to be damaged
+            except Exception:  # pickletools raises many types for damaged files
                 return True
             if file.tell() == os.path.getsize(path):
-                return False  # a pickle that torch.save has not written
+                return False  # the file is a whole pickle, but not one of torch.save
     return False
 
 
 def _diagnosis(path: Any, error: Exception) -> str:
-    """What is wrong with a file that could not be opened."""
+    """Say what is wrong with a file that could not be opened."""
     with open(path, 'rb') as file:
         start = file.read(16)
     if not start:

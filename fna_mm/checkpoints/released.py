@@ -1,7 +1,7 @@
-"""Checkpoints of the authors' release → checkpoints of mm, with our backbone's names.
+"""Converting checkpoints of the authors' release into mm checkpoints with this package's names.
 
-The release knows four kinds of file: the seed (``seed_mbv2.pt``), RetinaNet and SSDLite for MMDetection
-0.6, DeepLabv3 for TorchSeg. Their names are facts of https://github.com/JaminFong/FNA.
+The release has four kinds of files: the seed (``seed_mbv2.pt``), RetinaNet and SSDLite for MMDetection 0.6,
+and DeepLabv3 for TorchSeg. The names of their tensors are defined by https://github.com/JaminFong/FNA.
 """
 
 import os
@@ -27,11 +27,11 @@ from fna_mm.families.layouts import STEM, Key
 from fna_mm.families.mobilenet_v2 import RELEASE, RELEASE_BLOCKS, MobileNetV2, release_name
 from fna_mm.remapping.seed_checkpoint import Seed, read_seed
 
-#: Of every network of the release.
+#: The family of all networks in the release.
 FAMILY = families.family(MobileNetV2.name)
-#: Weights do not tell strides: they are the seed's in every network of the release, by stage.
+#: Strides of the stages, which weights do not contain. In every network of the release they are the seed's.
 PUBLISHED_STRIDES = tuple(stage.stride for stage in Architecture.create(FAMILY.name).stages)
-#: Of every BN in the release's SSDLite (and of its seed); the other networks have PyTorch's 1e-5.
+#: The eps of every BN in the release's SSDLite and in its seed; the other networks have PyTorch's 1e-5.
 SSDLITE_BN_EPS = 1e-3
 
 _BACKBONE = 'backbone.'
@@ -42,16 +42,16 @@ _Rule = tuple[str, Callable[['re.Match[str]'], str]]
 
 @dataclass(frozen=True)
 class Conversion:
-    """A released checkpoint with our names.
+    """A released checkpoint with this package's and mm's names.
 
     Args:
-        kind (str): What it is, such as ``RetinaNet``.
-        architecture (Architecture): Of its backbone.
-        state (dict[str, Tensor]): The tensors by mm's names.
-        moves (tuple[tuple[str, str], ...]): Every tensor's released key and its new one.
-        kept (tuple[str, ...]): Tensors that have no counterpart and keep their key.
-        left_out (tuple[str, ...]): What the file holds beside its weights.
-        notes (tuple[str, ...]): What a config needs so that the weights mean the same in it.
+        kind (str): Kind of network, such as ``RetinaNet``.
+        architecture (Architecture): Architecture of the backbone.
+        state (dict[str, Tensor]): The tensors by their new names.
+        moves (tuple[tuple[str, str], ...]): The released key and the new key of every tensor.
+        kept (tuple[str, ...]): Keys of tensors that have no counterpart in mm; they do not change.
+        left_out (tuple[str, ...]): Names of everything in the file but its weights.
+        notes (tuple[str, ...]): Settings that a config needs so that the network computes the same.
     """
 
     kind: str
@@ -63,11 +63,11 @@ class Conversion:
     notes: tuple[str, ...]
 
     def checkpoint(self) -> dict[str, Any]:
-        """An ordinary checkpoint of mm, the architecture's text in its ``meta``."""
+        """An ordinary mm checkpoint with the architecture's text in its ``meta``."""
         return dict(meta={ARCHITECTURE_META: self.architecture.to_text()}, state_dict=self.state)
 
     def report(self) -> str:
-        """What became of what, for the screen."""
+        """A table for the screen of the old and the new name of every tensor."""
         counts = Counter((_group(released), _group(ours)) for released, ours in self.moves)
         rows = [(released, ours, str(count)) for (released, ours), count in counts.items()]
         rows += [(key, 'kept under its own name', '1') for key in self.kept]
@@ -81,7 +81,7 @@ def _group(key: str) -> str:
 
 
 def _tensors(checkpoint: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The whole network's tensors, the backbone's under ``backbone.``, and what else the file holds."""
+    """All tensors, the backbone's with ``backbone.`` before their names, and the names of everything else."""
     state: Any = checkpoint
     left_out: list[str] = []
     for wrapper in ('state_dict', 'model'):  # mmcv's, TorchSeg's
@@ -163,22 +163,22 @@ def _architecture(seed: Seed, net_config: Optional[str]) -> Architecture:
 
 
 def released_architecture(checkpoint: Any, net_config: Optional[str] = None) -> Architecture:
-    """The architecture of a released checkpoint's backbone, from names and shapes.
+    """Find the architecture of a released checkpoint's backbone from names and shapes.
 
     Args:
-        checkpoint (dict): As loaded.
-        net_config (str, optional): The published text form, checked against the shapes. Defaults to
-            None: the strides are MobileNetV2's.
+        checkpoint (dict): The loaded checkpoint.
+        net_config (str, optional): The architecture in the published text form, which is checked against
+            the shapes. Defaults to None: the strides are MobileNetV2's.
 
     Raises:
-        ValueError: If it is no checkpoint of the release, the ``net_config`` belongs to another
-            network, or there is none and the number of stages is not MobileNetV2's.
+        ValueError: If it is no checkpoint of the release, if the ``net_config`` belongs to another
+            network, or if there is no ``net_config`` and the number of stages is not MobileNetV2's.
     """
     return _architecture(_read_backbone(_tensors(checkpoint)[0]), net_config)
 
 
 def _backbone(seed: Seed, architecture: Architecture) -> dict[str, str]:
-    """Our keys of the backbone → the release's, every shape checked against the network itself."""
+    """Map our keys of the backbone to the release's, and check all shapes against the built network."""
     num_stages = len(architecture.stages)
     last = seed.tensors.get(Key(0, 0, 'last', 'conv', 'weight'))
     with torch.device('meta'):
@@ -194,7 +194,7 @@ def _backbone(seed: Seed, architecture: Architecture) -> dict[str, str]:
             if seed.tensors[place].shape != expected.shape:
                 problems.append(f'{seed.names[place]} has the shape {tuple(seed.tensors[place].shape)}, not '
                                 f'{tuple(expected.shape)}')
-        elif place.tensor != 'num_batches_tracked':  # which files from before torch 0.4.1 lack
+        elif place.tensor != 'num_batches_tracked':  # files from before torch 0.4.1 do not have it
             where = '' if place.part in ('stem', 'last') else f' of {release_name(place.stage, place.layer)}'
             problems.append(f'the {place.kind} {place.tensor} of the {place.part}{where} is missing')
     problems += [f'{name} is unknown' for name in seed.names.values() if name not in set(sources.values())]
@@ -228,7 +228,7 @@ _FAMILIES = (
     _Family(
         'RetinaNet', 'bbox_head.retina_cls.weight', (
             (r'neck\.(?:lateral|fpn)_convs\.\d+\.conv\.(?:weight|bias)', lambda m: m[0]),
-            # Bare where the head was written before mmdet's ConvModule.
+            # A head from before mmdet's ConvModule has no ".conv" in its keys.
             (r'bbox_head\.((?:cls|reg)_convs\.\d+)\.(?:conv\.)?(weight|bias)',
              lambda m: f'bbox_head.{m[1]}.conv.{m[2]}'),
             (r'bbox_head\.retina_(?:cls|reg)\.(?:weight|bias)', lambda m: m[0]),
@@ -258,7 +258,7 @@ _FAMILIES = (
 
 
 def background_last(scores: Tensor, num_anchors: int) -> Tensor:
-    """mmdet ≤ 1 has the background class first, mmdet ≥ 2 last: reorder the classes of every anchor.
+    """Move the background class of every anchor from the first place (mmdet ≤ 1) to the last (mmdet ≥ 2).
 
     Args:
         scores (Tensor): Weight or bias of a classifying convolution; channel ``a · classes + c`` is
@@ -280,7 +280,7 @@ def _tensor(tensors: Mapping[str, Tensor], key: str) -> Tensor:
 
 
 def _fold_prediction(tensors: Mapping[str, Tensor], branch: str, level: str) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the 1x1 convolution that predicts; the release has a BN behind it, mmdet a bias."""
+    """Fold the BN behind a prediction's 1x1 convolution into its weight and bias; mmdet has no such BN."""
     layer = f'bbox_head.{branch}_convs.{level}'
     gain, shift, mean, var = (_tensor(tensors, f'{layer}.4.{name}').double()
                               for name in ('weight', 'bias', 'running_mean', 'running_var'))
@@ -294,7 +294,7 @@ def _fold_prediction(tensors: Mapping[str, Tensor], branch: str, level: str) -> 
 
 
 def _neck_and_head(tensors: Mapping[str, Tensor], family: _Family) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
-    """New tensors by mm's keys, and every released key that went into them, with its new one."""
+    """The new tensors by mm's keys, and the released and the new key of every tensor that they come from."""
     state, moves = {}, []
     for key, value in tensors.items():
         if family.kind == 'SSDLite' and (match := re.fullmatch(_PREDICTION, key)):
@@ -306,7 +306,7 @@ def _neck_and_head(tensors: Mapping[str, Tensor], family: _Family) -> tuple[dict
         for pattern, replacement in family.rules:
             if match := re.fullmatch(pattern, key):
                 ours = replacement(match)
-                # The release puts the pooled image last among what it joins, mmseg first.
+                # The pooled image is the last input of this convolution in the release, and the first in mmseg.
                 state[ours] = value.roll(value.shape[1] // 5, 1) if key == 'head.conv_cat.0.weight' else value
                 moves.append((key, ours))
                 break
@@ -314,7 +314,7 @@ def _neck_and_head(tensors: Mapping[str, Tensor], family: _Family) -> tuple[dict
 
 
 def convert_released(checkpoint: Any, net_config: Optional[str] = None) -> Conversion:
-    """Give a released checkpoint our backbone's names, and its neck and head those of mm.
+    """Give the backbone of a released checkpoint this package's names, and its neck and head mm's.
 
     - RetinaNet: neck and head keep their names.
     - SSDLite: the extra layers become mmdet's ``SSDNeck``, the head its ``SSDHead`` with
@@ -322,16 +322,16 @@ def convert_released(checkpoint: Any, net_config: Optional[str] = None) -> Conve
       bias. The background class moves from the first place to the last (:func:`background_last`). The
       anchors per cell stay what they are, (4, 6, 6, 6, 4, 4) in the release and 6 everywhere in mmdet's
       own SSDLite: the config decides, by its anchor generator's ``ratios``.
-    - DeepLabv3: the head becomes our ``SeparableASPPHead``.
-    - The seed's classifier becomes that of mmpretrain's ``LinearClsHead``.
+    - DeepLabv3: the head becomes this package's ``SeparableASPPHead``.
+    - The seed: the classifier becomes that of mmpretrain's ``LinearClsHead``.
 
     Args:
-        checkpoint (dict): As loaded; it is not changed.
+        checkpoint (dict): The loaded checkpoint. It is not changed.
         net_config (str, optional): As for :func:`released_architecture`. Defaults to None.
 
     Raises:
         ValueError: As :func:`released_architecture`; and if a tensor of the backbone is missing, unknown
-            or of a wrong shape, or a prediction layer is not whole.
+            or of a wrong shape, or a tensor of a prediction layer is missing.
     """
     tensors, left_out = _tensors(checkpoint)
     seed = _read_backbone(tensors)
@@ -352,20 +352,20 @@ def convert_released(checkpoint: Any, net_config: Optional[str] = None) -> Conve
 
 
 def convert_file(released: str, out: str, net_config: Optional[str] = None) -> tuple[Conversion, tuple[str, str]]:
-    """Convert a released checkpoint's file.
+    """Convert the file of a released checkpoint.
 
     Args:
-        released (str): Its path or URL; code that it may carry is never executed.
-        out (str): Path of the new checkpoint, ``*.pth``. The architecture goes beside it, as
+        released (str): Path or URL of the file; code that it may contain is never executed.
+        out (str): Path of the new checkpoint, ``*.pth``. The architecture is written beside it, as
             ``*.arch.json``.
-        net_config (str, optional): Path of the ``net_config`` that came with it. Defaults to None.
+        net_config (str, optional): Path of the ``net_config`` that came with the file. Defaults to None.
 
     Returns:
         tuple: The conversion, and the paths of the two files that were written.
 
     Raises:
-        ValueError: As :func:`convert_released`; if a file is of another kind, or ``out`` would overwrite
-            the released file. Nothing is written then.
+        ValueError: As :func:`convert_released`; and if a file is of another kind, or ``out`` would overwrite
+            the released file. No file is written then.
         FileNotFoundError: If there is no such file.
     """
     path = Path(out)
@@ -386,7 +386,7 @@ def convert_file(released: str, out: str, net_config: Optional[str] = None) -> t
 
 
 def _read_net_config(path: str) -> str:
-    """The text up to the first empty line, as the release reads it."""
+    """Read the text up to the first empty line, as the release does."""
     try:
         text = Path(path).read_text(encoding='utf-8')
     except UnicodeDecodeError:

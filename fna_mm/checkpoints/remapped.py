@@ -1,4 +1,4 @@
-"""A seed and an architecture → a file of remapped weights that mm loads like any checkpoint."""
+"""Writing a checkpoint of remapped weights, which mm loads like any other checkpoint."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.families.layouts import Key
 from fna_mm.remapping.initializer import ParameterRemapping
 
-#: What mm's detectors and segmentors call their backbone.
+#: Prefix of the backbone's keys in mm's detectors and segmentors.
 _PREFIX = 'backbone.'
 
 
@@ -18,21 +18,22 @@ def write_remapped_checkpoint(seed: str, architecture: str, out: str, width: str
                               report: Optional[str] = None) -> tuple[str, str]:
     """Remap a seed onto an architecture and write the weights for ``load_from`` or ``Pretrained``.
 
-    The file holds ``state_dict``, the backbone's tensors with ``backbone.`` before their names, the last
-    1x1 convolution (``out_indices`` 7) among them if the seed has one, and ``meta``: the architecture
-    and what the weights were made from. If anything fails, no file is written or changed.
+    The file holds ``state_dict`` and ``meta``. ``state_dict`` has the backbone's tensors with
+    ``backbone.`` before their names, with the last 1x1 convolution (``out_indices`` 7) if the seed has
+    one. ``meta`` has the architecture and the settings of the remapping. If anything fails, no file is
+    written or changed.
 
     Args:
         seed (str): As ``checkpoint`` of :class:`ParameterRemapping`.
         architecture (str): Anything that :func:`read_architecture` takes.
         out (str): Path of the new checkpoint.
         width (str): As in :class:`ParameterRemapping`. Defaults to 'first'.
-        kernel (str): As there. Defaults to 'center'.
+        kernel (str): As in :class:`ParameterRemapping`. Defaults to 'center'.
         report (str, optional): Path of a JSON file that says where every tensor came from.
             Defaults to None: no such file.
 
     Returns:
-        tuple: The table of what came from where, and the same as JSON, which is what ``report`` is.
+        tuple: The table that says where every tensor came from, and the text of the JSON file ``report``.
 
     Raises:
         ValueError: If the seed cannot be used or does not fit, or a path would overwrite an input.

@@ -1,8 +1,8 @@
-"""Let mmengine's own checkpoints open under torch's safe loading.
+"""Making mmengine's own checkpoints readable under torch's safe loading.
 
 torch ≥ 2.6 opens checkpoints with ``weights_only=True``, and refuses what mmengine 0.10 writes beside
-the weights: its message hub's history buffers, with numpy arrays and scalars in them. Named here is
-exactly that and nothing more, so a checkpoint still cannot bring code of its own.
+the weights: the history buffers of its message hub, with numpy arrays and scalars in them. This module
+allows exactly these types and nothing more, so a checkpoint still cannot run code.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ _STATISTICS = ('min', 'max', 'current', 'mean')
 
 
 def history_buffer_statistic(owner: Any, name: str) -> Any:
-    """What ``builtins.getattr`` means inside a checkpoint: a statistic of mmengine's HistoryBuffer.
+    """Replacement of ``builtins.getattr`` inside a checkpoint; it gives statistics of mmengine's HistoryBuffer.
 
     Raises:
         AttributeError: If anything else is asked for.
@@ -27,13 +27,13 @@ def history_buffer_statistic(owner: Any, name: str) -> Any:
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Register the names with torch; does nothing on a torch without safe loading."""
+    """Register the allowed types with torch; on a torch without safe loading, do nothing."""
     if not hasattr(torch.serialization, 'add_safe_globals'):
         return
     reconstruct: Any = np.zeros(1).__reduce__()[0]
     scalar: Any = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(kind)) for kind in ('float64', 'float32', 'float16', 'int64', 'int32', 'uint8', 'bool')}
-    # Older numpy writes its core's former name.
+    # Older versions of numpy write the former name of numpy's core.
     former: list[Any] = [(function, f'numpy.core.multiarray.{function.__name__}') for function in (reconstruct, scalar)]
     torch.serialization.add_safe_globals([
         HistoryBuffer, np.ndarray, np.dtype, reconstruct, scalar, *dtypes, *former,

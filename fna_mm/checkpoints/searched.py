@@ -1,4 +1,4 @@
-"""The architecture that a checkpoint holds, without building its model."""
+"""Reading the architecture in a checkpoint without building its model."""
 
 import ast
 from typing import TYPE_CHECKING, Any
@@ -7,13 +7,13 @@ from fna_mm.architecture import Architecture
 from fna_mm.configs import SUPERNET
 from fna_mm.search_space import SPACE_ARGUMENTS, SearchSpace
 
-if TYPE_CHECKING:  # arch.json files do without PyTorch
+if TYPE_CHECKING:  # reading an arch.json needs no PyTorch
     from torch import Tensor
 
-#: Where the ``meta`` of a checkpoint that our commands wrote holds the published text form.
+#: Key of the architecture's text in the ``meta`` of checkpoints that this package's commands write.
 ARCHITECTURE_META = 'arch'
 _PARAMETERS = 'architecture_parameters'
-#: What of a supernet's section decides its search space.
+#: Arguments of a supernet's section that decide its search space.
 _SPACE = (*SPACE_ARGUMENTS, 'out_indices')
 
 
@@ -25,9 +25,9 @@ def _literal(name: str, node: ast.expr) -> Any:
 
 
 def _supernet_sections(text: str) -> list[dict[str, Any]]:
-    """What the supernets of a config, given as text, say about their search space.
+    """Find the arguments that decide the search space in every supernet's section of a config, given as text.
 
-    A checkpoint's config is Python code of whoever wrote the checkpoint: it is read, never run.
+    The config in a checkpoint is Python code of the checkpoint's author: it is parsed, never run.
     """
     try:
         nodes = list(ast.walk(ast.parse(text)))
@@ -49,10 +49,10 @@ def _supernet_sections(text: str) -> list[dict[str, Any]]:
 
 
 def search_parameters(checkpoint: Any) -> 'tuple[SearchSpace, tuple[Tensor, ...]]':
-    """The search space of a search's checkpoint, and for every layer its architecture parameters.
+    """Read the search space of a search's checkpoint, and the architecture parameters of every layer.
 
     Args:
-        checkpoint (dict): As mm's runner saves it, config included.
+        checkpoint (dict): A checkpoint of mm's runner, with the config in it.
 
     Raises:
         ValueError: If it is not the checkpoint of a search.
@@ -72,10 +72,10 @@ def search_parameters(checkpoint: Any) -> 'tuple[SearchSpace, tuple[Tensor, ...]
 
 
 def best_architecture(checkpoint: Any) -> Architecture:
-    """The best path of a search's checkpoint.
+    """Read the architecture of the best path in a search's checkpoint.
 
     Args:
-        checkpoint (dict): As mm's runner saves it, config included.
+        checkpoint (dict): A checkpoint of mm's runner, with the config in it.
 
     Raises:
         ValueError: If it is not the checkpoint of a search.
@@ -85,18 +85,18 @@ def best_architecture(checkpoint: Any) -> Architecture:
 
 
 def read_architecture(source: str) -> Architecture:
-    """An architecture from a checkpoint (``*.pth``) or anything :meth:`Architecture.create` takes.
+    """Read an architecture from a checkpoint (``*.pth``) or anything that :meth:`Architecture.create` takes.
 
-    The checkpoint is one of a search, or one with the architecture's text in its ``meta``, as ``fna convert``
-    writes it.
+    The checkpoint is one of a search, or has the architecture's text in its ``meta``, as those of
+    ``fna convert`` and ``fna remap`` have.
 
     Raises:
-        ValueError: If there is none in it.
+        ValueError: If there is no architecture in it.
         FileNotFoundError: If there is no such file.
     """
     if not source.endswith(('.pth', '.pt')):
         return Architecture.create(source)
-    from fna_mm.checkpoints.opening import load_checkpoint  # with it PyTorch, which arch.json files do without
+    from fna_mm.checkpoints.opening import load_checkpoint  # imports PyTorch, which an arch.json does not need
     checkpoint = load_checkpoint(source)
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     text = meta.get(ARCHITECTURE_META) if isinstance(meta, dict) else None

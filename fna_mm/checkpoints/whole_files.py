@@ -1,4 +1,4 @@
-"""Writing several files as one: a command that fails leaves none of them, and none of them half."""
+"""Writing several files together: if an error occurs before all are complete, none of them is written."""
 
 import io
 import os
@@ -9,17 +9,17 @@ import torch
 
 
 def checkpoint_bytes(checkpoint: Any) -> bytes:
-    """What ``torch.save`` writes."""
+    """The bytes that ``torch.save`` writes for a checkpoint."""
     content = io.BytesIO()
     torch.save(checkpoint, content)
     return content.getvalue()
 
 
 def write_whole(files: Mapping[str, bytes]) -> None:
-    """Write all files or none; folders are made, what stood there is only replaced by a whole new file.
+    """Write all files or none. An existing file is replaced only by a complete new one; folders are created.
 
     Args:
-        files (Mapping[str, bytes]): Content by local path.
+        files (Mapping[str, bytes]): Local path → content.
 
     Raises:
         ValueError: If a path is a folder.

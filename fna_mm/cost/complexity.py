@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a whole model of mm, measured by running it on tensors without data."""
+"""Parameters and multiply-adds of a whole mm model, counted by running it on tensors without data."""
 
 import copy
 import json
@@ -17,12 +17,12 @@ from fna_mm.checks import check_input_shape
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a network costs.
+    """The cost of a network.
 
     Args:
-        params (int): Parameters, architecture parameters not among them.
-        madds (int): Multiply-adds of convolutions and linear layers, biases included, each counted
-            once, batch 1.
+        params (int): Number of parameters, without architecture parameters.
+        madds (int): Multiply-adds of convolutions and linear layers for one image, each counted once; a bias
+            counts one for every output.
     """
 
     params: int
@@ -31,14 +31,14 @@ class Complexity:
 
 @dataclass(frozen=True)
 class CountedModel:
-    """A line of a table.
+    """One line of a table of counted models.
 
     Args:
-        name (str): What was counted.
+        name (str): Name of the counted model.
         input_shape (tuple[int, int]): (height, width) of the image.
-        complexity (Complexity): Its parameters and multiply-adds.
-        published (tuple[str, str], optional): The same in a publication, in M and G, with its digits.
-            Defaults to None.
+        complexity (Complexity): Parameters and multiply-adds of the model.
+        published (tuple[str, str], optional): Published parameters in M and multiply-adds in G, with the
+            digits of the publication. Defaults to None.
     """
 
     name: str
@@ -47,14 +47,14 @@ class CountedModel:
     published: Optional[tuple[str, str]] = None
 
     def differences(self) -> Optional[tuple[float, float]]:
-        """How far the count lies above the published parameters and multiply-adds, as shares of them."""
+        """Relative differences of parameters and multiply-adds from the published figures; 0.01 is 1 % above."""
         if self.published is None:
             return None
         params, madds = (float(text) for text in self.published)
         return self.complexity.params / 1e6 / params - 1, self.complexity.madds / 1e9 / madds - 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: parameters in M, multiply-adds in G, differences as shares."""
+        """Plain values for JSON: parameters in M, multiply-adds in G, relative differences."""
         result: dict[str, Any] = dict(
             model=self.name, input_shape=list(self.input_shape), params_m=self.complexity.params / 1e6,
             madds_g=self.complexity.madds / 1e9)
@@ -100,13 +100,13 @@ _COUNTERS = {
 
 
 def count(model: nn.Module, input_shape: Sequence[int], channels: int = 3) -> Complexity:
-    """Count a model of mm, or any module that takes an image.
+    """Count the parameters and multiply-adds of an mm model, or of any module that takes an image.
 
-    The model runs in evaluation mode on the meta device, where shapes are computed and numbers are
-    not; a model with operators that cannot run there is counted on the CPU.
+    The model runs in evaluation mode on the meta device, which computes shapes but no numbers. A model
+    with operators that cannot run there is counted on the CPU.
 
     Args:
-        model (nn.Module): It is moved to the meta device: do not use it afterwards.
+        model (nn.Module): The model. It is moved to the meta device: do not use it afterwards.
         input_shape (Sequence[int]): (height, width) of the image.
         channels (int): Channels of the image. Defaults to 3.
 
@@ -128,7 +128,7 @@ def count(model: nn.Module, input_shape: Sequence[int], channels: int = 3) -> Co
 
 def _run(model: nn.Module, image: Tensor) -> int:
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_COUNTERS) as counter:
-        if hasattr(model, 'data_preprocessor'):  # a model of mm: everything but losses and post-processing
+        if hasattr(model, 'data_preprocessor'):  # an mm model; this mode runs neither losses nor post-processing
             model(image, mode='tensor')
         else:
             model(image)
@@ -139,11 +139,11 @@ def count_config(cfg: Any, input_shape: Sequence[int]) -> tuple[Complexity, Opti
     """Count the model of a config, and its backbone alone.
 
     Args:
-        cfg (Config): A config of mm.
+        cfg (Config): An mm config.
         input_shape (Sequence[int]): (height, width) of the image.
 
     Returns:
-        tuple: Of the model, and of its backbone if it has one.
+        tuple: The complexity of the model, and of its backbone if it has one.
 
     Raises:
         ValueError: If ``input_shape`` is illegal or the config has no model.
@@ -152,7 +152,7 @@ def count_config(cfg: Any, input_shape: Sequence[int]) -> tuple[Complexity, Opti
     if not cfg.get('model'):
         raise ValueError('the config has no model')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(copy.deepcopy(cfg.model))  # mm's detectors write into their config
+    model = MODELS.build(copy.deepcopy(cfg.model))  # mmdet's detectors change their config
     backbone = getattr(model, 'backbone', None)
     whole = count(model, input_shape)
     return whole, None if backbone is None else count(backbone, input_shape)
@@ -161,19 +161,19 @@ def count_config(cfg: Any, input_shape: Sequence[int]) -> tuple[Complexity, Opti
 def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = None,
                      output_stride: Optional[int] = None, style: str = 'text',
                      progress: Optional[Callable[[Sequence], Iterable]] = None) -> str:
-    """Parameters (M) and multiply-adds (G) of configs and architectures, a line each.
+    """Make a table of parameters (M) and multiply-adds (G), with one line for each config or architecture.
 
     Args:
         targets (Sequence[str]): Paths of mm configs; names, ``arch.json`` files or texts of
             architectures.
         shape (Sequence[int], optional): (height, width) of the image. Defaults to the
             ``input_shape`` in each config.
-        output_stride (int, optional): Of architectures. Defaults to the architecture's own.
+        output_stride (int, optional): Output stride of architectures. Defaults to the architecture's own.
         style (str): As in :func:`render`. Defaults to 'text'.
-        progress (Callable, optional): Iterates over the targets and shows how far it is.
+        progress (Callable, optional): Iterates over the targets and shows the progress.
 
     Raises:
-        ValueError: If a target is neither, or there is no input size for it.
+        ValueError: If a target is neither a config nor an architecture, or there is no input size for it.
     """
     rows = []
     for target in (progress or iter)(targets):
@@ -193,11 +193,11 @@ def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = No
 
 
 def render(rows: Sequence[CountedModel], style: str = 'text') -> str:
-    """A table of counted models; with columns of published figures if one of them has any.
+    """Format a table of counted models, with columns for published figures if a row has them.
 
     Args:
-        rows (Sequence[CountedModel]): A line each.
-        style (str): ``text``, ``markdown`` or ``json``: a list of objects. Defaults to 'text'.
+        rows (Sequence[CountedModel]): The lines of the table.
+        style (str): ``text``, ``markdown`` or ``json``, which is a list of objects. Defaults to 'text'.
 
     Raises:
         ValueError: If ``style`` is none of these.

@@ -11,20 +11,20 @@ from fna_mm.checks import check_input_shape, check_number
 
 
 def expected_cost(probabilities: Sequence[Tensor], costs: Sequence[Sequence[float]], fixed: float = 0.) -> Tensor:
-    """The cost that a path drawn from ``probabilities`` has on average, differentiable in them.
+    """The expected cost of a path that is drawn from ``probabilities``, differentiable in them.
 
-    Layers are drawn independently and their costs add up, so this is exact.
+    The value is exact, because layers are drawn independently and their costs add up.
 
     Args:
-        probabilities (Sequence[Tensor]): For every layer, (candidates,).
-        costs (Sequence[Sequence[float]]): For every layer, the cost of each candidate, GMAdds.
-        fixed (float): The cost of what is not searched, GMAdds. Defaults to 0.
+        probabilities (Sequence[Tensor]): Probabilities of the candidates of every layer, each (candidates,).
+        costs (Sequence[Sequence[float]]): Costs of the candidates of every layer, in GMAdds.
+        fixed (float): Cost of the parts that are not searched, in GMAdds. Defaults to 0.
 
     Returns:
-        Tensor: A scalar, GMAdds.
+        Tensor: The expected cost, a scalar in GMAdds.
 
     Raises:
-        ValueError: If the layers or candidates of the two do not agree.
+        ValueError: If ``probabilities`` and ``costs`` have other layers or other candidates.
     """
     if [len(p) for p in probabilities] != [len(c) for c in costs]:
         raise ValueError(f'probabilities have {[len(p) for p in probabilities]} candidates in their layers, '
@@ -35,18 +35,19 @@ def expected_cost(probabilities: Sequence[Tensor], costs: Sequence[Sequence[floa
 
 
 class MAddsCost:
-    """λ · log_τ(γ · cost), the second term of the search's loss (paper, section 4.1).
+    """The cost term of the search's loss, λ · log_τ(γ · cost) (paper, section 4.1).
 
-    γ shifts the value of the loss, not its gradient.
+    γ changes the value of the loss, but not its gradient.
 
     Args:
         input_shape (Sequence[int]): (height, width) of the image at which MAdds are counted.
-        weight (float): λ; 0 searches for accuracy alone. Defaults to 0.02 (RetinaNet in the paper).
-        log_base (float): τ. Defaults to 10.
-        scale (float): γ, per GMAdds. Defaults to 5.
+        weight (float): λ, the weight of the term; with 0 the cost does not count.
+            Defaults to 0.02 (RetinaNet in the paper).
+        log_base (float): τ, the base of the logarithm. Defaults to 10.
+        scale (float): γ, the factor of the cost in GMAdds. Defaults to 5.
 
     Raises:
-        ValueError: If ``input_shape`` is missing or another number is out of range.
+        ValueError: If ``input_shape`` is missing or illegal, or another argument is out of range.
 
     >>> round(float(MAddsCost((800, 1088), weight=0.02, log_base=10, scale=5)(torch.tensor(2.))), 6)
     0.02

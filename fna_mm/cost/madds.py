@@ -1,4 +1,4 @@
-"""Multiply-adds of every choice in a search space, by arithmetic. Needs neither torch nor a model."""
+"""Multiply-adds of every candidate in a search space, by arithmetic. This module needs neither torch nor a model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,30 +10,31 @@ GIGA = 1e9
 
 @dataclass(frozen=True)
 class CostTable:
-    """What each candidate costs, in GMAdds (1e9 multiply-adds, each counted once, batch 1).
+    """Costs of all candidates in GMAdds (1e9 multiply-adds, each counted once, for one image).
 
     Args:
-        fixed (float): Everything that is not searched: stem, fixed stages, last convolution.
-        layers (tuple[tuple[float, ...], ...]): For every searchable layer, the cost of each candidate.
+        fixed (float): Cost of all parts that are not searched: stem, fixed stages, last convolution.
+        layers (tuple[tuple[float, ...], ...]): Costs of the candidates of every searchable layer.
     """
 
     fixed: float
     layers: tuple[tuple[float, ...], ...]
 
     def of_path(self, choice: Sequence[int]) -> float:
-        """GMAdds of one candidate per layer."""
+        """GMAdds of a path, which has one candidate for each layer."""
         return self.fixed + sum(costs[index] for costs, index in zip(self.layers, choice))
 
 
 def madds_table(space: SearchSpace, input_shape: Sequence[int], output_stride: int = 32,
                 head_channels: int = 0) -> CostTable:
-    """The cost of every candidate at an input size.
+    """Count the cost of every candidate at an input size.
 
     Args:
         space (SearchSpace): The search space.
         input_shape (Sequence[int]): (height, width) of the image.
-        output_stride (int): Input pixels per pixel of the last map. Defaults to 32.
-        head_channels (int): Outputs of a 1x1 convolution behind the last stage; 0 for none. Defaults to 0.
+        output_stride (int): Input pixels per pixel of the last feature map. Defaults to 32.
+        head_channels (int): Output channels of a 1x1 convolution behind the last stage; 0 means that there is none.
+            Defaults to 0.
 
     Raises:
         ValueError: If ``input_shape`` is not (height, width) in positive integers, or the output

@@ -1,4 +1,4 @@
-"""Architectures drawn at random from a search space: what a search has to beat at equal cost."""
+"""Random architectures of a search space at a given cost. A search has to find better ones."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from fna_mm.architecture import Architecture
 from fna_mm.cost.madds import GIGA, madds_table
 from fna_mm.search_space import SearchSpace
 
-#: By how much the MAdds of a drawn architecture may differ, relative.
+#: Largest relative difference of a drawn architecture's MAdds.
 TOLERANCE = .01
 _BATCH = 4096
 _MAX_DRAWS = 500 * _BATCH
@@ -14,21 +14,21 @@ _MAX_DRAWS = 500 * _BATCH
 
 def draw_architecture(space: SearchSpace, like: Architecture, input_shape: tuple[int, int], output_stride: int = 32,
                       seed: int = 0) -> Architecture:
-    """An architecture of a search space with the MAdds of another one, within 1 %.
+    """Draw an architecture that has the MAdds of another one within 1 %.
 
-    A share of layers to leave out is drawn first, then for every layer whether it is left out, or which of
-    its other candidates it is, all equally likely; what does not cost the same is drawn again. So the cost
-    is reached by deep and narrow networks as well as by shallow and wide ones.
+    First a probability of leaving out a layer is drawn. Then every layer that may be left out is left out with that
+    probability; otherwise all its other candidates are equally likely. Architectures with other MAdds are drawn again.
+    So deep and narrow networks are drawn as well as shallow and wide ones.
 
     Args:
-        space (SearchSpace): What to draw from.
-        like (Architecture): Whose MAdds to match; it need not be in the space.
+        space (SearchSpace): The search space to draw from.
+        like (Architecture): The architecture whose MAdds are matched; it may lie outside the search space.
         input_shape (tuple[int, int]): (height, width) at which MAdds are counted.
-        output_stride (int): Of the backbone. Defaults to 32.
-        seed (int): The same seed draws the same architecture. Defaults to 0.
+        output_stride (int): Output stride of the backbone. Defaults to 32.
+        seed (int): Random seed; the same seed draws the same architecture. Defaults to 0.
 
     Raises:
-        ValueError: If no architecture of the space costs as much.
+        ValueError: If no architecture of the search space with these MAdds is found.
     """
     table = madds_table(space, input_shape, output_stride)
     madds = like.madds(input_shape, output_stride) / GIGA

@@ -1,4 +1,4 @@
-"""Two disjoint parts of a data set, one for the weights, one for the architecture."""
+"""Two disjoint parts of a data set: one trains the weights, the other the architecture."""
 
 import copy
 from typing import Any, Union
@@ -13,12 +13,12 @@ PARTS = ('weights', 'arch')
 
 
 def split_indices(length: int, ratio: float, seed: int) -> dict[str, np.ndarray]:
-    """Indices of both parts, each rising.
+    """Draw the indices of both parts, each in rising order.
 
     Args:
-        length (int): Samples in the whole data set.
+        length (int): Number of samples in the whole data set.
         ratio (float): Share of the samples that the part ``'arch'`` gets, between 0 and 1.
-        seed (int): Decides which.
+        seed (int): Random seed of the split.
 
     Raises:
         ValueError: If a part would be empty.
@@ -27,7 +27,7 @@ def split_indices(length: int, ratio: float, seed: int) -> dict[str, np.ndarray]
     if not 0 < num_arch < length:
         raise ValueError(f'a data set of {length} samples cannot be split with ratio={ratio}: one part would be '
                          f'empty; both parts need at least one sample')
-    # RandomState's stream is frozen for ever, default_rng's may change with numpy's version.
+    # The random numbers of RandomState never change. Those of default_rng may change with numpy's version.
     order = np.random.RandomState(seed).permutation(length)
     return dict(arch=np.sort(order[:num_arch]), weights=np.sort(order[num_arch:]))
 
@@ -36,21 +36,21 @@ def split_indices(length: int, ratio: float, seed: int) -> dict[str, np.ndarray]
 class RandomSplit:
     """One of two random, disjoint parts of a data set, the same on every rank and after every restart.
 
-    Wrap the same data set twice, with the same ``ratio`` and ``seed``: ``part='weights'`` in
-    ``train_dataloader`` and ``part='arch'`` in ``AlternatingOptimizerHook``. Put it around the data
-    set itself; wrappers such as ``RepeatDataset`` go around ``RandomSplit``.
+    Use it twice for the same data set, with the same ``ratio`` and ``seed``: with ``part='weights'`` in
+    ``train_dataloader`` and with ``part='arch'`` in ``AlternatingOptimizerHook``. It wraps the data set
+    itself; put wrappers such as ``RepeatDataset`` around ``RandomSplit``.
 
     Args:
         dataset (dict | BaseDataset): The whole data set, or its config.
         ratio (float): Share of the samples that the part ``'arch'`` gets: 0.5 for detection, 0.2 for
             segmentation in the paper.
         part (str): ``'weights'`` or ``'arch'``.
-        seed (int): Decides which samples go where. Defaults to 0.
-        lazy_init (bool): Put off reading the annotations until :meth:`full_init`. Defaults to False.
+        seed (int): Random seed of the split. Defaults to 0.
+        lazy_init (bool): Read the annotations later, in :meth:`full_init`. Defaults to False.
 
     Raises:
         ValueError: If ``ratio`` or ``part`` is illegal, or a part would be empty.
-        TypeError: If the data set is not one of mmengine's ``BaseDataset``.
+        TypeError: If the data set is no ``BaseDataset`` of mmengine.
     """
 
     def __init__(self,
@@ -64,7 +64,7 @@ class RandomSplit:
         check_number('ratio of RandomSplit, the share that updates the architecture,', ratio, above=0, below=1)
         whole = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         if not isinstance(whole, BaseDataset):
-            # A wrapper's inner data set replaces unusable samples by random ones, from both parts.
+            # A data set inside a wrapper replaces unusable samples by random ones of the whole data set.
             raise TypeError(f'RandomSplit needs a data set of mmengine\'s BaseDataset, not a {type(whole).__name__}: '
                             'put wrappers around RandomSplit, not inside it')
         self.dataset: BaseDataset = whole
@@ -81,7 +81,7 @@ class RandomSplit:
         return self.dataset.metainfo  # a lazy data set learns its classes from the annotation file
 
     def full_init(self) -> None:
-        """Read the annotations and keep this part's."""
+        """Read the annotations and keep those of this part."""
         if self._fully_initialized:
             return
         self.dataset.full_init()
@@ -91,9 +91,9 @@ class RandomSplit:
         except ValueError as error:
             raise ValueError(f'RandomSplit of {type(self.dataset).__name__} '
                              f'({self.dataset.ann_file or "no annotation file"}): {error}') from None
-        # Not get_subset: in mmengine 0.10 all its deep copies share one memo, which remembers objects that are gone
-        # and may hand out one of them for a new one at the same address.
-        #: What it is a part of (type, annotations, images, samples), and its samples' places there.
+        # get_subset is not used: in mmengine 0.10 all its deep copies share one memo. The memo keeps entries of deleted
+        # objects and may return one of them for a new object at the same address.
+        #: The whole data set (type, annotation file, image folders, number of samples), and this part's indices in it.
         self.whole = (type(self.dataset).__name__, self.dataset.ann_file, str(self.dataset.data_prefix), length)
         self.indices = indices
         subset = copy.copy(self.dataset)
@@ -102,16 +102,16 @@ class RandomSplit:
         self._fully_initialized = True
 
     def described(self) -> str:
-        """Its arguments, for messages."""
+        """The arguments of this split, for messages."""
         return f'RandomSplit(ratio={self.ratio}, part={self.part!r}, seed={self.seed})'
 
     def get_data_info(self, idx: int) -> dict:
-        """Annotations of one sample, by its place in this part."""
+        """The annotations of the sample with an index in this part."""
         self.full_init()
         return self.dataset.get_data_info(idx)
 
     def get_cat_ids(self, idx: int) -> Any:
-        """Categories in one sample, for data sets that know them."""
+        """The categories in one sample, if the data set knows them."""
         self.full_init()
         return self.dataset.get_cat_ids(idx)
 

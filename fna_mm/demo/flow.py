@@ -1,4 +1,4 @@
-"""The whole flow on drawn images: seed, search, remapping, fine-tuning, evaluation, one table."""
+"""The demo: the whole flow on drawn images, from training a seed to a table of results."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ from fna_mm.report.canvas import to_png
 from fna_mm.report.comparison import samples_figure
 
 NUM_IMAGES = dict(train=400, val=50, test=200)
-#: Seconds between two lines of progress.
+#: Seconds between two progress lines.
 _LINE_EVERY = 5.
 _SHOWN_IMAGES = 6
 
@@ -34,10 +34,10 @@ class Trained:
     """A detector that was trained and tested.
 
     Args:
-        name (str): How the table calls it.
-        minutes (float): Wall-clock time of its training.
-        complexity (Complexity): Of the whole detector.
-        metrics (dict[str, float]): Of mm's evaluator, on the test split.
+        name (str): Name of the detector in the table.
+        minutes (float): Wall-clock time of the training, in minutes.
+        complexity (Complexity): Parameters and multiply-adds of the whole detector.
+        metrics (dict[str, float]): Metrics of mm's evaluator on the test split.
         samples (tuple): Data samples of the first test images, with truth and predictions.
     """
 
@@ -49,7 +49,7 @@ class Trained:
 
 
 class _Progress(Hook):
-    """Says every few seconds how far a training is, and keeps the first test images."""
+    """Prints the progress of a training every few seconds, and keeps the samples of the first test images."""
 
     priority = 'LOWEST'
 
@@ -80,14 +80,14 @@ class _Progress(Hook):
 
 
 def _say(text: str) -> None:
-    """Print where the user sees it, also while mm's own output goes to a file."""
+    """Print to the user's screen, also while mm's own output goes to a file."""
     click.echo(text, file=sys.__stdout__)
 
 
 def _train(cfg: Config, work_dir: Path, seed: int) -> tuple[Runner, _Progress, float]:
-    """Train a config from its start: the runner, the hook, minutes."""
+    """Train a config from its start; return the runner, the progress hook and the minutes."""
     cfg.work_dir = str(work_dir)
-    cfg.visualizer.name = f'fna_demo_{work_dir.name}'  # under one name all trainings would log into the first's folder
+    cfg.visualizer.name = f'fna_demo_{work_dir.name}'  # with one name, all trainings log into the first one's folder
     cfg.randomness = dict(seed=seed)
     progress = _Progress()
     runner = Runner.from_cfg(cfg)
@@ -112,7 +112,7 @@ def _image_size(cfg: Config) -> tuple[int, int]:
 
 
 def _load(path: Path, **environment: str) -> Config:
-    """Load a config of the demo, which takes its paths from the environment."""
+    """Load a config of the demo. It reads its paths from environment variables."""
     os.environ.update(environment)
     return Config.fromfile(str(path))
 
@@ -128,7 +128,7 @@ def _table(trained: Sequence[Trained], search_minutes: float) -> str:
 
 
 def _check_folder(root: Path) -> None:
-    """Raises: FileExistsError: If something else than an earlier demo is in the folder."""
+    """Check that the folder is empty or holds an earlier demo."""
     if root.exists() and any(root.iterdir()) and not (root / 'shapes').is_dir():
         raise FileExistsError(f'{root} is not empty and holds no earlier demo: give another --work-dir')
 
@@ -136,14 +136,14 @@ def _check_folder(root: Path) -> None:
 def run_demo(work_dir: str, seed: int = 0) -> None:
     """Draw data, train a seed detector, search, remap, fine-tune, evaluate; print a table.
 
-    What an earlier demo left in the folder is replaced, its drawn images are used again.
+    The files of an earlier demo in the folder are replaced, but its drawn images are used again.
 
     Args:
-        work_dir (str): Where everything goes.
-        seed (int): Of the data and of every training. Defaults to 0.
+        work_dir (str): Work directory: all files of the demo are written there.
+        seed (int): Random seed of the data and of every training. Defaults to 0.
 
     Raises:
-        FileExistsError: If ``work_dir`` holds something else than an earlier demo.
+        FileExistsError: If ``work_dir`` is not empty and holds no earlier demo.
         ImportError: If mmdet is not installed.
     """
     try:
@@ -153,7 +153,7 @@ def run_demo(work_dir: str, seed: int = 0) -> None:
     root = Path(work_dir)
     _check_folder(root)
     root.mkdir(parents=True, exist_ok=True)
-    # One file until the end: mm's loggers keep the stream that they were made with.
+    # One file for all trainings: mm's loggers keep writing to the stream that they were made with.
     with (root / 'console.log').open('w', buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         _run(root, configs_dir() / 'demo', seed)
 
@@ -186,9 +186,9 @@ def _run(root: Path, configs: Path, seed: int) -> None:
     (root / 'table.txt').write_text(table + '\n')
     page = make_report([str(root)])
     _say(f'\n{table}\n\n'
-         f'{root}/detections.png               the truth, and what the three detect\n'
+         f'{root}/detections.png               the truth, and the detections of all three\n'
          f'{root}/search/architecture.png      the architecture that was found, and the seed\n'
-         f'{root}/search/probabilities.png     what the search thinks of every candidate\n'
+         f'{root}/search/probabilities.png     the probability of every candidate\n'
          f'{root}/search/arch.json             the architecture; fna arch show prints it\n'
          f'{root}/search/child_config.py       trains it: mim train mmdet {root}/search/child_config.py\n'
          f'{root}/console.log                  what mm printed\n\n'

@@ -1,4 +1,4 @@
-"""The demo's data: circles, squares and triangles, drawn from a seed as a detection data set."""
+"""The demo's data: a detection data set of circles, squares and triangles, drawn from a random seed."""
 
 import json
 import math
@@ -13,16 +13,16 @@ import numpy as np
 from fna_mm.checks import check_integer
 
 CLASSES = ('circle', 'square', 'triangle')
-#: Order matters: a split's place is part of the seed of its images.
+#: The order is fixed, because the index of a split is part of the random seed of its images.
 SPLITS = ('train', 'val', 'test')
 MARKER = 'shapes.json'
 
 _MAX_SHAPES = 6
 #: Radius of the circle around a shape, as a share of the image's shorter side.
 _RADII = (.1, .28)
-#: A shape keeps at least this share of its area: the rest is hidden by others or outside the image.
+#: Smallest visible share of a shape's area; the rest is hidden by other shapes or lies outside the image.
 _MIN_VISIBLE = .5
-#: Least distance of a shape's colour from the mean colour below it, Euclidean in BGR.
+#: Smallest Euclidean distance in BGR between a shape's colour and the mean colour below it.
 _MIN_CONTRAST = 45.
 _JPEG_QUALITY = 92
 
@@ -58,7 +58,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _background(rng: np.random.RandomState, size: tuple[int, int]) -> np.ndarray:
-    """Clouds of colour, stripes, a few strokes and noise; (height, width, 3) float32, BGR."""
+    """Draw clouds of colour, stripes, a few lines and noise; (height, width, 3) float32, BGR."""
     height, width = size
     image = np.full((height, width, 3), rng.uniform(60, 190, 3), np.float32)
     for cells, strength in ((3, 45.), (9, 30.)):
@@ -76,14 +76,14 @@ def _background(rng: np.random.RandomState, size: tuple[int, int]) -> np.ndarray
 
 
 def _shape_mask(rng: np.random.RandomState, label: int, size: tuple[int, int]) -> tuple[np.ndarray, float]:
-    """A shape of random place, size and rotation: its pixels (height, width) bool, its whole area in pixels."""
+    """Draw a shape at random: its visible pixels, (height, width) bool, and its whole area in pixels."""
     height, width = size
     low, high = (share * min(size) for share in _RADII)
     radius = math.exp(rng.uniform(math.log(low), math.log(high)))
     center = rng.uniform(size=2) * (width, height)
     canvas = np.zeros(size, np.uint8)
     if CLASSES[label] == 'circle':
-        radius *= .85  # as large to the eye as a square with this diagonal
+        radius *= .85  # so that it looks as large as a square with this diagonal
         cv2.circle(canvas, tuple(map(int, np.rint(center))), max(1, round(radius)), 1, -1)
         return canvas.astype(bool), math.pi * radius**2
     corners = 4 if CLASSES[label] == 'square' else 3
@@ -105,10 +105,10 @@ def _paint(rng: np.random.RandomState, image: np.ndarray, mask: np.ndarray) -> N
 
 
 def draw_sample(rng: np.random.RandomState, size: tuple[int, int]) -> Sample:
-    """Draw one image with one to six shapes, later ones over earlier ones.
+    """Draw one image with one to six shapes; later shapes may hide parts of earlier ones.
 
     Args:
-        rng (np.random.RandomState): Where the randomness comes from.
+        rng (np.random.RandomState): Source of random numbers.
         size (tuple[int, int]): (height, width) in pixels.
     """
     image = _background(rng, size)
@@ -120,7 +120,7 @@ def draw_sample(rng: np.random.RandomState, size: tuple[int, int]) -> Sample:
         mask, area = _shape_mask(rng, label, size)
         visible = np.concatenate([masks & ~mask, mask[None]])
         shares = visible.sum((1, 2)) / np.array([*areas, area])
-        # What does not fit is left out; the first shape is tried until it does.
+        # A shape that does not fit is left out; the first one is drawn again until it fits.
         while not labels and shares[0] < _MIN_VISIBLE:
             mask, area = _shape_mask(rng, label, size)
             visible, shares = mask[None], np.array([mask.sum() / area])
@@ -130,20 +130,20 @@ def draw_sample(rng: np.random.RandomState, size: tuple[int, int]) -> Sample:
         masks = visible
         labels.append(label)
         areas.append(area)
-    blurred = cv2.GaussianBlur(image, (3, 3), .6)  # no edge is sharper than a camera's
+    blurred = cv2.GaussianBlur(image, (3, 3), .6)  # edges are not sharper than in photographs
     return Sample(np.clip(np.rint(blurred), 0, 255).astype(np.uint8), tuple(labels), masks)
 
 
 def sample_of(split: str, index: int, size: Sequence[int], seed: int) -> Sample:
-    """The image at a place of a split; it depends on nothing but the arguments.
+    """Draw one image of a split; it depends on the arguments alone.
 
     Args:
         split (str): ``'train'``, ``'val'`` or ``'test'``.
-        index (int): Its place in the split, from 0.
+        index (int): Index of the image in the split, from 0.
         size (Sequence[int]): (height, width) in pixels.
-        seed (int): Seed of the data set.
+        seed (int): Random seed of the data set.
     """
-    # RandomState's stream is frozen for ever, default_rng's may change with numpy's version.
+    # The random numbers of RandomState never change. Those of default_rng may change with numpy's version.
     rng = np.random.RandomState([seed, SPLITS.index(split), index])
     return draw_sample(rng, (size[0], size[1]))
 
@@ -171,7 +171,7 @@ def _draw_split(root: Path, split: str, number: int, size: Sequence[int], seed: 
 
 
 def _check_arguments(num_images: Mapping[str, int], size: Sequence[int], seed: int) -> dict[str, Any]:
-    """What is written into the marker, to recognise the data set by."""
+    """Check the arguments; return what the marker file holds, by which the data set is recognised."""
     numbers = dict(num_images)
     if not numbers or not set(numbers) <= set(SPLITS) or not all(
             isinstance(number, int) and number > 0 for number in numbers.values()):
@@ -202,22 +202,22 @@ def draw_shapes(root: Union[str, Path],
                 seed: int = 0) -> bool:
     """Draw a detection data set in COCO format; nothing is drawn when it is already there.
 
-    ``images/<split>/00000.jpg`` …, ``annotations/<split>.json`` and ``shapes.json``, which holds the
-    arguments. Boxes are tight around what is visible of a shape.
+    The folder then holds ``images/<split>/00000.jpg`` …, ``annotations/<split>.json`` and
+    ``shapes.json``, which stores the arguments. Boxes are tight around the visible part of a shape.
 
     Args:
-        root (str | Path): Folder of the data set, made if needed.
+        root (str | Path): Folder of the data set; it is created if it does not exist.
         num_images (Mapping[str, int]): Images of each split, such as dict(train=400, val=50, test=200).
-        size (Sequence[int]): (height, width) of all images, pixels. Defaults to (128, 128).
-        seed (int): All images follow from it. Defaults to 0.
+        size (Sequence[int]): (height, width) of all images in pixels. Defaults to (128, 128).
+        seed (int): Random seed that decides all images. Defaults to 0.
 
     Returns:
         bool: Whether anything was drawn.
 
     Raises:
         ValueError: If an argument is illegal.
-        FileExistsError: If the folder holds something else, or shapes of other arguments: nothing
-            that is there is overwritten.
+        FileExistsError: If the folder holds other files, or shapes drawn with other arguments. No file is
+            overwritten then.
     """
     root = Path(root)
     wanted = _check_arguments(num_images, size, seed)

@@ -3,7 +3,7 @@
 from fna_mm.families.family import BlockOptions, BlockSpec, Convolution, Family
 from fna_mm.families.mobilenet_v2 import MobileNetV2
 
-#: The family of architectures that name none.
+#: Name of the family of architectures that do not name one.
 DEFAULT = MobileNetV2.name
 _FAMILIES: dict[str, Family] = {}
 
@@ -12,13 +12,13 @@ __all__ = ['DEFAULT', 'BlockOptions', 'BlockSpec', 'Convolution', 'Family', 'all
 
 
 def register_family(new: Family) -> None:
-    """Make a family known by its name; a family of the same name gives way.
+    """Register a family under its name; it replaces a family of the same name.
 
     Args:
         new (Family): The family.
 
     Raises:
-        ValueError: If one of its architectures has the name of another family's.
+        ValueError: If a published architecture of another family has the same name as one of this family.
     """
     for other in _FAMILIES.values():
         both = sorted(set(other.published) & set(new.published))
@@ -29,10 +29,10 @@ def register_family(new: Family) -> None:
 
 
 def family(name: str) -> Family:
-    """A family by its name.
+    """The family with a name.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no such family.
     """
     if name not in _FAMILIES:
         raise ValueError(f'unknown family {name!r}: expected one of {sorted(_FAMILIES)}')
@@ -53,7 +53,7 @@ def find_published(name: str) -> 'tuple[Family, str] | None':
     """The family and the text form of a published architecture; None if there is no such name.
 
     Args:
-        name (str): Such as ``'fna_retinanet'``.
+        name (str): Name of the architecture, such as ``'fna_retinanet'``.
     """
     for known in _FAMILIES.values():
         if name in known.published:

@@ -1,6 +1,6 @@
-"""What a seed family defines: the blocks of its networks, and how its checkpoints spell their tensors.
+"""The interface of a seed family: the blocks of its networks, and the names of the tensors in its checkpoints.
 
-A family is all that the rest of the package knows of a kind of network. Values and arithmetic need no PyTorch; the two
+The rest of the package knows a kind of network only through its family. Values and arithmetic need no PyTorch; the two
 methods that build modules import it when they are called.
 """
 
@@ -21,8 +21,8 @@ class Convolution(NamedTuple):
         in_channels (int): Input channels.
         out_channels (int): Output channels.
         kernel_size (int): Side of the square kernel. Defaults to 1.
-        stride (int): Defaults to 1.
-        groups (int): Defaults to 1.
+        stride (int): Stride of the convolution. Defaults to 1.
+        groups (int): Groups of the convolution. Defaults to 1.
     """
 
     in_channels: int
@@ -33,7 +33,7 @@ class Convolution(NamedTuple):
 
     @property
     def weights(self) -> int:
-        """Numbers in the weight tensor."""
+        """Number of elements in the weight tensor."""
         return self.kernel_size**2 * (self.in_channels // self.groups) * self.out_channels
 
     def output_size(self, input_size: Sequence[int]) -> tuple[int, int]:
@@ -47,11 +47,11 @@ class Convolution(NamedTuple):
 
 
 def chain_madds(convolutions: Sequence[Convolution], input_size: Sequence[int]) -> int:
-    """Multiply-adds of convolutions that follow each other.
+    """Multiply-adds of a chain of convolutions.
 
     Args:
-        convolutions (Sequence[Convolution]): In order.
-        input_size (Sequence[int]): (height, width) of the first one's input.
+        convolutions (Sequence[Convolution]): The convolutions in order.
+        input_size (Sequence[int]): (height, width) of the first convolution's input.
     """
     total, size = 0, (input_size[0], input_size[1])
     for convolution in convolutions:
@@ -61,17 +61,17 @@ def chain_madds(convolutions: Sequence[Convolution], input_size: Sequence[int]) 
 
 
 def chain_params(convolutions: Sequence[Convolution]) -> int:
-    """Parameters of convolutions with an affine normalisation behind each, running statistics not counted."""
+    """Number of parameters of convolutions and the affine normalisation behind each, without running statistics."""
     return sum(convolution.weights + 2 * convolution.out_channels for convolution in convolutions)
 
 
 class BlockSpec(ABC):
     """One block of a network, as a value: immutable, hashable, with a text form that its family parses.
 
-    A block narrows or widens *hidden* channels between its input and its output.
+    A block has *hidden* channels between its input and its output.
     """
 
-    #: Side of the kernel that a search may change, odd.
+    #: Side of the kernel that a search may change; an odd number.
     kernel_size: int
 
     @abstractmethod
@@ -85,11 +85,11 @@ class BlockSpec(ABC):
 
     @abstractmethod
     def hidden_channels(self, in_channels: int) -> int:
-        """Channels inside the block, behind an input of ``in_channels``."""
+        """Number of hidden channels of the block for an input with ``in_channels`` channels."""
 
     @abstractmethod
     def convolutions(self, in_channels: int, out_channels: int, stride: int = 1) -> tuple[Convolution, ...]:
-        """The convolutions in order.
+        """The convolutions of the block in order.
 
         Args:
             in_channels (int): Input channels of the block.
@@ -98,32 +98,32 @@ class BlockSpec(ABC):
         """
 
     def madds(self, in_channels: int, out_channels: int, stride: int, input_size: Sequence[int]) -> int:
-        """Multiply-adds of the block at batch 1.
+        """Multiply-adds of the block for one image.
 
         Args:
             in_channels (int): Input channels.
             out_channels (int): Output channels.
             stride (int): Stride of the block.
-            input_size (Sequence[int]): (height, width) of the input map.
+            input_size (Sequence[int]): (height, width) of the block's input.
         """
         return chain_madds(self.convolutions(in_channels, out_channels, stride), input_size)
 
     def params(self, in_channels: int, out_channels: int) -> int:
-        """Parameters of the block with affine normalisation, running statistics not counted."""
+        """Number of parameters of the block with affine normalisation, without running statistics."""
         return chain_params(self.convolutions(in_channels, out_channels))
 
 
 @dataclass(frozen=True)
 class BlockOptions:
-    """What a family needs to build a block beside its spec.
+    """The arguments, other than the spec, with which a family builds a block.
 
     Args:
         in_channels (int): Input channels.
         out_channels (int): Output channels.
         stride (int): Stride of the block. Defaults to 1.
-        dilation (int): Dilation of its kernel. Defaults to 1.
+        dilation (int): Dilation of the block's kernel. Defaults to 1.
         norm_cfg (dict, optional): Normalisation of each convolution. Defaults to None: BN.
-        act_cfg (dict, optional): Activation. Defaults to None: the family's own.
+        act_cfg (dict, optional): Activation of the block. Defaults to None: the family's own.
         with_cp (bool): Recompute the block in the backward pass to save memory. Defaults to False.
     """
 
@@ -139,34 +139,34 @@ class BlockOptions:
 class Family(ABC):
     """A seed and the networks that it can become.
 
-    Args of a block's tensors, in :attr:`layouts`, :attr:`hidden_dims` and so on, are parts of a block
-    (such as ``'expand'``) and kinds of tensors (``'conv'``, ``'bn'``).
+    Attributes such as :attr:`layouts` and :attr:`hidden_dims` name a block's tensors by the part of the block
+    (such as ``'expand'``) and the kind of layer (``'conv'`` or ``'bn'``).
     """
 
-    #: How architectures and messages call the family; a Python identifier.
+    #: The name of the family in architectures and messages; a Python identifier.
     name: str
-    #: How people call the seed, such as ``'MobileNetV2'``.
+    #: The usual name of the seed, such as ``'MobileNetV2'``.
     title: str
-    #: Published architectures in their text form, the seed's own under the family's ``name``.
+    #: Published architectures in their text form; the seed's architecture has the family's ``name``.
     published: Mapping[str, str]
-    #: The text form of a typical block, for messages.
+    #: The text form of a typical block, which messages give as an example.
     example: str
     #: Input pixels per pixel of the stem's output, along one side.
     stem_stride: int
-    #: Outputs of the 1x1 convolution behind the last stage, where a backbone has one.
+    #: Output channels of the 1x1 convolution behind the last stage, in backbones that have one.
     head_channels: int
-    #: How checkpoints spell the place of a tensor; the first is how this package's own networks do.
+    #: The layouts of the family's checkpoints; the first one is that of this package's own networks.
     layouts: tuple[Layout, ...]
-    #: Which dimension of a tensor carries the block's hidden channels, by (part, kind). Others have none.
+    #: (part, kind) → the dimension of the tensor that carries the hidden channels; other tensors do not carry them.
     hidden_dims: Mapping[tuple[str, str], int]
-    #: The part whose convolution makes the hidden channels: they are ranked by its rows.
+    #: The part whose convolution computes the hidden channels. They are ranked by the rows of its weight.
     ranked_part: str
-    #: The part whose convolution makes the output channels.
+    #: The part whose convolution computes the output channels.
     output_part: str
 
     @abstractmethod
     def parse_spec(self, text: Any) -> BlockSpec:
-        """The inverse of ``str(spec)``.
+        """Build a block's spec from its text form; the inverse of ``str(spec)``.
 
         Raises:
             ValueError: If the text has another form.
@@ -174,7 +174,7 @@ class Family(ABC):
 
     @abstractmethod
     def candidates(self, kernel_sizes: Sequence[int], expand_ratios: Sequence[int]) -> tuple[BlockSpec, ...]:
-        """Every block that a searched layer may become, the identity excepted.
+        """All candidate blocks of a searched layer; the identity is not among them.
 
         Args:
             kernel_sizes (Sequence[int]): Kernels to choose from.
@@ -186,12 +186,12 @@ class Family(ABC):
 
     @abstractmethod
     def spec_of(self, kernel_size: int, hidden_channels: int, in_channels: int) -> BlockSpec:
-        """The spec of a block that is known by the shapes of its tensors.
+        """Build the spec of a block from the shapes of its tensors.
 
         Args:
-            kernel_size (int): Side of its kernel.
-            hidden_channels (int): Channels inside the block.
-            in_channels (int): Input channels.
+            kernel_size (int): Side of the block's kernel.
+            hidden_channels (int): Hidden channels of the block.
+            in_channels (int): Input channels of the block.
 
         Raises:
             ValueError: If the family has no such block.
@@ -199,7 +199,7 @@ class Family(ABC):
 
     @abstractmethod
     def tapped_channels(self, in_channels: int) -> int:
-        """Hidden channels of a layer whose hidden features are handed out (``'expandN'``), as the seed has them."""
+        """Number of hidden channels in the seed of a layer whose hidden features are returned (``'expandN'``)."""
 
     @abstractmethod
     def stem(self, out_channels: int) -> tuple[Convolution, ...]:
@@ -207,26 +207,26 @@ class Family(ABC):
 
     @abstractmethod
     def scaled_channels(self, channels: int, factor: float) -> int:
-        """Channels under a width multiplier."""
+        """Number of channels after multiplication with a width multiplier and rounding."""
 
     @abstractmethod
     def build_stem(self, out_channels: int, norm_cfg: dict, act_cfg: dict) -> Any:
-        """The module of :meth:`stem`: images (N, 3, H, W) → (N, out_channels, H / stem_stride, W / stem_stride)."""
+        """Build the module of :meth:`stem`: (N, 3, H, W) → (N, out_channels, H / stem_stride, W / stem_stride)."""
 
     @abstractmethod
     def build_block(self, spec: BlockSpec, options: BlockOptions) -> Any:
-        """The module of a block.
+        """Build the module of a block.
 
-        It maps (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride), and its ``forward_tapped`` gives
-        the hidden features, (N, hidden, H, W), as a second result.
+        The module maps (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride). Its ``forward_tapped``
+        returns the hidden features, (N, hidden, H, W), as a second result.
 
         Args:
-            spec (BlockSpec): One of this family's.
-            options (BlockOptions): Channels, stride and so on.
+            spec (BlockSpec): Spec of a block of this family.
+            options (BlockOptions): Channels, stride and the other arguments of the block.
         """
 
     def parse_own_key(self, key: str) -> Union[tuple[Key, Optional[str]], None]:
-        """The place of a tensor in a network of this package, and its candidate; None if it is no weight.
+        """Find the place of a tensor in a network of this package, and its candidate; None for keys of no weight.
 
         Args:
             key (str): Key in the backbone's state dict.

@@ -1,7 +1,7 @@
-"""How checkpoints spell the place of a tensor in a network.
+"""Layouts: the names that code bases give to the tensors of a network.
 
-A layout is a table of patterns; the place itself is a :class:`Key`. A slot is what stands between a block and a
-tensor's name in a key, such as ``conv.1.0`` or ``linear_conv.bn``.
+A layout is a table of patterns. A :class:`Key` is the place of a tensor in the network. A slot is the part of a key
+between the block and the tensor's name, such as ``conv.1.0`` or ``linear_conv.bn``.
 """
 
 import re
@@ -9,17 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
-#: Stage number of the stem; the last 1x1 convolution has the number of stages.
+#: Stage number of the stem.
 STEM = -1
 TENSOR = r'(?P<tensor>weight|bias|running_mean|running_var|num_batches_tracked)'
-#: How ``ConvModule`` of mmcv calls its two tensors' owners.
+#: The names that mmcv's ``ConvModule`` gives to its convolution and its batch normalisation.
 CONV_MODULE = {'conv': 'conv', 'bn': 'bn'}
-#: What ``ConvModule`` calls a normalisation that is no batch normalisation.
+#: The names that ``ConvModule`` gives to other normalisations than batch normalisation.
 _OTHER_NORMS = r'\.(?P<norm>gn|in|ln|norm_layer)\.(?=weight$|bias$|running_)'
 
 
 class Key(NamedTuple):
-    """A tensor's place: ``part`` is stem, last or a part of the family's blocks, ``kind`` conv or bn."""
+    """The place of a tensor. ``part`` is stem, last or a part of the family's blocks; ``kind`` is conv or bn."""
 
     stage: int
     layer: int
@@ -30,18 +30,18 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How one code base spells the keys of a family's networks.
+    """The names that one code base gives to the tensors of a family's networks.
 
     Args:
-        name (str): For logs and errors.
-        stem (str): Pattern of the stem's keys, groups ``slot`` and ``tensor``.
-        last (str): Pattern of the last convolution's keys, likewise.
-        block (str): Pattern of a block's keys, groups ``slot``, ``tensor`` and either ``stage`` (from
-            ``first_stage``) and ``layer`` (from 0), or ``index``, counted through all stages from 1.
-        ends (Mapping): Slot → kind, for stem and last convolution.
-        slots (tuple[Mapping, ...]): For each form of a block, the one with most parts first: slot → (part, kind).
-        head (str): Pattern of keys behind the backbone, which are left alone.
-        first_stage (int): The number of the first stage of blocks. Defaults to 1.
+        name (str): Name of the layout in logs and errors.
+        stem (str): Pattern of the stem's keys, with the groups ``slot`` and ``tensor``.
+        last (str): Pattern of the last convolution's keys, with the same groups.
+        block (str): Pattern of a block's keys, with the groups ``slot``, ``tensor`` and either ``stage`` (from
+            ``first_stage``) and ``layer`` (from 0), or ``index``, which counts the blocks of all stages from 1.
+        ends (Mapping): Slot → kind, for the stem and the last convolution.
+        slots (tuple[Mapping, ...]): Slot → (part, kind), for each form of a block; the form with most parts is first.
+        head (str): Pattern of the keys of heads and necks, which are not used.
+        first_stage (int): Number of the first stage of blocks. Defaults to 1.
     """
 
     name: str
@@ -54,9 +54,9 @@ class Layout:
     first_stage: int = 1
 
     def parse(self, key: str) -> Optional[tuple[Key, Optional[str]]]:
-        """The place of a tensor and its candidate in a supernet; None if the key is no weight of this layout.
+        """Find the place of a tensor and its candidate in a supernet; None for keys that are not in this layout.
 
-        Only for layouts whose keys name the stage. A normalisation of another kind than BN stands in BN's place.
+        This works for layouts whose keys name the stage. Other normalisations have the place of BN.
 
         Args:
             key (str): Key in the backbone's state dict.
@@ -75,7 +75,7 @@ class Layout:
 
 
 def other_norm(key: str) -> Optional[str]:
-    """The normalisation that is no batch normalisation and owns a tensor, such as ``'gn'``; None for all else.
+    """The normalisation, such as ``'gn'``, that a tensor belongs to; None for BN and for other layers.
 
     Args:
         key (str): Key in a state dict of this package's networks.
@@ -85,7 +85,7 @@ def other_norm(key: str) -> Optional[str]:
 
 
 def slot_table(parts: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, str]]:
-    """Slot → (part, kind), for one form of a block.
+    """Make the table slot → (part, kind) of one form of a block.
 
     Args:
         parts (Mapping[str, Iterable[str]]): Part → the slots of its convolution and of its normalisation.
@@ -94,16 +94,17 @@ def slot_table(parts: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, str]]
 
 
 def own_layout(name: str, slots: Iterable[Mapping[str, Iterable[str]]], head: str) -> Layout:
-    """The layout of this package's networks, which is mmdet's of a MobileNetV2 with other names inside the blocks.
+    """Make the layout of this package's networks.
 
-    The stem is ``conv1``, the last convolution ``conv2``, a block ``layer<stage>.<layer>``; in a supernet the
-    candidate's name follows.
+    Stem, stages and last convolution have the names of mmdet's MobileNetV2: ``conv1``, ``layer<stage>.<layer>`` for a
+    block, and ``conv2``. In a supernet the candidate's name follows the block's. The names inside the blocks are the
+    family's.
 
     Args:
-        name (str): For logs and errors.
-        slots (Iterable[Mapping]): For each form of a block, the one with most parts first, as for
-            :func:`slot_table`.
-        head (str): Pattern of keys behind the backbone.
+        name (str): Name of the layout in logs and errors.
+        slots (Iterable[Mapping]): Part → its slots as for :func:`slot_table`, for each form of a block; the form with
+            most parts is first.
+        head (str): Pattern of the keys of heads and necks.
     """
     tables = tuple(slot_table(parts) for parts in slots)
     names = '|'.join(re.escape(slot) for slot in dict.fromkeys(slot for table in tables for slot in table))

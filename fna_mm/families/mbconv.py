@@ -1,4 +1,4 @@
-"""The MBConv block as a value; :mod:`fna_mm.families.mbconv_block` has its module."""
+"""The MBConv block as a value. Its PyTorch module is in :mod:`fna_mm.families.mbconv_block`."""
 
 import re
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class MBConvSpec(BlockSpec):
 
     @classmethod
     def parse(cls, text: Any) -> 'MBConvSpec':
-        """``'k5_e6'`` → kernel 5, expansion ratio 6.
+        """Build the spec from its text form: ``'k5_e6'`` has kernel size 5 and expansion ratio 6.
 
         Raises:
             ValueError: If the text has another form.
@@ -52,15 +52,15 @@ class MBConvSpec(BlockSpec):
 
     @property
     def searchable(self) -> bool:
-        """Whether it expands; MobileNetV2's first stage does not."""
+        """Whether the block expands; the block of MobileNetV2's first stage does not."""
         return self.expand_ratio > 1
 
     def hidden_channels(self, in_channels: int) -> int:
-        """Channels of the depthwise convolution."""
+        """Number of channels of the depthwise convolution."""
         return in_channels * self.expand_ratio
 
     def convolutions(self, in_channels: int, out_channels: int, stride: int = 1) -> tuple[Convolution, ...]:
-        """Expansion (unless the ratio is 1), depthwise convolution, projection."""
+        """The expand convolution (unless the ratio is 1), the depthwise convolution and the linear 1x1 convolution."""
         hidden = self.hidden_channels(in_channels)
         expand = (Convolution(in_channels, hidden), ) if self.expand_ratio > 1 else ()
         return (*expand, Convolution(hidden, hidden, self.kernel_size, stride, groups=hidden),

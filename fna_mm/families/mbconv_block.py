@@ -13,10 +13,11 @@ from fna_mm.families.mbconv import MBConvSpec
 
 
 class MBConv(BaseModule):
-    """Inverted residual block: 1x1 expansion, depthwise convolution, linear 1x1 projection.
+    """Inverted residual block (Sandler et al. 2018, figure 3).
 
-    Its three parts have the names of mmdet's ``InvertedResidual``, so a child with MobileNetV2's
-    architecture has the state dict keys of mmdet's MobileNetV2. Sandler et al. 2018, figure 3.
+    A 1x1 convolution expands the channels, a depthwise convolution follows, and a 1x1 convolution without activation
+    projects to the output channels. The three parts have the names of mmdet's ``InvertedResidual``, so a child with
+    MobileNetV2's architecture has the state dict keys of mmdet's MobileNetV2.
 
     Args:
         spec (MBConvSpec): Kernel and expansion ratio.
@@ -25,7 +26,7 @@ class MBConv(BaseModule):
         stride (int): Stride of the depthwise convolution. Defaults to 1.
         dilation (int): Dilation of the depthwise convolution. Defaults to 1.
         norm_cfg (dict, optional): Normalisation of each convolution. Defaults to None: BN.
-        act_cfg (dict, optional): Activation of the first two. Defaults to None: ReLU6.
+        act_cfg (dict, optional): Activation of the first two convolutions. Defaults to None: ReLU6.
         with_cp (bool): Recompute the block in the backward pass to save memory. Defaults to False.
     """
 
@@ -69,21 +70,21 @@ class MBConv(BaseModule):
         return self.forward_tapped(x)[0]
 
     def forward_tapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The output, and the expanded features after their activation, (N, hidden, H, W)."""
+        """Return the output, and the expanded features after their activation, (N, hidden, H, W)."""
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(self._forward, x, use_reentrant=False)
         return self._forward(x)
 
 
 def build_stem(out_channels: int, norm_cfg: dict, act_cfg: dict, stride: int) -> ConvModule:
-    """The 3x3 convolution in front of the first stage.
+    """Build the 3x3 convolution in front of the first stage.
 
-    ReLU6 in supernet and child alike; the authors' supernet has a ReLU here, their child a ReLU6.
+    Supernet and child have the same activation here; the authors' supernet has a ReLU, their child a ReLU6.
 
     Args:
-        out_channels (int): Output channels.
-        norm_cfg (dict): Normalisation.
-        act_cfg (dict): Activation.
-        stride (int): Its stride.
+        out_channels (int): Output channels of the stem.
+        norm_cfg (dict): Normalisation of the stem.
+        act_cfg (dict): Activation of the stem.
+        stride (int): Stride of the stem.
     """
     return ConvModule(IMAGE_CHANNELS, out_channels, 3, stride=stride, padding=1, norm_cfg=norm_cfg, act_cfg=act_cfg)

@@ -15,7 +15,7 @@ def _forms(expand: Sequence[str], depthwise: Sequence[str], project: Sequence[st
     return dict(expand=expand, depthwise=depthwise, project=project)
 
 
-#: How our own networks spell their tensors: mmdet's names.
+#: The layout of this package's networks, which have mmdet's names.
 OWN = own_layout(
     'mmdet',
     slots=(
@@ -25,7 +25,7 @@ OWN = own_layout(
     ),
     head=r'(\w*head|neck|fc|classifier)\..*')
 
-#: What stands before the backbone's stem and stages in every key of the authors' release.
+#: The start of every key of the backbone's stem and stages in the authors' release.
 RELEASE_BLOCKS = 'blocks.'
 #: The layout of the authors' release: its ``seed_mbv2.pt`` and its retrained networks.
 RELEASE = Layout(
@@ -79,8 +79,8 @@ LAYOUTS = (
         first_stage=0),
 )
 
-# MobileNetV2: Sandler et al. 2018, table 2. The FNA networks: figure 4 of the paper and the net_config files of the
-# authors' release, layers that they left out not written.
+# MobileNetV2 is from table 2 of Sandler et al. 2018. The FNA networks are from figure 4 of the paper and the net_config
+# files of the authors' release.
 PUBLISHED: dict[str, str] = {
     'mobilenet_v2':
     """[[32, 16], ['k3_e1'], 1]|
@@ -118,11 +118,11 @@ PUBLISHED: dict[str, str] = {
 
 
 def release_name(stage: int, layer: Optional[int] = None) -> str:
-    """How the authors' release calls a stage, from 0 (-1 is the stem), or one of its layers.
+    """The name of a stage, or of one of its layers, in the authors' release.
 
     Args:
-        stage (int): Index of the stage.
-        layer (int, optional): Index of the layer. Defaults to None: the stage.
+        stage (int): Index of the stage from 0; -1 is the stem.
+        layer (int, optional): Index of the layer in the stage. Defaults to None: the name of the stage.
     """
     return f'{RELEASE_BLOCKS}{stage + 1}' + ('' if layer is None else f'.layers.{layer}')
 
@@ -143,22 +143,22 @@ class MobileNetV2(Family):
     output_part = 'project'
 
     def parse_spec(self, text: Any) -> MBConvSpec:
-        """As :meth:`MBConvSpec.parse`."""
+        """Build a block's spec as :meth:`MBConvSpec.parse` does."""
         return MBConvSpec.parse(text)
 
     def candidates(self, kernel_sizes: Sequence[int], expand_ratios: Sequence[int]) -> tuple[BlockSpec, ...]:
-        """Every kernel with every expansion ratio, the ratio changing last (paper, section 3.2)."""
+        """All kernels with the first expansion ratio, then with the next, and so on (paper, section 3.2)."""
         return tuple(MBConvSpec(kernel, ratio) for ratio in expand_ratios for kernel in kernel_sizes)
 
     def spec_of(self, kernel_size: int, hidden_channels: int, in_channels: int) -> MBConvSpec:
-        """The spec of a block that is known by the shapes of its tensors."""
+        """Build the spec of a block from the shapes of its tensors."""
         if hidden_channels % in_channels:
             raise ValueError(f'it expands {in_channels} channels to {hidden_channels}, which is no whole expansion '
                              'ratio')
         return MBConvSpec(kernel_size, hidden_channels // in_channels)
 
     def tapped_channels(self, in_channels: int) -> int:
-        """Six times the input's, as everywhere in MobileNetV2 (SSDLite: 96 · 6 = 576)."""
+        """Six times the input channels, as in every searched layer of MobileNetV2 (SSDLite: 96 · 6 = 576)."""
         return in_channels * _SEED_RATIO
 
     def stem(self, out_channels: int) -> tuple[Convolution, ...]:
@@ -166,20 +166,20 @@ class MobileNetV2(Family):
         return (Convolution(IMAGE_CHANNELS, out_channels, 3, self.stem_stride), )
 
     def scaled_channels(self, channels: int, factor: float) -> int:
-        """A multiple of 8, as near as possible, never below nine tenths.
+        """The nearest multiple of 8 that is not more than a tenth below the product.
 
-        Sandler et al. 2018 and every MobileNetV2 of mm round this way.
+        Sandler et al. 2018 and every MobileNetV2 of mm round in this way.
         """
         rounded = max(8, int(channels * factor + 4) // 8 * 8)
         return rounded + 8 if rounded < .9 * channels * factor else rounded
 
     def build_stem(self, out_channels: int, norm_cfg: dict, act_cfg: dict) -> Any:
-        """Convolution, normalisation, activation; ReLU6 in the authors' child, ReLU in their supernet."""
+        """Build the 3x3 convolution with its normalisation and activation."""
         from fna_mm.families.mbconv_block import build_stem
         return build_stem(out_channels, norm_cfg, act_cfg, self.stem_stride)
 
     def build_block(self, spec: BlockSpec, options: BlockOptions) -> Any:
-        """An ``MBConv``."""
+        """Build an ``MBConv``."""
         from fna_mm.families.mbconv_block import MBConv
         assert isinstance(spec, MBConvSpec)
         return MBConv(spec, options.in_channels, options.out_channels, options.stride, options.dilation,

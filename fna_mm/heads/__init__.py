@@ -1,1 +1,1 @@
-"""Heads of the paper's frameworks. Each module needs one of the mm packages, and is imported where that is there."""
+"""Heads that the paper uses and mm lacks. Each module needs mmdet or mmseg, and is imported when its head is used."""

@@ -1,4 +1,4 @@
-"""The paper's two decode heads for segmentation, from mmseg's parts. Needs MMSegmentation."""
+"""The paper's two decode heads for segmentation, made from mmseg's parts. This module needs MMSegmentation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class _PointwiseASPPHead(ASPPHead):
-    """mmseg's ASPP, but joined by the 1x1 convolution of the DeepLabv3 paper instead of a 3x3 one."""
+    """mmseg's ASPP with the 1x1 convolution of the DeepLabv3 paper, instead of a 3x3 one, that joins its branches."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -34,14 +34,14 @@ class _PointwiseASPPHead(ASPPHead):
 class SeparableASPPHead(_PointwiseASPPHead):
     """DeepLabv3 with depthwise-separable atrous convolutions, as in the paper (section 4.1).
 
-    mmseg's ``DepthwiseSeparableASPPHead`` has two more convolutions behind the pyramid and a 3x3 one
-    that joins it. This one has 755,795 parameters on 320 channels with 19 classes.
+    mmseg's ``DepthwiseSeparableASPPHead`` has two more convolutions behind the pyramid and joins the
+    branches with a 3x3 convolution. This head has 755,795 parameters with 320 input channels and 19 classes.
 
     Args:
-        dilations (Sequence[int]): Rates of the pyramid; 1 is a 1x1 convolution.
+        dilations (Sequence[int]): Dilations of the pyramid's branches; 1 stands for a 1x1 convolution.
             Defaults to (1, 6, 12, 18).
-        kwargs (Any): Of mmseg's ``BaseDecodeHead``: ``in_channels``, ``in_index``, ``channels`` (256 in
-            the paper), ``num_classes``, ``dropout_ratio``, ``norm_cfg``, ``align_corners``, ….
+        kwargs (Any): Arguments of mmseg's ``BaseDecodeHead``: ``in_channels``, ``in_index``, ``channels``
+            (256 in the paper), ``num_classes``, ``dropout_ratio``, ``norm_cfg``, ``align_corners``, ….
     """
 
     def __init__(self, dilations: Sequence[int] = (1, 6, 12, 18), **kwargs: Any) -> None:
@@ -59,16 +59,17 @@ class SeparableASPPHead(_PointwiseASPPHead):
 class DeepLabV3PlusHead(_PointwiseASPPHead):
     """DeepLabv3+ with ordinary convolutions, as in the paper (table 1).
 
-    The pyramid's result is enlarged to a finer map of the backbone, joined with it, and refined by two
-    3x3 convolutions. It has 4,003,827 parameters on 24 and 320 channels with 19 classes.
+    The pyramid's output is enlarged to the size of a finer feature map of the backbone, concatenated with
+    it, and refined by two 3x3 convolutions. The head has 4,003,827 parameters with 24 and 320 input
+    channels and 19 classes.
 
     Args:
-        c1_in_channels (int): Channels of the finer map. Defaults to 24.
-        c1_channels (int): Channels that a 1x1 convolution makes of them. Defaults to 48.
-        c1_index (int): Place of the finer map among the backbone's. Defaults to 0.
-        dilations (Sequence[int]): Rates of the pyramid; 1 is a 1x1 convolution.
+        c1_in_channels (int): Channels of the finer feature map. Defaults to 24.
+        c1_channels (int): Channels to which a 1x1 convolution reduces or expands the finer map. Defaults to 48.
+        c1_index (int): Index of the finer map among the backbone's outputs. Defaults to 0.
+        dilations (Sequence[int]): Dilations of the pyramid's branches; 1 stands for a 1x1 convolution.
             Defaults to (1, 6, 12, 18).
-        kwargs (Any): Of mmseg's ``BaseDecodeHead``; ``in_index`` is the place of the coarse map.
+        kwargs (Any): Arguments of mmseg's ``BaseDecodeHead``; ``in_index`` is the index of the coarse map.
     """
 
     def __init__(self,

@@ -1,4 +1,4 @@
-"""What the search has found so far, written down for people and for the next training."""
+"""Exporting the architecture that the search has found so far."""
 
 import os.path as osp
 import time
@@ -28,34 +28,34 @@ from fna_mm.report.search_figures import probability_figure
 from fna_mm.report.time_account import ARCHITECTURE, DATA, EVALUATION, WEIGHTS, TimeAccount
 
 STATE = 'architecture_export'
-#: Figures of every export; the report's others go to the visualizer whenever it is drawn.
+#: Figures that every export writes. The other figures go to the visualizer whenever the report is drawn.
 EXPORTED = ('architecture', 'probabilities')
-#: At most this share of the time goes into drawing reports.
+#: Largest share of the time that is spent on drawing reports.
 REPORT_SHARE = .05
 
 
 @HOOKS.register_module(force=True)
 class ArchitectureExportHook(Hook):
-    """Write the currently best architecture, its training config and pictures of it.
+    """Write the currently best architecture, its training config and its pictures.
 
-    In the work directory: ``arch.json`` (and ``arch_epoch_N.json`` or ``arch_iter_N.json`` beside it),
-    ``child_config.py``, a complete config that mm's tools train as it is, ``architecture.png`` and
-    ``probabilities.png``. In its folder ``fna_report``: ``history.jsonl``, a line an export, and the page
-    ``index.html``, drawn anew where that takes at most a twentieth of the time, and at the end. Figures
-    and scalars also go to the visualizer, and so to every backend that the config names.
+    The work directory gets ``arch.json`` (and ``arch_epoch_N.json`` or ``arch_iter_N.json`` beside it),
+    ``child_config.py``, which is a complete config that mm's tools train without changes,
+    ``architecture.png`` and ``probabilities.png``. Its folder ``fna_report`` gets ``history.jsonl``, with one
+    line for each export, and the page ``index.html``, which is drawn again at the end, and in between as
+    long as drawing takes at most a twentieth of the time. Figures and scalars also go to the visualizer, and
+    so to all its backends in the config.
 
     Args:
         interval (int): Epochs or iterations between two exports. Defaults to 1.
         by_epoch (bool): Whether ``interval`` counts epochs; set it to False under
             ``IterBasedTrainLoop``. Defaults to True.
-        child_config (str, optional): Path of a retraining config with an ``FNAChildNet``; the child's
-            config is built on it. Defaults to None: on the search's own config with the search taken
-            out.
-        out_dir (str, optional): Where to write, the report excepted. Defaults to None: the work directory.
+        child_config (str, optional): Path of a retraining config with an ``FNAChildNet``, on which the
+            child's config is built. Defaults to None: the search's own config without the search.
+        out_dir (str, optional): Folder of all files but the report. Defaults to None: the work directory.
 
     Raises:
         ValueError: If ``interval`` is no positive integer; before training, if ``child_config`` has
-            no ``FNAChildNet``, or no ``AlternatingOptimizerHook`` searches.
+            no ``FNAChildNet``, or the config has no ``AlternatingOptimizerHook``.
         FileNotFoundError: Before training, if ``child_config`` does not exist.
     """
 
@@ -94,28 +94,28 @@ class ArchitectureExportHook(Hook):
         self._account = TimeAccount(self._loaded_seconds if runner.iter > 0 else None)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Put the time that was spent into the checkpoint."""
+        """Put the times of the account into the checkpoint."""
         checkpoint[STATE] = dict(seconds=self._account.seconds())
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Keep the time that was spent for :meth:`before_train`, which uses it if the run resumes."""
+        """Keep the times in the checkpoint for :meth:`before_train`, which uses them if the run resumes."""
         self._loaded_seconds = (checkpoint.get(STATE) or {}).get('seconds')
 
     def before_train_epoch(self, runner: Any) -> None:
-        """Checkpoints and exports are over: data is loaded from here on."""
+        """Start the time of loading data; checkpoints and exports are finished here."""
         self._account.lap()
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """The batch is loaded."""
+        """Book the time of loading the batch."""
         self._account.lap(DATA)
 
     def before_val_epoch(self, runner: Any) -> None:
-        """Evaluation begins; outside a training there is no account."""
+        """Start the time of an evaluation; outside a training there is no account."""
         if hasattr(self, '_account'):
             self._account.lap()
 
     def after_val_epoch(self, runner: Any, metrics: Optional[dict[str, float]] = None) -> None:
-        """Evaluation is over."""
+        """Book the time of the evaluation."""
         if hasattr(self, '_account'):
             self._account.lap(EVALUATION)
 
@@ -127,7 +127,7 @@ class ArchitectureExportHook(Hook):
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
-        """Book the step; export every ``interval`` iterations and after the last one."""
+        """Book the time of the step; export every ``interval`` iterations and after the last one."""
         self._account.lap(WEIGHTS)
         if self._searching.arch_steps > self._arch_steps:
             self._arch_steps = self._searching.arch_steps
@@ -138,18 +138,18 @@ class ArchitectureExportHook(Hook):
 
     @master_only
     def after_train(self, runner: Any) -> None:
-        """Write down the whole time, the last evaluation included, and the last report."""
+        """Write the last state, whose times include the last evaluation, and the last report."""
         if self._exported is not None:
             append_history(runner.work_dir, self.search_state(runner, *self._exported))
             self._report(runner, self._exported[1])
 
     def search_state(self, runner: Any, moment: str, step: int) -> SearchState:
-        """What the search thinks now.
+        """The state of the search now.
 
         Args:
             runner (Runner): The runner of the search.
-            moment (str): Such as ``epoch_3``.
-            step (int): Iterations made so far.
+            moment (str): Name of the moment, such as ``epoch_3``.
+            step (int): Number of iterations so far.
         """
         supernet = find_supernet(runner.model)
         space = supernet.search_space
@@ -166,12 +166,12 @@ class ArchitectureExportHook(Hook):
 
     @master_only
     def export(self, runner: Any, moment: str, step: int) -> None:
-        """Write everything.
+        """Write the architecture, the child's config, the pictures and a line of the history.
 
         Args:
             runner (Runner): The runner of the search.
-            moment (str): Such as ``epoch_3``; becomes part of the second JSON file's name.
-            step (int): Iterations made so far, under which the visualizer files the pictures.
+            moment (str): Name of the moment, such as ``epoch_3``; it is part of the second JSON file's name.
+            step (int): Number of iterations so far; the visualizer gets it with the pictures.
         """
         out_dir = self.out_dir or runner.work_dir
         state = self.search_state(runner, moment, step)
@@ -181,7 +181,7 @@ class ArchitectureExportHook(Hook):
         figures = dict(
             architecture=architecture_figure(architecture, state.seed, f'Best path after {title}'),
             probabilities=probability_figure(state.probabilities, f'Probability of each candidate after {title}'))
-        # Everything is made before anything is written: what cannot be made leaves the last export whole.
+        # Everything is made before anything is written, so that an error leaves the last export as it was.
         images = {name: to_image(figure) for name, figure in figures.items()}
         text = architecture.to_json()
         put_text(text, join_path(out_dir, f'arch_{moment}.json'))
@@ -200,7 +200,7 @@ class ArchitectureExportHook(Hook):
             self._show(runner, name, image, step)
         runner.logger.info(f'Best architecture after {title} (child: {join_path(out_dir, "child_config.py")}):\n'
                            f'{architecture}')
-        # The last one is drawn after the last evaluation.
+        # The last report is drawn after the last evaluation.
         if step < runner.max_iters and time.perf_counter() >= self._next_report:
             self._report(runner, step)
 
@@ -208,8 +208,8 @@ class ArchitectureExportHook(Hook):
         start = time.perf_counter()
         try:
             _, figures = write_report([read_run(runner.work_dir)], osp.join(runner.work_dir, FOLDER))
-        except Exception as error:  # days of search must not end for a picture of them
-            runner.logger.warning(f'no report: {type(error).__name__}: {error}')
+        except Exception as error:  # an error in the report must not stop a search
+            runner.logger.warning(f'the report could not be written: {type(error).__name__}: {error}')
             figures = []
         for figure in figures:
             if figure.name not in EXPORTED:
@@ -219,5 +219,5 @@ class ArchitectureExportHook(Hook):
 
     @staticmethod
     def _show(runner: Any, name: str, image: np.ndarray, step: int) -> None:
-        # No slash in the name: LocalVisBackend makes a file of it, in a folder that it would not make.
+        # The name has no slash: LocalVisBackend makes a file of that name and does not create folders.
         runner.visualizer.add_image(f'fna_{name}', image, step=step)

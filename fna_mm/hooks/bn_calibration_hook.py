@@ -17,9 +17,9 @@ def calibrate_batch_norm(model: Any, batches: Any, num_iters: int, progress: Any
     """Replace all BN running statistics by their mean over ``num_iters`` batches.
 
     Args:
-        model (nn.Module): A model of mm, unwrapped; modes and momenta come back as they were.
-        batches (Iterator): Batches as mm's dataloaders give them.
-        num_iters (int): How many of them to use.
+        model (nn.Module): An mm model without its wrapper. Its modes and momenta are restored at the end.
+        batches (Iterator): Batches of an mm dataloader.
+        num_iters (int): Number of batches to use.
         progress (Callable, optional): Called with the number of batches done.
     """
     norms: list[Any] = [module for module in model.modules()
@@ -31,9 +31,9 @@ def calibrate_batch_norm(model: Any, batches: Any, num_iters: int, progress: Any
     model.train()
     try:
         for norm in norms:
-            norm.train()  # also under norm_eval and frozen_stages: new statistics are what is asked for
+            norm.train()  # also under norm_eval and frozen_stages, because the user asks for new statistics
             norm.reset_running_stats()
-            norm.momentum = None  # a plain mean instead of a moving one
+            norm.momentum = None  # a plain mean instead of a moving average
         with torch.no_grad():
             for done, batch in enumerate(itertools.islice(batches, num_iters), 1):
                 data = model.data_preprocessor(batch, True)
@@ -51,15 +51,15 @@ def calibrate_batch_norm(model: Any, batches: Any, num_iters: int, progress: Any
 
 
 def _own_dataloader(runner: Any) -> Any:
-    """A second training dataloader: ``IterBasedTrainLoop`` is already drawing from the first.
+    """Build a second training dataloader, because ``IterBasedTrainLoop`` already iterates over the first.
 
-    Starting that one again would wait for the batches that its persistent workers are loading, and
-    take images from its endless sampler.
+    A second iteration over the first one would wait for the batches that its persistent workers are
+    loading, and take images from its endless sampler.
     """
     cfg = runner.cfg.get('train_dataloader')
     if not isinstance(cfg, dict):  # the runner was given a dataloader instead of a config
         return runner.train_dataloader
-    # Workers end with the calibration.
+    # The workers stop after the calibration.
     return runner.build_dataloader(dict(cfg, persistent_workers=False), seed=runner.seed)
 
 
@@ -67,12 +67,12 @@ def _own_dataloader(runner: Any) -> Any:
 class BNCalibrationHook(Hook):
     """Measure BN statistics on the training data before the first iteration (paper, section 4.1).
 
-    Widened kernels, copied layers and dropped channels change what flows through a remapped network,
-    so the seed's statistics no longer hold. The statistics become their plain mean over the batches,
-    and over the ranks. Nothing happens when a run resumes.
+    Larger kernels, copied layers and dropped channels change the features of a remapped network, so the
+    seed's statistics no longer fit. The new statistics are the plain mean over the batches and over the
+    ranks. When a run resumes, the hook does nothing.
 
     Args:
-        num_iters (int): Batches to use, on every rank. Defaults to 2000.
+        num_iters (int): Number of batches on every rank. Defaults to 2000.
 
     Raises:
         ValueError: If ``num_iters`` is no positive integer; before training, if there is no batch.
@@ -89,7 +89,7 @@ class BNCalibrationHook(Hook):
         if runner.iter > 0:
             runner.logger.info('BNCalibrationHook: the run resumes, BN statistics stay as they are')
             return
-        if len(runner.train_dataloader) == 0:  # an endless search for its first batch
+        if len(runner.train_dataloader) == 0:  # the repetition below would never end
             raise ValueError('BNCalibrationHook needs batches, but train_dataloader has none: '
                              f'{len(runner.train_dataloader.dataset)} samples with drop_last; use a smaller batch_size '
                              'or more data')

@@ -1,4 +1,4 @@
-"""What would fail hours later, looked at before the first iteration."""
+"""Checks before the first iteration, of errors that would appear hours later."""
 
 import math
 import os
@@ -15,16 +15,16 @@ from fna_mm.backbones import FNADistributedDataParallel
 from fna_mm.cost.madds import CostTable
 from fna_mm.datasets import RandomSplit
 
-#: Copies of the weights in a checkpoint: themselves, and at most two moments of the optimizer.
+#: Largest size of a checkpoint in sizes of the weights: the weights and two moments of the optimizer.
 _COPIES = 3
 _PROBE = '.fna_mm_can_write'
 
 
 def find_splits(dataset: Any) -> Iterator[RandomSplit]:
-    """Every ``RandomSplit`` in a data set, through mm's wrappers.
+    """Find every ``RandomSplit`` in a data set, also inside mm's wrappers.
 
     Args:
-        dataset (Dataset): A data set, a wrapper of one, or of several.
+        dataset (Dataset): A data set, or a wrapper of one or several data sets.
     """
     if isinstance(dataset, RandomSplit):
         yield dataset
@@ -37,7 +37,7 @@ def find_splits(dataset: Any) -> Iterator[RandomSplit]:
 def check_parts_are_disjoint(weights: Any, arch: Any) -> None:
     """Check that no sample trains both the weights and the architecture (paper, section 3.2).
 
-    Only parts of one data set can be compared; what is no ``RandomSplit`` is the user's own choice.
+    Parts of the same data set are compared. Data sets that are no ``RandomSplit`` are not checked.
 
     Args:
         weights (Dataset): The data set of the weight steps.
@@ -59,18 +59,18 @@ def check_parts_are_disjoint(weights: Any, arch: Any) -> None:
 
 
 def check_training_mode(model: nn.Module, cfg: Mapping[str, Any]) -> None:
-    """Check that the model is trained in a way that allows for another path in every step.
+    """Check that wrapper and config allow another path in every step.
 
     Args:
         model (nn.Module): The runner's model, in its wrapper if it has one.
         cfg (Mapping): The runner's config.
 
     Raises:
-        ValueError: If DDP would wait for the gradients of every candidate, or mm compile the model.
+        ValueError: If DDP would wait for the gradients of all candidates, or if mm would compile the model.
     """
     if cfg.get('compile'):
-        raise ValueError(f'compile={cfg["compile"]!r} in a search: every step runs another path, and each would be '
-                         'compiled anew; take it out here, and set it for the training of the child')
+        raise ValueError(f'compile={cfg["compile"]!r} in a search: every step runs another path, and each path would '
+                         'be compiled anew; remove it from this config, and set it in the config of the child')
     if (isinstance(model, DistributedDataParallel) and not isinstance(model, FNADistributedDataParallel)
             and not model.find_unused_parameters):
         raise ValueError(f'{type(model).__name__} waits for the gradients of all candidates, of which a step uses '
@@ -78,15 +78,15 @@ def check_training_mode(model: nn.Module, cfg: Mapping[str, Any]) -> None:
 
 
 def check_memory(trial: Callable[[], None], supernet: nn.Module, batch_size: int) -> None:
-    """Try an architecture step, by far the larger one of the two kinds, and free what it took.
+    """Try an architecture step, which needs far more memory than a weight step, and free its memory.
 
     Args:
-        trial (Callable): Makes the step; changes nothing.
-        supernet (nn.Module): Its supernet.
-        batch_size (int): Images in it.
+        trial (Callable): Function that makes the step and changes nothing.
+        supernet (nn.Module): The supernet of the step.
+        batch_size (int): Number of images in the step.
 
     Raises:
-        RuntimeError: If the device has too little memory; it says which setting to lower first.
+        RuntimeError: If the device has too little memory; the message says which setting to change first.
     """
     try:
         trial()
@@ -94,7 +94,7 @@ def check_memory(trial: Callable[[], None], supernet: nn.Module, batch_size: int
     except torch.cuda.OutOfMemoryError:
         fits = False
     torch.cuda.empty_cache()
-    if not fits:  # not within except, whose traceback holds the tensors of the step
+    if not fits:  # raised outside of except, because the traceback there keeps the tensors of the step
         recomputes = any(getattr(module, 'with_cp', False) for module in supernet.modules())
         first = (f"lower batch_size of AlternatingOptimizerHook's dataloader (now {batch_size}), or the size of its "
                  'images' if recomputes else 'set with_cp=True in model.backbone, which recomputes the candidates in '
@@ -104,7 +104,7 @@ def check_memory(trial: Callable[[], None], supernet: nn.Module, batch_size: int
 
 
 def check_costs_are_finite(table: CostTable) -> None:
-    """Check a table of GMAdds.
+    """Check that all costs in a table are finite.
 
     Raises:
         ValueError: If an entry is no finite number.
@@ -116,33 +116,33 @@ def check_costs_are_finite(table: CostTable) -> None:
 
 
 def check_can_write(folder: str) -> None:
-    """Write into a folder, on any mmengine file backend, and remove what was written.
+    """Check that a folder, on any mmengine file backend, can be written to, by writing and removing a file.
 
     Args:
-        folder (str): Where something is going to be written during the run.
+        folder (str): Folder that the run will write to.
 
     Raises:
-        OSError: If that is not possible.
+        OSError: If the folder cannot be written to.
     """
     path = join_path(folder, _PROBE)
     try:
         put_text('', path)
         remove(path)
     except OSError as error:
-        raise OSError(f'{folder!r} cannot be written to, which the run will want to do: {error}') from error
+        raise OSError(f'{folder!r} cannot be written to, but the run needs to write there: {error}') from error
 
 
 def check_space(model: nn.Module, folder: str) -> None:
     """Check that a checkpoint of the model fits on the disk of a local folder.
 
     Args:
-        model (nn.Module): What will be saved, with up to two tensors of the optimizer for each weight.
-        folder (str): Where to.
+        model (nn.Module): Model that will be saved, with up to two tensors of the optimizer for each weight.
+        folder (str): Folder of the checkpoints.
 
     Raises:
-        OSError: If there is less space.
+        OSError: If the disk has too little free space.
     """
-    if not os.path.isdir(folder):  # on another file backend
+    if not os.path.isdir(folder):  # the folder is on another file backend
         return
     tensors = [*model.parameters(), *model.buffers()]
     needed = _COPIES * sum(tensor.numel() * tensor.element_size() for tensor in tensors)

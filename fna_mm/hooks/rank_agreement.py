@@ -1,4 +1,4 @@
-"""Whether all processes of a search hold the same architecture."""
+"""A check that all processes of a search hold the same architecture."""
 
 import hashlib
 from collections import Counter
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def digest(value: Any) -> str:
-    """A fingerprint of tensors and plain values in nested dicts and lists, bit by bit."""
+    """A digest of tensors and plain values in nested dicts and lists; any changed bit changes it."""
     sha = hashlib.sha256()
 
     def feed(node: Any) -> None:
@@ -31,20 +31,20 @@ def digest(value: Any) -> str:
 
 
 def check_ranks_agree(state: Any, what: str) -> None:
-    """Compare a value over all ranks; every rank must call this.
+    """Check that a value is the same on all ranks; every rank must call this function.
 
     Args:
-        state (Any): Tensors and plain values in nested dicts and lists.
-        what (str): How the error calls it.
+        state (Any): The value: tensors and plain values in nested dicts and lists.
+        what (str): Name of the value in the error; a plural.
 
     Raises:
-        RuntimeError: On every rank, if one holds another value than most.
+        RuntimeError: On every rank, if one rank holds another value than most ranks.
     """
     digests = all_gather_object(digest(state))
     common = Counter(digests).most_common(1)[0][0]
     others = [rank for rank, own in enumerate(digests) if own != common]
     if others:
         raise RuntimeError(f'{what} of rank {", ".join(map(str, others))} differ from those of the other '
-                           f'{len(digests) - len(others)} of {len(digests)} ranks: the search is no longer one; resume '
-                           'from the last checkpoint, which was written before, and look for what the rank does alone '
-                           '(its data, its device, an error that was caught)')
+                           f'{len(digests) - len(others)} of {len(digests)} ranks: the ranks no longer run the same '
+                           'search. Resume from the last checkpoint, which was written before that, and look for what '
+                           'this rank does otherwise (its data, its device, an error that was caught)')

@@ -1,4 +1,4 @@
-"""Parameter remapping as mm's users meet it: an initializer in ``init_cfg``, or a runner hook."""
+"""Parameter remapping in mm's configs: an initializer for ``init_cfg``, and a runner hook."""
 
 import os
 from typing import Any, Optional
@@ -23,9 +23,9 @@ class ParameterRemapping:
     """Initialize a supernet or child from a checkpoint of its seed (paper, section 3.1).
 
     The checkpoint's layout (torchvision, timm, mmdet, mmseg/mmpretrain) is recognised by its keys. New
-    layers are copies of their stage's last one; narrower layers keep the same channels throughout a
-    block; kernels of another size hold the old one's values, or some of them. One table in the log
-    says what came from where.
+    layers are copies of the last layer of their stage in the seed. All tensors of a narrower block keep
+    the same channels. A larger kernel holds the values of the seed's kernel, a smaller one holds some of
+    them. A table in the log says where every tensor came from.
 
     Args:
         checkpoint (str): A path (any mmengine file backend), ``https://``, ``open-mmlab://`` or
@@ -35,16 +35,16 @@ class ParameterRemapping:
             weights (``std``) or L1 norm (``l1``), in their old order (section 4.4).
             Defaults to 'first'.
         kernel (str): How kernels of another size are filled: around the ``center`` (equation 3), or
-            spread from corner to corner (``dilate``, equation 6). Smaller ones than the seed's are
-            read from the same places. Defaults to 'center'.
-        strict (bool): Refuse a seed that does not explain every tensor, instead of leaving
-            such tensors at their random start. Defaults to True.
+            spread from corner to corner (``dilate``, equation 6). The values of a kernel that is smaller
+            than the seed's are read from the same places. Defaults to 'center'.
+        strict (bool): Raise an error if a tensor of the network has no source in the seed, instead of
+            leaving it at its random start. Defaults to True.
 
     Raises:
         FileNotFoundError: When called, if there is no such checkpoint.
-        ImportError: When called, if safetensors are given and that package is missing.
+        ImportError: When called, if the checkpoint is a safetensors file and that package is missing.
         ValueError: If a method is unknown; when called, if the checkpoint cannot be read, has an
-            unknown layout or broken numbers, or does not fit under ``strict``. Nothing is changed then.
+            unknown layout or broken numbers, or does not fit under ``strict``. Then no tensor is changed.
     """
 
     def __init__(self, checkpoint: str, width: str = 'first', kernel: str = 'center', strict: bool = True) -> None:
@@ -85,7 +85,7 @@ class ParameterRemapping:
         return report
 
     def __call__(self, module: nn.Module) -> Report:
-        """Remap the checkpoint onto ``module``, and log what came from where."""
+        """Remap the checkpoint onto ``module``, and log where every tensor came from."""
         report = self.apply(self.read_seed(getattr(module, 'family', None)), module)
         print_log(f'ParameterRemapping onto {type(module).__name__} from {self.checkpoint} ({report.layout} layout, '
                   f'width={self.width}, kernel={self.kernel}):\n{report.table()}', logger='current')
@@ -96,19 +96,19 @@ class ParameterRemapping:
 
 @HOOKS.register_module(force=True)
 class ParameterRemappingHook(Hook):
-    """Parameter remapping for a config whose backbone section should stay as it is.
+    """Parameter remapping for a config whose backbone section is not to be changed.
 
-    Runs before training, after mm has initialized the model. When the run resumes or loads a
-    checkpoint (``load_from``), that checkpoint stands and nothing is remapped.
+    The hook runs before training, after mm has initialized the model. When the run resumes or loads a
+    checkpoint (``load_from``), the model keeps the weights of that checkpoint and nothing is remapped.
 
     Args:
         checkpoint (str): As in :class:`ParameterRemapping`.
-        width (str): As there. Defaults to 'first'.
-        kernel (str): As there. Defaults to 'center'.
-        strict (bool): As there. Defaults to True.
+        width (str): As in :class:`ParameterRemapping`. Defaults to 'first'.
+        kernel (str): As in :class:`ParameterRemapping`. Defaults to 'center'.
+        strict (bool): As in :class:`ParameterRemapping`. Defaults to True.
 
     Raises:
-        ValueError: If a method is unknown; before training as in :class:`ParameterRemapping`.
+        ValueError: If a method is unknown; before training, as in :class:`ParameterRemapping`.
         FileNotFoundError: Before training, if there is no such checkpoint.
         ImportError: Before training, as in :class:`ParameterRemapping`.
     """
@@ -120,7 +120,7 @@ class ParameterRemappingHook(Hook):
         self._loaded = False
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Remember that the model has weights of its own."""
+        """Remember that the model has the weights of a checkpoint."""
         self._loaded = True
 
     def before_train(self, runner: Any) -> None:

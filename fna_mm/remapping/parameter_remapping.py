@@ -1,4 +1,4 @@
-"""A canonical seed and the tensors of a network → the network's new tensors, and where they came from."""
+"""Remapping of a whole network: a canonical seed → the network's new tensors, and a report of their sources."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -24,13 +24,13 @@ RANDOM = 'left at its start'
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor of the network.
+    """The report's line about one tensor of the network.
 
     Args:
-        target (str): Its key in the network.
-        source (str, optional): Key of the seed's tensor it came from; None if it kept its start.
-        action (str): What was done, or why nothing was.
-        explained (bool): Whether keeping its start is as it should be. Defaults to True.
+        target (str): Key of the tensor in the network.
+        source (str, optional): Key of the seed's tensor that it came from; None if it was left at its start.
+        action (str): What was done, or why nothing was done.
+        explained (bool): Whether ``strict`` accepts the line. Defaults to True.
     """
 
     target: str
@@ -41,15 +41,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """Where every tensor of a network came from.
+    """The sources of all tensors of a network.
 
     Args:
-        layout (str): The seed's layout.
+        layout (str): Name of the seed's layout.
         width (str): How narrowed layers chose channels.
         kernel (str): How kernels of another size were filled.
-        rows (tuple[Row, ...]): One for every tensor of the network.
-        unused (tuple[str, ...]): The seed's backbone tensors that the network has no place for.
-        ignored (tuple[str, ...]): The checkpoint's tensors outside the backbone.
+        rows (tuple[Row, ...]): One line for every tensor of the network.
+        unused (tuple[str, ...]): Keys of the seed's backbone that no tensor of the network came from.
+        ignored (tuple[str, ...]): Keys of the checkpoint outside the backbone.
         unknown (tuple[str, ...]): Keys that the layout does not know.
     """
 
@@ -62,18 +62,18 @@ class Report:
     unknown: tuple[str, ...]
 
     def problems(self) -> tuple[str, ...]:
-        """What strict remapping does not accept, a line each."""
+        """What strict remapping does not accept, one line for each tensor."""
         left = [f'{row.target}: {row.action}' for row in self.rows if not row.explained]
         return tuple(left + [f'{key}: unknown in the {self.layout} layout' for key in self.unknown])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: one entry a tensor, and what of the seed was left over."""
+        """Plain values for JSON: one entry for each tensor, and the keys of the seed that were not used."""
         tensors = [dict(target=row.target, source=row.source, action=row.action) for row in self.rows]
         return dict(layout=self.layout, width=self.width, kernel=self.kernel, tensors=tensors,
                     unused=list(self.unused), ignored=list(self.ignored), unknown=list(self.unknown))
 
     def table(self) -> str:
-        """The report by layers, for a log."""
+        """The report as a table with one line for each layer, for the log."""
         layers: dict[str, list[Row]] = {}
         for row in self.rows:
             layers.setdefault(_layer_of(row.target), []).append(row)
@@ -91,7 +91,7 @@ class Report:
 
 
 def _layer_of(key: str) -> str:
-    """The layer's part of a key: ``layer2.0`` or ``features.3``; the key's first word elsewhere."""
+    """The part of a key that names the layer, such as ``layer2.0`` or ``features.3``, or else the key's first word."""
     words = key.split('.')
     return '.'.join(words[:2]) if len(words) > 1 and words[1].isdigit() else words[0]
 
@@ -100,24 +100,24 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
                      no_weights: Collection[str] = ()) -> tuple[dict[str, Tensor], Report]:
     """Remap a seed onto a network (paper, section 3.1: depth first, then width and kernel).
 
-    All tensors of a block that carry its hidden channels keep the same ones. The paper's section 3.1
-    names the first 1x1 convolution as what makes them, so ``bn``, ``std`` and ``l1`` (section 4.4) rank
-    them by that convolution's rows and the BN behind it.
+    All tensors of a block that carry its hidden channels keep the same channels. In the paper's section
+    3.1 the first 1x1 convolution computes them, so ``bn``, ``std`` and ``l1`` (section 4.4) rank them by
+    that convolution's rows and by the BN behind it.
 
     Args:
         seed (Seed): The seed in canonical form.
         target (Mapping[str, Tensor]): The network's state dict, of which only names, shapes and
             dtypes are read.
-        width (str): How narrowed layers choose channels: the ``first`` ones, or those of largest BN
+        width (str): How narrowed layers choose channels: the ``first`` ones, or those with the largest BN
             scale (``bn``), standard deviation (``std``) or L1 norm (``l1``). Defaults to 'first'.
         kernel (str): How kernels of another size are filled: in the ``center``, or spread from corner
             to corner (``dilate``). Defaults to 'center'.
-        no_weights (Collection[str]): Keys of the network that are no weights, such as a supernet's architecture
+        no_weights (Collection[str]): Keys of the network that are not remapped, such as a supernet's architecture
             parameters. Defaults to ().
 
     Returns:
-        tuple: New tensors by the network's keys, and the report. Keys that have no source are not
-        among the new tensors.
+        tuple: New tensors by the network's keys, and the report. A tensor without a source is missing
+        among the new ones.
 
     Raises:
         ValueError: If a method is unknown.
@@ -137,15 +137,15 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
             continue
         source_key = _source(parsed[0], seed)
         if source_key not in seed.tensors:
-            # Checkpoints from before torch 0.4.1 have no such counter; it only starts at 0. Seeds that were saved as
-            # backbones of segmentors end before the last 1x1 convolution.
+            # Checkpoints from before torch 0.4.1 have no num_batches_tracked, which starts at 0 anyway. Seeds that were
+            # saved as backbones of segmentors do not have the last 1x1 convolution.
             explained = parsed[0].tensor == 'num_batches_tracked' or (parsed[0].part == 'last' and without_last)
             rows.append(Row(name, None, RANDOM if explained else f'the seed has no such layer {tuple(parsed[0][:3])}',
                             explained=explained))
             continue
         try:
             state[name], action = _remap(source_key, seed.tensors[source_key], tensor, channels, kernel)
-            # Scale and shift stand behind the normalisation, whatever it divides by: they are worth keeping.
+            # Scale and shift act after the normalisation, so they fit other normalisations than BN too.
             norm = other_norm(name)
             rows.append(Row(name, seed.names[source_key], f'{action} from BN to {norm.upper()}' if norm else action))
             used.add(source_key)
@@ -156,14 +156,14 @@ def remap_parameters(seed: Seed, target: Mapping[str, Tensor], width: str = 'fir
 
 
 def _source(key: Key, seed: Seed) -> Key:
-    """The seed's place for a place in the network: only depth differs."""
+    """The place in the seed for a place in the network; only the layer's index differs."""
     if 0 <= key.stage < len(seed.depths) and key.part not in ('stem', 'last'):
         return key._replace(layer=depth_index(key.layer, seed.depths[key.stage]))
     return key
 
 
 class _HiddenChannels:
-    """Which hidden channels a narrower block keeps: ranked once a block of the seed."""
+    """The hidden channels that a narrower block keeps, ranked once for each block of the seed."""
 
     def __init__(self, seed: Seed, width: str) -> None:
         self.seed, self.width = seed, width

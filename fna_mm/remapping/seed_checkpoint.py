@@ -1,4 +1,4 @@
-"""A loaded checkpoint of a seed → its canonical form: which tensor is where in the network."""
+"""Reading a seed: a loaded checkpoint → its canonical form, which gives the place of every tensor in the network."""
 
 import itertools
 import re
@@ -15,10 +15,10 @@ from fna_mm.architecture import Architecture
 from fna_mm.families import Family
 from fna_mm.families.layouts import STEM, Key, Layout
 
-#: Networks that people try and no family here knows, by a key that only they have.
+#: Networks of no family here that users may give as a seed: name → pattern of a key that only they have.
 _OTHERS = {'ResNet': r'layer\d+\.\d+\.conv\d\.weight'}
 
-#: Keys under which trainers put the weights, and prefixes that wrappers put before every key.
+#: Keys under which training programs store the weights, and prefixes that wrappers add to every key.
 _WRAPPERS = ('state_dict', 'model', 'model_state', 'state_dict_ema', 'ema_state_dict', 'ema')
 _PREFIXES = ('module.', 'model.', 'backbone.')
 
@@ -28,11 +28,11 @@ class Seed:
     """A seed network in canonical form.
 
     Args:
-        family (str): The name of its family.
-        layout (str): Name of the layout it came in.
-        tensors (dict[Key, Tensor]): Every tensor of the backbone.
-        names (dict[Key, str]): The key of each in the checkpoint.
-        depths (tuple[int, ...]): Layers of each stage.
+        family (str): Name of the seed's family.
+        layout (str): Name of the checkpoint's layout.
+        tensors (dict[Key, Tensor]): All tensors of the backbone, by their places.
+        names (dict[Key, str]): The keys of these tensors in the checkpoint.
+        depths (tuple[int, ...]): Number of layers of each stage.
         ignored (tuple[str, ...]): Keys that belong to a head or neck. Defaults to ().
         unknown (tuple[str, ...]): Keys of the backbone that the layout does not know. Defaults to ().
     """
@@ -47,20 +47,21 @@ class Seed:
 
 
 def unwrap(checkpoint: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Find the backbone's tensors in a loaded checkpoint, whatever wraps them.
+    """Find the backbone's tensors in a loaded checkpoint.
 
     Args:
-        checkpoint: What was loaded: a state dict, or a dict that holds one under ``state_dict``,
-            ``model`` and the like. Prefixes ``module.``, ``model.`` and ``backbone.`` are taken off.
+        checkpoint: The loaded checkpoint: a state dict, or a dict that holds one under ``state_dict``,
+            ``model`` or a similar key. The prefixes ``module.``, ``model.`` and ``backbone.`` are removed.
 
     Returns:
-        tuple: The backbone's tensors by key, and the keys of tensors beside the backbone.
+        tuple: The backbone's tensors by key, and the keys of tensors outside the backbone.
 
     Raises:
-        ValueError: If there is no tensor in it.
+        ValueError: If the checkpoint holds no tensor.
     """
     state = checkpoint
-    # Beside the weights there may be tensors, such as an accuracy. A file may also hold itself: never loop for ever.
+    # Beside the weights there may be other tensors, such as an accuracy. The number of rounds is limited, because a
+    # dict may hold itself.
     for _ in _WRAPPERS:
         inner = [state[name] for name in _WRAPPERS if isinstance(state.get(name), Mapping)] \
             if isinstance(state, Mapping) else []
@@ -86,11 +87,11 @@ def read_seed(checkpoint: Any, family: Optional[str] = None) -> Seed:
 
     Args:
         checkpoint: As for :func:`unwrap`.
-        family (str, optional): The family that it must be of. Defaults to None: any.
+        family (str, optional): Name of the family that the seed must be of. Defaults to None: any.
 
     Raises:
         ValueError: If no layout fits, a block is incomplete, stages cannot be told apart, or a tensor
-            is not what it should be: not floating point, or with a NaN or infinity in it.
+            has a wrong shape or type, or holds a NaN or infinity.
     """
     tensors, beside = unwrap(checkpoint)
     known = families.all_families() if family is None else (families.family(family), )
@@ -183,7 +184,7 @@ def _check_tensor(key: str, tensor: Tensor, kind: str, name: str) -> None:
 
 def _group_into_stages(family: Family, blocks: Any, parts: Any,
                        tensors: dict[str, Tensor]) -> dict[tuple[int, int], tuple[int, int]]:
-    """The stages of blocks that are only counted through."""
+    """Find the stages in a layout whose keys count all blocks and do not name stages: place → (stage, layer)."""
     missing = sorted(set(range(1, 1 + max(index for _, index in blocks))) - {index for _, index in blocks})
     if missing:
         raise ValueError(f'the checkpoint lacks the blocks {missing} of those up to '
@@ -198,14 +199,15 @@ def _group_into_stages(family: Family, blocks: Any, parts: Any,
 
 
 def stage_depths(channels: Sequence[int], family: str = families.DEFAULT) -> tuple[int, ...]:
-    """Layers of each stage, from the output channels of all blocks in order.
+    """Find the number of layers of each stage from the output channels of all blocks.
 
-    A stage begins where the channels change. Of a narrow network this sees too few stages: in MobileNetV2 at half
-    width, 24 and 32 channels both become 16. Its stages are then those of the seed's depths.
+    A new stage begins where the channels change. In a narrow network two neighbouring stages may have the same
+    channels: in MobileNetV2 at half width, 24 and 32 channels both become 16. If its depth fits, the stages then have
+    the depths of the family's seed.
 
     Args:
-        channels (Sequence[int]): Output channels of every block.
-        family (str): Whose seed it may be. Defaults to 'mobilenet_v2'.
+        channels (Sequence[int]): Output channels of every block, in order.
+        family (str): Name of the network's family. Defaults to 'mobilenet_v2'.
 
     Raises:
         ValueError: If stages of equal channels cannot be told apart.
@@ -215,7 +217,7 @@ def stage_depths(channels: Sequence[int], family: str = families.DEFAULT) -> tup
     """
     runs = tuple(len(list(run)) for _, run in itertools.groupby(channels))
     seed = tuple(len(stage.layers) for stage in Architecture.create(family).stages)
-    # With fewer blocks than the seed has stages, it is another network: nothing is hidden.
+    # A network with fewer blocks than the seed has stages is another network; no stages of it are merged.
     if len(runs) >= len(seed) or len(channels) < len(seed):
         return runs
     bounds = list(itertools.accumulate(seed, initial=0))

@@ -1,4 +1,4 @@
-"""Remapping of single tensors: depth, width and kernel (paper, sections 3.1 and 4.4). Nothing else."""
+"""Remapping of single tensors in depth, width and kernel (paper, sections 3.1 and 4.4)."""
 
 from typing import Optional
 
@@ -10,10 +10,10 @@ KERNEL_METHODS = ('center', 'dilate')
 
 
 def check_methods(width: str, kernel: str) -> None:
-    """Check the names of the methods.
+    """Check the names of the remapping methods.
 
     Raises:
-        ValueError: If one is unknown.
+        ValueError: If a method is unknown.
     """
     for name, value, legal in (('width', width, WIDTH_METHODS), ('kernel', kernel, KERNEL_METHODS)):
         if value not in legal:
@@ -21,32 +21,32 @@ def check_methods(width: str, kernel: str) -> None:
 
 
 def depth_index(layer: int, seed_depth: int) -> int:
-    """The seed's layer that a layer of the new stage comes from, both counted from 0.
+    """The layer of the seed's stage that a layer of the new stage is copied from, both counted from 0.
 
-    Equation 1 as its sentence has it (the printed max is a slip): existing layers from themselves,
-    new ones from the last.
+    This is equation 1 as the paper's text describes it (the printed max is a mistake): a layer that the
+    seed has is copied from itself, a new one from the seed's last layer.
 
     Args:
-        layer (int): Place in the new stage.
-        seed_depth (int): Layers in the seed's stage.
+        layer (int): Index of the layer in the new stage.
+        seed_depth (int): Number of layers in the seed's stage.
     """
     return min(layer, seed_depth - 1)
 
 
 def reference_vector(width: str, weight: Optional[Tensor], scale: Optional[Tensor]) -> Optional[Tensor]:
-    """What a width method ranks channels by (paper, section 4.4).
+    """The values by which a width method ranks channels (paper, section 4.4).
 
     Args:
         width (str): ``bn`` for |γ|, ``std`` for the standard deviation and ``l1`` for the L1 norm of each
             channel's weights; ``first`` does not rank.
-        weight (Tensor, optional): (channels, …), the convolution that makes the channels.
-        scale (Tensor, optional): (channels,), γ of the BN behind it.
+        weight (Tensor, optional): (channels, …), weight of the convolution that computes the channels.
+        scale (Tensor, optional): (channels,), γ of the BN behind that convolution.
 
     Returns:
         Tensor | None: (channels,) in double precision; None for ``first``.
 
     Raises:
-        ValueError: If what the method ranks by is missing.
+        ValueError: If the tensor that the method needs is missing.
     """
     if width == 'first':
         return None
@@ -61,19 +61,19 @@ def reference_vector(width: str, weight: Optional[Tensor], scale: Optional[Tenso
 def select_channels(seed_channels: int, channels: int, reference: Optional[Tensor] = None) -> Tensor:
     """Indices of the seed's channels that a narrower layer keeps.
 
-    Without a reference vector the first ones (equation 2), otherwise those with the largest values
-    (algorithm 1); among equals the lower index.
+    Without a reference vector these are the first channels (equation 2), otherwise those with the largest
+    values (algorithm 1). Of equal values, the one with the lower index is kept.
 
     Args:
-        seed_channels (int): Channels in the seed.
-        channels (int): Channels to keep, at most ``seed_channels``.
-        reference (Tensor, optional): (seed_channels,). Defaults to None.
+        seed_channels (int): Number of channels in the seed.
+        channels (int): Number of channels to keep, at most ``seed_channels``.
+        reference (Tensor, optional): (seed_channels,), the values to rank by. Defaults to None.
 
     Returns:
-        Tensor: Rising indices, (channels,).
+        Tensor: Indices in rising order, (channels,).
 
     Raises:
-        ValueError: If there are fewer channels in the seed, or the vector has another length.
+        ValueError: If the seed has fewer channels, or the vector has another length.
     """
     if channels > seed_channels:
         raise ValueError(f'{channels} channels cannot be taken from the seed\'s {seed_channels}: '
@@ -86,7 +86,7 @@ def select_channels(seed_channels: int, channels: int, reference: Optional[Tenso
 
 
 def _positions(small: int, large: int, kernel: str) -> Tensor:
-    """Where, along one side and counted from 0, a small kernel's values lie in a large one."""
+    """The places of a small kernel's values in a large one, along one side and counted from 0."""
     if kernel == 'center' or small == large:
         margin = (large - small) // 2
         return torch.arange(margin, margin + small)
@@ -99,22 +99,22 @@ def _positions(small: int, large: int, kernel: str) -> Tensor:
 def remap_kernel(weight: Tensor, kernel_size: int, kernel: str = 'center') -> Tensor:
     """Put a kernel into a larger one with zeros elsewhere, or take a smaller one out of it.
 
-    ``center`` puts it into the centre (equation 3), ``dilate`` spreads it from corner to corner: the
-    i-th value of a side of s goes to 1 + i(k - 1)/(s - 1), i from 0 (equation 6, where s is 3). A new
-    kernel that is smaller is what the same rule would have written into the seed's: with ``center`` its
-    central part, with ``dilate`` its corners and what lies evenly between them.
+    ``center`` puts it into the centre (equation 3). ``dilate`` spreads it from corner to corner: the i-th
+    value of a side of s goes to 1 + i(k - 1)/(s - 1), i from 0 (equation 6, where s is 3). A smaller new
+    kernel takes the values at the places to which the same rule would write them: with ``center`` the
+    central part, with ``dilate`` the corners and evenly spaced values between them.
 
     Args:
-        weight (Tensor): (out, in, s, s) with odd s.
+        weight (Tensor): The kernel, (out, in, s, s) with odd s.
         kernel_size (int): Side k of the new kernel, odd.
         kernel (str): ``center`` or ``dilate``. Defaults to 'center'.
 
     Returns:
-        Tensor: (out, in, k, k), a copy.
+        Tensor: The new kernel, (out, in, k, k), a copy.
 
     Raises:
-        ValueError: If a side is even, the kernel is not square, or ``dilate`` would need places
-            between the values.
+        ValueError: If a side is even, the kernel is not square, or the places of ``dilate`` are not whole
+            numbers.
     """
     out_channels, in_channels, side, other = weight.shape
     if side != other or side % 2 == 0 or kernel_size % 2 == 0:

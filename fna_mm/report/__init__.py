@@ -1,4 +1,4 @@
-"""One page about searches and what came of them, from their work directories."""
+"""The report: one page about searches and their children, made from work directories."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -16,12 +16,12 @@ __all__ = ['make_report', 'write_report']
 
 
 def write_report(runs: Sequence[Run], out_dir: str, metric: Optional[str] = None) -> tuple[str, list[Drawn]]:
-    """Write ``index.html``, which holds everything, and each figure as PNG and SVG.
+    """Write ``index.html``, which contains the whole report, and each figure as PNG and SVG.
 
     Args:
-        runs (Sequence[Run]): Searches first; at least one.
-        out_dir (str): Where to; made if it does not exist.
-        metric (str, optional): What is compared. Defaults to None: the usual one of the task.
+        runs (Sequence[Run]): The runs, searches first; at least one is a search.
+        out_dir (str): Folder of the report; it is created if it does not exist.
+        metric (str, optional): Metric that is compared. Defaults to None: the usual one of the task.
 
     Returns:
         tuple: The page's path, and the figures.
@@ -39,20 +39,20 @@ def write_report(runs: Sequence[Run], out_dir: str, metric: Optional[str] = None
 
 def make_report(folders: Sequence[str], out_dir: Optional[str] = None, metric: Optional[str] = None,
                 progress: Optional[Callable[[Sequence], Iterable]] = None) -> str:
-    """Make the report of work directories: searches, and the trainings that are compared.
+    """Make a report from the work directories of searches and of the trainings that are compared.
 
     Args:
-        folders (Sequence[str]): Work directories, or folders of them, such as a demo's.
-        out_dir (str, optional): Where to. Defaults to None: ``fna_report`` in the first folder.
-        metric (str, optional): What is compared. Defaults to None: the usual one of the task.
-        progress (Callable, optional): Iterates over the runs and shows how far it is.
+        folders (Sequence[str]): Work directories, or folders that hold several, such as a demo's.
+        out_dir (str, optional): Folder of the report. Defaults to None: ``fna_report`` in the first folder.
+        metric (str, optional): Metric that is compared. Defaults to None: the usual one of the task.
+        progress (Callable, optional): Iterates over the runs and shows the progress.
 
     Returns:
         str: The path of the page.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If one holds nothing, or all together no search; if no run has ``metric``.
+        ValueError: If a folder holds no run, the folders together hold no search, or no run has ``metric``.
     """
     runs = find_runs(folders)
     known = sorted({name for run in runs for metrics in (run.validation, *run.tests) for name in metrics})

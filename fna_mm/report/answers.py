@@ -1,4 +1,4 @@
-"""Is it better? What did it cost? What do I run now? Answered from runs."""
+"""The report's answers to three questions: Is it better? What did it cost? What do I run now?"""
 
 import shlex
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from fna_mm.report.run import Run
 
 @dataclass(frozen=True)
 class Cast:
-    """Which run is what.
+    """The runs of a report by their roles.
 
     Args:
         search (Run): The search.
-        child (Run, optional): What it found, remapped and fine-tuned.
-        baseline (Run, optional): The seed, remapped and fine-tuned.
+        child (Run, optional): The training of the architecture that the search found, after remapping.
+        baseline (Run, optional): The training of the seed's architecture, after remapping.
     """
 
     search: Run
@@ -27,12 +27,12 @@ class Cast:
 
 @dataclass(frozen=True)
 class Answer:
-    """One of the three.
+    """The answer to one of the three questions.
 
     Args:
-        headline (str): In a few words.
-        text (str): In a sentence or two. Defaults to ''.
-        commands (Sequence[tuple[str, str]]): What for, and the command. Defaults to ().
+        headline (str): The answer in a few words.
+        text (str): The answer in one or two sentences. Defaults to ''.
+        commands (Sequence[tuple[str, str]]): Pairs of a purpose and a command. Defaults to ().
     """
 
     headline: str
@@ -45,16 +45,16 @@ def _seed(search: Run) -> Architecture:
 
 
 def seed_name(search: Run) -> str:
-    """How the seed of a search is called."""
+    """The name of a search's seed."""
     return 'MobileNetV2' if _seed(search) == Architecture.create('mobilenet_v2') else 'the seed'
 
 
 def cast_roles(runs: Sequence[Run]) -> Cast:
-    """Find a search, and its child and baseline by their architectures.
+    """Find a search, and by their architectures its child and its baseline.
 
     Args:
-        runs (Sequence[Run]): At least one of them a search. The first one that has a child is taken,
-            or else the first.
+        runs (Sequence[Run]): The runs, among them at least one search. The first search that has a child
+            is taken, or the first search if none has.
     """
     searches = [run for run in runs if run.searched]
     remapped = [run for run in runs if not run.searched and run.remapped and run.architecture is not None]
@@ -67,11 +67,11 @@ def cast_roles(runs: Sequence[Run]) -> Cast:
 
 
 def role(run: Run, runs: Sequence[Run]) -> str:
-    """What a run is, in a few words.
+    """Describe the role of a run in a few words.
 
     Args:
-        run (Run): One of the report's.
-        runs (Sequence[Run]): All of them.
+        run (Run): One run of the report.
+        runs (Sequence[Run]): All runs of the report.
     """
     if run.searched:
         return 'search'
@@ -89,11 +89,11 @@ def _change(new: float, old: float) -> str:
 
 
 def is_it_better(cast: Cast, metric: Optional[str] = None) -> Answer:
-    """The child against the seed: both remapped and fine-tuned.
+    """Compare the child with the seed, both remapped and fine-tuned.
 
     Args:
-        cast (Cast): Which run is what.
-        metric (str, optional): What is compared, more being better. Defaults to None: the usual one of the task.
+        cast (Cast): The runs by their roles.
+        metric (str, optional): Metric that is compared; higher is better. Defaults to None: the usual one of the task.
     """
     child, baseline, seed = cast.child, cast.baseline, seed_name(cast.search)
     ours = child.scores(metric) if child is not None else None
@@ -130,17 +130,17 @@ def is_it_better(cast: Cast, metric: Optional[str] = None) -> Answer:
 
 
 def hours(runs: Sequence[Run]) -> str:
-    """Hours of all processes of several runs, with their unit."""
+    """The hours of all processes of several runs, with their unit."""
     devices = {run.device for run in runs if run.total_seconds}
     unit = f'{devices.pop()} hours' if len(devices) == 1 and '' not in devices else 'device hours'
     return f'{sum(run.device_hours for run in runs):.3g} {unit}'
 
 
 def what_did_it_cost(cast: Cast) -> Answer:
-    """The search and the child's fine-tuning, as the paper's tables 2 and 4 have them.
+    """Add up the costs of the search and of the child's fine-tuning, as the paper's tables 2 and 4 do.
 
     Args:
-        cast (Cast): Which run is what.
+        cast (Cast): The runs by their roles.
     """
     runs = [run for run in (cast.search, cast.child) if run is not None]
     if not any(run.total_seconds for run in runs):
@@ -162,10 +162,10 @@ def _config_file(run: Run) -> Optional[str]:
 
 
 def what_do_i_run_now(cast: Cast) -> Answer:
-    """The next commands: what is unfinished first.
+    """Propose the next commands; those for unfinished runs come first.
 
     Args:
-        cast (Cast): Which run is what.
+        cast (Cast): The runs by their roles.
     """
     search, child, baseline = cast.search, cast.child, cast.baseline
     commands: list[tuple[str, list[str]]] = []

@@ -15,12 +15,12 @@ STAGE_COLORS = ('#c9c9c9', '#8dd3c7', '#fdb462', '#80b1d3', '#fb8072', '#b3de69'
 _GAP = .08
 
 
-#: A layer, and how wide it is drawn.
+#: A layer, and the width at which it is drawn.
 _Layer = tuple[BlockSpec, float]
 
 
 def _layers(stage: Stage) -> list[_Layer]:
-    """The layers of a stage; their width shows how many hidden channels there are for an input channel."""
+    """The layers of a stage with their widths, which show the number of hidden channels for each input channel."""
     inputs = [stage.in_channels] + [stage.out_channels] * (len(stage.layers) - 1)
     return [(spec, .45 + .06 * spec.hidden_channels(channels) / channels)
             for spec, channels in zip(stage.layers, inputs)]
@@ -32,7 +32,7 @@ def _stage_width(layers: Sequence[_Layer]) -> float:
 
 def _draw_layers(axes: Axes, layers: Sequence[_Layer], x: float, y: float, color: str, separator: str,
                  known: Optional[Sequence[_Layer]] = None) -> None:
-    """One stage: height is the kernel; heavy frames differ, dashed ones are left out."""
+    """Draw one stage. A block's height is its kernel; changed layers have a heavy frame, left-out ones a dashed one."""
     left_out = tuple(known or ())[len(layers):]
     for position, (layer, width) in enumerate((*layers, *left_out)):
         gone = position >= len(layers)
@@ -49,14 +49,14 @@ def _draw_layers(axes: Axes, layers: Sequence[_Layer], x: float, y: float, color
 
 def architecture_figure(architecture: Architecture, seed: Optional[Architecture] = None, title: str = '',
                         narrow: bool = False) -> Figure:
-    """The architecture as blocks in stage colours, the seed above it, as in the paper's figure 4.
+    """Draw an architecture as blocks in stage colours, with the seed above it, as in the paper's figure 4.
 
     Args:
-        architecture (Architecture): What was found.
-        seed (Architecture, optional): What it is compared with; layers that differ have a heavy red frame,
-            layers that are left out a dashed one. Defaults to None.
-        title (str): Above the picture. Defaults to ''.
-        narrow (bool): One stage a line instead of all in one. Defaults to False.
+        architecture (Architecture): The architecture that was found.
+        seed (Architecture, optional): The architecture that it is compared with. Layers that differ have a heavy
+            red frame, left-out layers a dashed one. Defaults to None.
+        title (str): Title above the picture. Defaults to ''.
+        narrow (bool): Draw each stage in a line of its own instead of all in one line. Defaults to False.
     """
     rows = [('', architecture)] if seed is None else [('seed', seed), ('found', architecture)]
     stages = range(max(len(row.stages) for _, row in rows))

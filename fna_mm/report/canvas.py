@@ -1,4 +1,4 @@
-"""Figures without pyplot's global state, and what becomes of them: PNG, SVG, an image."""
+"""Making figures without pyplot's global state, and turning them into PNG, SVG or an image."""
 
 import io
 
@@ -7,20 +7,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-#: Inches; at 96 pixels an inch, a wide figure fills a screen's window and a narrow one a telephone's.
+#: Widths in inches. At 96 pixels for each inch, WIDE fills the window of a computer and NARROW that of a telephone.
 WIDE, NARROW = 11.9, 3.9
-#: Of what is to be seen first: frames of the best, of what changed.
+#: Colour of the frames of best candidates and of changed layers.
 MARK = '#b00020'
 _DPI = 110
 
 
 def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
-    """An empty figure.
+    """Make an empty figure.
 
     Args:
-        width (float): Inches.
-        height (float): Inches.
-        constrained (bool): Whether matplotlib places the axes; it measures every text for that.
+        width (float): Width in inches.
+        height (float): Height in inches.
+        constrained (bool): Whether matplotlib places the axes, for which it measures every text.
             Defaults to True.
     """
     figure = Figure(figsize=(width, height), layout='constrained' if constrained else None)
@@ -29,7 +29,7 @@ def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
 
 
 def to_image(figure: Figure) -> np.ndarray:
-    """The figure as an RGB image, (height, width, 3) uint8, as mm's visualizers take it."""
+    """Draw the figure as an RGB image, (height, width, 3) uint8, as mm's visualizers need it."""
     figure.set_dpi(_DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -37,19 +37,19 @@ def to_image(figure: Figure) -> np.ndarray:
 
 
 def image_to_png(image: np.ndarray) -> bytes:
-    """An image, as :func:`to_image` gives it, as a PNG file's bytes; it need not be drawn again for that."""
+    """The bytes of a PNG file with an image that :func:`to_image` has drawn."""
     buffer = io.BytesIO()
     imsave(buffer, image, format='png')
     return buffer.getvalue()
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG file's bytes."""
+    """The bytes of a PNG file with the figure."""
     return image_to_png(to_image(figure))
 
 
 def to_svg(figure: Figure) -> bytes:
-    """The figure as an SVG file's bytes, texts as outlines, without a date."""
+    """The bytes of an SVG file with the figure. Texts are outlines, and the file has no date."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format='svg', metadata=dict(Date=None, Creator=None, Format=None, Type=None))
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What several trained models make of the same images, side by side, drawn by mm's own visualizer."""
+"""Pictures of the predictions of several models on the same images, drawn by mm's own visualizer."""
 
 import copy
 import warnings
@@ -21,10 +21,10 @@ from mmengine.runner import load_checkpoint
 
 from fna_mm.checkpoints.safe_globals import allow_mmengine_checkpoints
 
-#: Smaller images are enlarged to about this many pixels a side before boxes and names are drawn on them.
+#: Images whose shorter side has fewer pixels are enlarged before boxes and names are drawn on them.
 _LEAST_SIDE = 384
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
-#: Of one picture.
+#: Largest number of rows in one picture.
 _MOST_ROWS = 50
 
 allow_mmengine_checkpoints()
@@ -32,12 +32,12 @@ allow_mmengine_checkpoints()
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model of mm that was trained.
+    """A trained mm model.
 
     Args:
-        name (str): Above its column.
-        config (Config): Its config, whose test set or test pipeline is used.
-        checkpoint (str): Path or URL of its weights.
+        name (str): Title of the model's column.
+        config (Config): Config of the model; its test set or test pipeline is used.
+        checkpoint (str): Path or URL of the model's weights.
     """
 
     name: str
@@ -49,7 +49,7 @@ def trained_models(named: Sequence[tuple[str, str, str]]) -> list[TrainedModel]:
     """Open the configs of models.
 
     Args:
-        named (Sequence[tuple[str, str, str]]): Title, path of the config, checkpoint.
+        named (Sequence[tuple[str, str, str]]): Title, path of the config and checkpoint of each model.
 
     Raises:
         FileNotFoundError: If there is no such config.
@@ -58,10 +58,10 @@ def trained_models(named: Sequence[tuple[str, str, str]]) -> list[TrainedModel]:
 
 
 def name_models(files: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
-    """Titles for models: what their configs' or their checkpoints' names and folders tell apart.
+    """Choose different titles for models, from the names of their configs and, if needed, checkpoints and folders.
 
     Args:
-        files (Sequence[tuple[str, str]]): Path of the config, checkpoint.
+        files (Sequence[tuple[str, str]]): Path of the config and checkpoint of each model.
     """
     for title in (lambda config, checkpoint: Path(config).stem,
                   lambda config, checkpoint: f'{Path(config).stem}, {Path(checkpoint).stem}',
@@ -73,10 +73,10 @@ def name_models(files: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
 
 
 def find_images(paths: Sequence[str]) -> list[str]:
-    """The images among files and folders, those of a folder sorted by name.
+    """Find the images in files and folders; the images of a folder are sorted by name.
 
     Args:
-        paths (Sequence[str]): Image files, and folders of them.
+        paths (Sequence[str]): Image files, and folders of image files.
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no image in a folder.
@@ -93,7 +93,7 @@ def find_images(paths: Sequence[str]) -> list[str]:
 
 
 def _load(trained: TrainedModel) -> tuple[Any, Any]:
-    """The model with its weights, and the data set's section with nothing of it read yet."""
+    """Build the model with its weights; return it and the section of its test set, which is not built."""
     cfg = copy.deepcopy(trained.config)
     if not cfg.get('model') or not cfg.get('test_dataloader'):
         raise ValueError(f'the config of {trained.name} has no model, or no test_dataloader: that says how its images '
@@ -106,24 +106,24 @@ def _load(trained: TrainedModel) -> tuple[Any, Any]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ValueError(f'{trained.checkpoint} does not fit the model of {trained.name}: {" ".join(lines[1:3])}'
                          ) from error
-    model.cfg = cfg  # where mm's inference looks
+    model.cfg = cfg  # mm's inference reads it
     return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval(), cfg.test_dataloader.dataset
 
 
 def predict(trained: TrainedModel, num_images: int, progress: Optional[Callable[[Sequence], Iterable]] = None
             ) -> tuple[list[Any], dict]:
-    """Data samples with truth and predictions, of images spread evenly over the test set.
+    """Predict images that are spread evenly over the test set; the data samples also hold the truth.
 
     Args:
         trained (TrainedModel): The model.
-        num_images (int): How many images; no more than there are.
-        progress (Callable, optional): Iterates over the images and shows how far it is.
+        num_images (int): Number of images; a smaller test set is predicted as a whole.
+        progress (Callable, optional): Iterates over the images and shows the progress.
 
     Returns:
         tuple: The samples, and the data set's meta information (classes and colours).
 
     Raises:
-        ValueError: If the config has no test set, or the checkpoint is another model's.
+        ValueError: If the config has no test set, or the checkpoint does not fit the model.
         FileNotFoundError: If there is no such checkpoint.
     """
     model, section = _load(trained)
@@ -137,18 +137,18 @@ def predict(trained: TrainedModel, num_images: int, progress: Optional[Callable[
 
 def predict_images(trained: TrainedModel, paths: Sequence[str],
                    progress: Optional[Callable[[Sequence], Iterable]] = None) -> tuple[list[Any], dict]:
-    """Data samples with predictions, of any images, by mmdet's or mmseg's own inference.
+    """Predict any images with mmdet's or mmseg's own inference.
 
     Args:
         trained (TrainedModel): The model.
         paths (Sequence[str]): Image files.
-        progress (Callable, optional): Iterates over the images and shows how far it is.
+        progress (Callable, optional): Iterates over the images and shows the progress.
 
     Returns:
         tuple: The samples, and the data set's meta information (classes and colours).
 
     Raises:
-        ValueError: If the model is neither mmdet's nor mmseg's, or the checkpoint is another model's.
+        ValueError: If the model is neither mmdet's nor mmseg's, or the checkpoint does not fit the model.
         FileNotFoundError: If there is no such checkpoint.
     """
     scope = trained.config.get('default_scope')
@@ -157,16 +157,16 @@ def predict_images(trained: TrainedModel, paths: Sequence[str],
     elif scope == 'mmseg':
         from mmseg.apis import inference_model as inference
     else:
-        raise ValueError(f'the config of {trained.name} has default_scope={scope!r}: images are given to models of '
-                         'mmdet and mmseg; those of others are compared on their test set')
+        raise ValueError(f'the config of {trained.name} has default_scope={scope!r}: image files work with models of '
+                         'mmdet and mmseg only; compare other models on their test set')
     model, section = _load(trained)
-    section.lazy_init = True  # classes and colours without annotation files
+    section.lazy_init = True  # classes and colours are read without annotation files
     metainfo = dict(DATASETS.build(section).metainfo)
     return [inference(model, path).cpu() for path in (progress or iter)(paths)], metainfo
 
 
 def _read(path: str) -> np.ndarray:
-    """An image, (height, width, 3) RGB."""
+    """Read an image, (height, width, 3) RGB."""
     image = mmcv.imread(path)
     if image is None:
         raise ValueError(f'{path} is no image that can be read')
@@ -189,20 +189,20 @@ def _draw(visualizer: Any, image: np.ndarray, sample: Any, truth: bool, score_th
 
 def comparison_figure(models: Sequence[TrainedModel], num_images: int = 4, score_threshold: float = .4,
                       paths: Sequence[str] = (), progress: Optional[Callable[[Sequence], Iterable]] = None) -> Figure:
-    """One row an image: the input, the truth if there is one, and each model's answer (paper, figures 5 and 6).
+    """Draw each image in a row: input, truth if there is one, each model's predictions (paper, figures 5 and 6).
 
-    Works for detection and for semantic segmentation, with the visualizer that the first config names.
+    This works for detection and for semantic segmentation, with the visualizer of the first config.
 
     Args:
-        models (Sequence[TrainedModel]): Models of one task, and of one test set unless there are ``paths``.
-        num_images (int): Rows, spread evenly over the test set. Defaults to 4.
-        score_threshold (float): Detections below it are not drawn. Defaults to 0.4.
-        paths (Sequence[str]): Image files, in the test set's place and without truth. Defaults to ().
-        progress (Callable, optional): Iterates over each model's images and shows how far it is.
+        models (Sequence[TrainedModel]): Models of one task; without ``paths``, models of one test set.
+        num_images (int): Number of rows; the images are spread evenly over the test set. Defaults to 4.
+        score_threshold (float): Detections with a lower score are not drawn. Defaults to 0.4.
+        paths (Sequence[str]): Image files to draw instead of the test set, without truth. Defaults to ().
+        progress (Callable, optional): Iterates over each model's images and shows the progress.
 
     Raises:
-        ValueError: If there is no model, two have the same name, one was tested on other images or its
-            checkpoint is another model's, or there are too many images for a picture.
+        ValueError: If there is no model, two models have the same name or other test images, a checkpoint
+            does not fit its model, or there are too many images for a picture.
         FileNotFoundError: If there is no such checkpoint.
     """
     if not models:
@@ -223,18 +223,18 @@ def comparison_figure(models: Sequence[TrainedModel], num_images: int = 4, score
 
 def samples_figure(answers: Mapping[str, Sequence[Any]], config: Config, dataset_meta: Mapping[str, Any],
                    score_threshold: float = .4, truth: bool = True) -> Figure:
-    """The same picture from data samples that are there already.
+    """Draw the picture of :func:`comparison_figure` from data samples with predictions.
 
     Args:
-        answers (Mapping[str, Sequence]): For every model, by its name: data samples of the same images,
-            with truth and predictions.
-        config (Config): Names the visualizer and its scope.
-        dataset_meta (Mapping): Classes and colours.
-        score_threshold (float): Detections below it are not drawn. Defaults to 0.4.
-        truth (bool): Whether the samples hold it. Defaults to True.
+        answers (Mapping[str, Sequence]): Model name → its data samples of the images; all models have the
+            same images.
+        config (Config): A config with the visualizer and its scope.
+        dataset_meta (Mapping): Classes and colours of the data set.
+        score_threshold (float): Detections with a lower score are not drawn. Defaults to 0.4.
+        truth (bool): Whether the samples hold the truth. Defaults to True.
 
     Raises:
-        ValueError: If a model answers for other images than the first.
+        ValueError: If the models have samples of different images.
     """
     names = list(answers)
     paths = {name: [sample.img_path for sample in samples] for name, samples in answers.items()}
@@ -244,7 +244,7 @@ def samples_figure(answers: Mapping[str, Sequence[Any]], config: Config, dataset
                              f'({paths[names[0]][0]}, …): give the configs the same test set')
     init_default_scope(config.get('default_scope', 'mmengine'))
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of the visualizer: that it stores nothing, that a box leaves the image
+        warnings.simplefilter('ignore')  # the visualizer warns that it stores nothing, and of boxes outside the image
         visualizer = VISUALIZERS.build(dict(config.visualizer, vis_backends=None, name='fna_comparison'))
         visualizer.dataset_meta = dict(dataset_meta)
         rows = []
@@ -269,10 +269,10 @@ def samples_figure(answers: Mapping[str, Sequence[Any]], config: Config, dataset
 
 
 def picture_format(out: str) -> str:
-    """The format that a file's name asks for.
+    """The format of a picture by its file's suffix.
 
     Raises:
-        ValueError: If matplotlib cannot write it.
+        ValueError: If matplotlib cannot write that format.
     """
     formats = FigureCanvasAgg(Figure()).get_supported_filetypes()
     suffix = Path(out).suffix[1:].lower()
@@ -282,11 +282,11 @@ def picture_format(out: str) -> str:
 
 
 def write_picture(figure: Figure, out: str) -> None:
-    """Write a figure in the format that the file's name says.
+    """Write a figure in the format of the file's suffix.
 
     Args:
-        figure (Figure): What is written.
-        out (str): Where to, on any mmengine file backend.
+        figure (Figure): The figure.
+        out (str): Path of the file, on any mmengine file backend.
 
     Raises:
         ValueError: If matplotlib cannot write that format.

@@ -1,4 +1,4 @@
-"""Which figures a report has, drawn."""
+"""Drawing the figures of a report."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -29,11 +29,11 @@ class Drawn:
     """A figure of a report.
 
     Args:
-        name (str): Of its files.
-        caption (str): Below it.
-        image (np.ndarray): (height, width, 3) uint8.
-        svg (bytes): The same as SVG.
-        narrow_svg (bytes, optional): Another layout for narrow pages. Defaults to None: the same will do.
+        name (str): Name of the figure's files, without a suffix.
+        caption (str): Text below the figure.
+        image (np.ndarray): The figure as an image, (height, width, 3) uint8.
+        svg (bytes): The figure as SVG.
+        narrow_svg (bytes, optional): Another layout for narrow pages. Defaults to None: narrow pages show ``svg``.
     """
 
     name: str
@@ -58,7 +58,7 @@ def _curve(run: Run, name: str) -> tuple[list[float], list[float]]:
 
 
 def _entropies(run: Run) -> dict[str, tuple[list[float], list[float]]]:
-    """Layer → iterations and nats: as logged, else at the exports."""
+    """Layer → iterations and entropies in nats, from the log, or from the exports if the log has none."""
     logged: list[tuple[float, dict[str, Any]]] = [
         (line['step'], {name[len(_ENTROPY):]: value for name, value in line.items() if name.startswith(_ENTROPY)})
         for line in run.scalars if any(name.startswith(_ENTROPY) for name in line)]
@@ -69,19 +69,20 @@ def _entropies(run: Run) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def draw_search(run: Run, prefix: str = '') -> list[Drawn]:
-    """All figures of a search for which there is something to show.
+    """Draw all figures of a search for which there are data.
 
     Args:
         run (Run): The search.
-        prefix (str): Before the figures' names. Defaults to ''.
+        prefix (str): Start of the figures' names. Defaults to ''.
     """
     figures: list[Drawn] = []
     states = [state for state in run.history if state.probabilities]
     if run.history:
         last = run.history[-1]
         figures.append(_draw(
-            f'{prefix}architecture', 'The best path below the seed. A block’s height is its kernel (k), its width the '
-            'expansion ratio (e). Heavy frames: not as in the seed; dashed: left out.',
+            f'{prefix}architecture', 'The best path below the seed. The height of a block is its kernel size (k), its '
+            'width the expansion ratio (e). Layers that differ from the seed have a heavy frame, left-out layers a '
+            'dashed one.',
             lambda narrow: architecture_figure(last.architecture, last.seed, f'Best path after {last.moment}', narrow)))
     expected, best = _curve(run, 'expected_gmadds'), _curve(run, 'best_path_gmadds')
     counted = [state for state in run.history if state.gmadds is not None]
@@ -91,8 +92,8 @@ def draw_search(run: Run, prefix: str = '') -> list[Drawn]:
         best = steps, [state.gmadds.best_path for state in counted if state.gmadds]
     if expected[0]:
         seed = counted[-1].gmadds.seed if counted and counted[-1].gmadds else None
-        figures.append(_draw_small(f'{prefix}madds', 'What the search pays for: expected, of the most probable path, '
-                                   'and of the seed.', madds_figure(expected, best, seed)))
+        figures.append(_draw_small(f'{prefix}madds', 'Multiply-adds: expected over all paths, of the most probable '
+                                   'path, and of the seed.', madds_figure(expected, best, seed)))
     losses = {label: curve for label, curve in (('weight steps', _curve(run, 'loss')),
                                                 ('architecture steps', _curve(run, 'arch_loss'))) if curve[0]}
     if losses:
@@ -100,7 +101,8 @@ def draw_search(run: Run, prefix: str = '') -> list[Drawn]:
                                    'mixture of all.', loss_figure(losses)))
     entropies = _entropies(run)
     if entropies:
-        figures.append(_draw_small(f'{prefix}entropy', 'How undecided each layer is.', entropy_figure(entropies)))
+        figures.append(_draw_small(f'{prefix}entropy', 'The entropy of each layer’s probabilities; 0 is decided.',
+                                   entropy_figure(entropies)))
     if len(states) > 1:
         figures.append(_draw(
             f'{prefix}candidates', 'The probability of every candidate of every layer over time; above each panel the '
@@ -118,12 +120,12 @@ def draw_search(run: Run, prefix: str = '') -> list[Drawn]:
 
 
 def draw_times(runs: Sequence[Run]) -> list[Drawn]:
-    """The time accounts of all runs, empty if none of them says anything."""
+    """Draw the time accounts of all runs; the list is empty if no run has times."""
     accounts = {run.name: run.seconds for run in runs if run.total_seconds}
-    return [_draw('time', 'What the minutes were spent on.', lambda narrow: time_figure(accounts, narrow=narrow))
+    return [_draw('time', 'Minutes of each run, by their use.', lambda narrow: time_figure(accounts, narrow=narrow))
             ] if accounts else []
 
 
 def file_prefix(run: Run) -> str:
-    """The beginning of the names of a search's figures where there are several searches."""
+    """The start of the names of a search's figures in a report of several searches."""
     return re.sub(r'[^\w.-]+', '_', run.name) + '_'

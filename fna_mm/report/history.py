@@ -1,4 +1,4 @@
-"""What a search thought at every export: one line of JSON each, only ever appended to one file."""
+"""The history of a search: its state at every export, as lines of JSON that are appended to one file."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from fna_mm.architecture import Architecture
 from fna_mm.cost.madds import CostTable
 from fna_mm.search_space import SearchSpace, candidate_name
 
-#: Where, below the work directory, history and report are.
+#: Folder of history and report in the work directory.
 FOLDER = 'fna_report'
 HISTORY = 'history.jsonl'
 
@@ -20,11 +20,11 @@ Probabilities = Mapping[str, Mapping[str, float]]
 
 
 def named_probabilities(space: SearchSpace, values: Any) -> dict[str, dict[str, float]]:
-    """Probabilities by the names of layers and candidates.
+    """Give probabilities the names of their layers and candidates.
 
     Args:
         space (SearchSpace): The search space.
-        values (Sequence[Sequence[float]]): For every layer, one per candidate.
+        values (Sequence[Sequence[float]]): Probabilities of the candidates of every layer.
     """
     return {layer.name: {candidate_name(spec): round(float(p), 6) for spec, p in zip(layer.candidates, of_layer)}
             for layer, of_layer in zip(space.layers, values)}
@@ -32,12 +32,12 @@ def named_probabilities(space: SearchSpace, values: Any) -> dict[str, dict[str, 
 
 @dataclass(frozen=True)
 class Gmadds:
-    """Multiply-adds of the backbone, in G.
+    """Multiply-adds of the backbone in G.
 
     Args:
-        expected (float): Of a path drawn from the probabilities, on average.
-        best_path (float): Of the most probable candidates.
-        seed (float): Of the seed.
+        expected (float): Expected multiply-adds of a path that is drawn from the probabilities.
+        best_path (float): Multiply-adds of the path of the most probable candidates.
+        seed (float): Multiply-adds of the seed.
     """
 
     expected: float
@@ -46,13 +46,13 @@ class Gmadds:
 
     @classmethod
     def of(cls, table: CostTable, space: SearchSpace, probabilities: Probabilities, seed: float) -> 'Gmadds':
-        """From a table of costs.
+        """Compute the multiply-adds from a table of costs.
 
         Args:
             table (CostTable): The cost of every candidate.
             space (SearchSpace): The search space.
             probabilities (Mapping): Layer name → candidate name → probability.
-            seed (float): The seed's.
+            seed (float): GMAdds of the seed.
         """
         values = [list(of_layer.values()) for of_layer in probabilities.values()]
         expected = table.fixed + sum(p * cost for of_layer, costs in zip(values, table.layers)
@@ -63,20 +63,20 @@ class Gmadds:
 
 @dataclass(frozen=True)
 class SearchState:
-    """A search after some iterations.
+    """The state of a search after some iterations.
 
     Args:
-        step (int): Iterations made.
-        max_steps (int): Iterations in all.
-        moment (str): Such as ``'epoch 3'``.
-        architecture (Architecture): The best path.
-        seed (Architecture): What the search space was made from.
+        step (int): Number of iterations so far.
+        max_steps (int): Number of iterations of the whole search.
+        moment (str): Name of the moment, such as ``'epoch 3'``.
+        architecture (Architecture): Architecture of the best path.
+        seed (Architecture): Architecture of the seed, from which the search space was made.
         probabilities (Mapping): Layer name → candidate name → probability.
-        gmadds (Gmadds, optional): Defaults to None: the size of the input is not known.
-        seconds (Mapping[str, float], optional): Wall-clock time up to now, by the names of ``TimeAccount``.
+        gmadds (Gmadds, optional): Multiply-adds of the backbone. Defaults to None: the input size is not known.
+        seconds (Mapping[str, float], optional): Wall-clock time so far, by the names of ``TimeAccount``.
             Defaults to None: not measured.
-        processes (int): Of the training. Defaults to 1.
-        device (str): The name of each process's GPU, or ``'CPU'``. Defaults to ''.
+        processes (int): Number of processes of the training. Defaults to 1.
+        device (str): Name of the GPU of each process, or ``'CPU'``. Defaults to ''.
     """
 
     step: int
@@ -92,22 +92,22 @@ class SearchState:
 
     @property
     def entropies(self) -> dict[str, float]:
-        """Entropy of every layer's distribution over its candidates, nats."""
+        """The entropy of every layer's distribution over its candidates, in nats."""
         return {layer: -sum(p * math.log(p) for p in of_layer.values() if p > 0)
                 for layer, of_layer in self.probabilities.items()}
 
     def to_json(self) -> str:
-        """One line."""
+        """The state as one line of JSON."""
         values = dict(vars(self), architecture=self.architecture.to_text().replace('\n', ' '),
                       seed=self.seed.to_text().replace('\n', ' '), gmadds=self.gmadds and vars(self.gmadds))
         return json.dumps(values)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> 'SearchState':
-        """The inverse of :meth:`to_json`, from what JSON makes of it.
+        """Build a state from the parsed line of :meth:`to_json`.
 
         Raises:
-            KeyError | TypeError | ValueError: If it is something else.
+            KeyError | TypeError | ValueError: If the values are not those of a state.
         """
         gmadds = values['gmadds']
         return cls(**dict(values, architecture=Architecture.parse(values['architecture']),
@@ -123,7 +123,7 @@ def _append(work_dir: str, line: str) -> None:
     path = history_path(work_dir)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, 'a+b') as file:
-        # A line that a killed process left unfinished must not swallow this one.
+        # A killed process may have left an unfinished line; this line must not become a part of it.
         if file.tell():
             file.seek(-1, os.SEEK_END)
             line = line if file.read() == b'\n' else '\n' + line
@@ -131,28 +131,28 @@ def _append(work_dir: str, line: str) -> None:
 
 
 def start_history(work_dir: str, step: int) -> None:
-    """A run starts, or resumes, at ``step``: what earlier ones wrote about later steps no longer counts."""
+    """Note that a run starts or resumes at ``step``, so that states of later steps in earlier lines are ignored."""
     _append(work_dir, json.dumps(dict(start=step)))
 
 
 def append_history(work_dir: str, state: SearchState) -> None:
-    """Write down a state of the search.
+    """Append a state of the search.
 
     Args:
-        work_dir (str): The search's, a local folder.
-        state (SearchState): The state; one of the same step that is there already is replaced by it.
+        work_dir (str): Work directory of the search, a local folder.
+        state (SearchState): The state. It replaces an earlier state of the same step.
     """
     _append(work_dir, state.to_json())
 
 
 def read_history(work_dir: str) -> list[SearchState]:
-    """All states of a search, by rising step; lines that are no states, such as half ones, are left out.
+    """Read all states of a search by rising step. Lines that are no states, such as unfinished ones, are skipped.
 
     Args:
-        work_dir (str): The search's.
+        work_dir (str): Work directory of the search.
 
     Returns:
-        list: Empty if there is no history.
+        list: The states; empty if there is no history.
     """
     states: list[SearchState] = []
     try:

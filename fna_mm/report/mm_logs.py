@@ -1,4 +1,4 @@
-"""What mm's own log files of a work directory say, all its timestamped runs joined."""
+"""Reading mm's own log files of a work directory, with all its timestamped runs joined."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from fna_mm.report.time_account import ARCHITECTURE, DATA, EVALUATION, OTHER, WE
 _TIMESTAMP = re.compile(r'\d{8}_\d{6}')
 _LOGGED = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - mmengine - \w+ - ?(.*)')
 _PROGRESS = re.compile(r'(?:Epoch|Iter)\((train|val)\)|Saving checkpoint')
-#: The line that ends an evaluation: as many iterations as there are, and the mean time of one.
+#: The last line of an evaluation: iterations so far, iterations in all, and the mean time of one.
 _EVALUATED = re.compile(r'(?:Epoch|Iter)\(val\).*\[ *(\d+)/ *(\d+)\].* time: ([\d.]+)')
 
 Scalars = Mapping[str, Any]
 
 
 def timestamped(work_dir: Path) -> list[Path]:
-    """The folders that mm's runners made in a work directory, oldest first."""
+    """The folders that mm's runners created in a work directory, oldest first."""
     return sorted(path for path in work_dir.iterdir() if path.is_dir() and _TIMESTAMP.fullmatch(path.name))
 
 
@@ -35,13 +35,13 @@ def is_evaluation(line: Scalars) -> bool:
 
 
 def metrics_of(line: Scalars) -> dict[str, float]:
-    """The metrics in a line about an evaluation."""
+    """The metrics in a line of ``scalars.json`` about an evaluation."""
     return {name: float(value) for name, value in line.items()
             if name not in ('step', 'time', 'data_time') and isinstance(value, (int, float))}
 
 
 def _objects(path: Path) -> Iterator[dict]:
-    """Lines of JSON objects; others, such as one that a killed process left half, are passed over."""
+    """Read the JSON objects in the lines of a file. Other lines, such as an unfinished last one, are skipped."""
     try:
         text = path.read_text(encoding='utf-8', errors='replace')
     except FileNotFoundError:
@@ -56,10 +56,12 @@ def _objects(path: Path) -> Iterator[dict]:
 
 
 def read_scalars(work_dir: Path) -> list[dict]:
-    """The lines of all ``scalars.json``; a later run's win from its first training step on.
+    """Read and join the lines of all ``scalars.json``.
+
+    From the first training step of a later run on, its lines replace those of earlier runs.
 
     Args:
-        work_dir (Path): A work directory of mm.
+        work_dir (Path): An mm work directory.
     """
     joined: list[dict] = []
     for folder in timestamped(work_dir):
@@ -73,7 +75,7 @@ def read_scalars(work_dir: Path) -> list[dict]:
 
 
 def read_tests(work_dir: Path) -> list[dict[str, float]]:
-    """The metrics of every test, oldest first."""
+    """Read the metrics of every test, oldest first."""
     found = (metrics_of(values) for folder in timestamped(work_dir)
              for values in _objects(folder / f'{folder.name}.json'))
     return [metrics for metrics in found if metrics]
@@ -81,13 +83,13 @@ def read_tests(work_dir: Path) -> list[dict[str, float]]:
 
 @dataclass(frozen=True)
 class LogText:
-    """What only the text of the logs says.
+    """Facts that only the text of the logs contains.
 
     Args:
-        seconds (float): From the start of each run to its last iteration, evaluation or checkpoint.
+        seconds (float): Seconds from the start of each run to its last iteration, evaluation or checkpoint.
         evaluation (float): Seconds of evaluations during training.
-        processes (int): Of the training.
-        device (str): ``'GPU'``, ``'CPU'``, or ``''`` where the log does not say.
+        processes (int): Number of processes of the training.
+        device (str): ``'GPU'``, ``'CPU'``, or ``''`` if the log does not name the device.
     """
 
     seconds: float
@@ -122,11 +124,11 @@ def read_log(work_dir: Path) -> LogText:
 
 
 def account(scalars: Sequence[Scalars], log: LogText) -> dict[str, float]:
-    """The time account of a training, from the mean times that mm logs; a search's too, if it kept none.
+    """Compute the time account of a training, or of a search without one, from the mean times that mm logs.
 
     Args:
-        scalars (Sequence[Mapping]): The joined lines.
-        log (LogText): What the text says.
+        scalars (Sequence[Mapping]): The joined lines of ``scalars.json``.
+        log (LogText): Facts from the text of the logs.
     """
     parts = dict.fromkeys((WEIGHTS, ARCHITECTURE, DATA), 0.)
     before = 0

@@ -1,4 +1,4 @@
-"""The report as one HTML page that loads nothing from anywhere."""
+"""The report as one HTML page that loads no other file."""
 
 import base64
 import re
@@ -11,11 +11,11 @@ from fna_mm.report.drawing import Drawn
 from fna_mm.report.run import Run
 from fna_mm.report.time_account import PARTS
 
-#: Fang et al. 2020, tables 2 and 4: what, in all, search, fine-tuning.
+#: Costs in tables 2 and 4 of Fang et al. 2020: network, in all, search, fine-tuning.
 _PAPER = (('DeepLabv3, Cityscapes (paper)', '35.8 GPU hours', '1.4', '34.4'),
           ('RetinaNet, COCO (paper)', '9.2 GPU days', '6', '3.2'),
           ('SSDLite, COCO (paper)', '21.6 GPU days', '6.6', '15'))
-#: At most this wide, figures and tables have their narrow layouts.
+#: Pages up to this width in pixels show the narrow layouts of figures and tables.
 _NARROW_PAGE = 760
 
 _STYLE = f'''
@@ -74,7 +74,7 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str, 
 
 
 def _answer(question: str, answer: Answer) -> str:
-    # Lines break between words, not behind the dashes of an option.
+    # Lines break between words, and not after the dashes of an option.
     commands = ''.join(
         f'<p>{escape(what)}:</p><pre>' + re.sub(r'--[\w-]+', r'<span>\g<0></span>', escape(command)) + '</pre>'
         for what, command in answer.commands)
@@ -95,7 +95,7 @@ def _figure(drawn: Drawn) -> str:
 
 
 def _figures(figures: Sequence[Drawn]) -> str:
-    """Figures in their order, neighbours that have no narrow layout side by side."""
+    """The figures in their order. Neighbours without a narrow layout stand side by side."""
     html, row = '', ''
     for drawn in figures:
         if drawn.narrow_svg is None:
@@ -122,7 +122,8 @@ def _results(runs: Sequence[Run], cast: Cast, metric: Optional[str]) -> str:
     headers = ('run', 'what', shown, 'params (M)', 'MAdds (G)', 'minutes', 'cost')
     order = sorted(runs, key=lambda run: (run is not cast.child, run is not cast.baseline, run.searched))
     rows = [_result_row(run, runs, metric) for run in order]
-    caption = 'Whole models, multiply-adds counted once. A search is evaluated on its best path, with shared weights.'
+    caption = ('Figures are of whole models; a multiply-add counts once. A search is evaluated on its best path, with '
+               'shared weights.')
     return _table(headers, rows, caption, [index for index, run in enumerate(order) if run is cast.child], 'results')
 
 
@@ -141,14 +142,14 @@ def _account(runs: Sequence[Run], cast: Cast) -> str:
 
 def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequence[Drawn]],
                 time_figures: Sequence[Drawn], metric: Optional[str] = None) -> str:
-    """The whole page.
+    """Make the whole page.
 
     Args:
         runs (Sequence[Run]): All runs, searches first.
-        cast (Cast): Which of them is what.
+        cast (Cast): The runs by their roles.
         search_figures (Sequence[Sequence[Drawn]]): The figures of each search.
         time_figures (Sequence[Drawn]): The figures of the time account.
-        metric (str, optional): What is compared. Defaults to None: the usual one of the task.
+        metric (str, optional): Metric that is compared. Defaults to None: the usual one of the task.
     """
     searches = [run for run in runs if run.searched]
     about = []

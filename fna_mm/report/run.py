@@ -1,4 +1,4 @@
-"""A search or a training, as its work directory describes it."""
+"""Reading a search or a training from its work directory."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -26,32 +26,32 @@ from fna_mm.report.mm_logs import (
 )
 from fna_mm.search_space import SearchSpace
 
-#: How deep below a given folder work directories are looked for: a demo's folder, and a child in its search's.
+#: Depth to which work directories are looked for in a folder: a demo's folder holds that of a search, this a child's.
 _DEPTH = 2
-#: Metrics that stand for the whole result, in this order; else the evaluator's first does.
+#: Metrics that stand for a result, in this order. If none of them is there, the evaluator's first metric does.
 _MAIN_METRICS = ('coco/bbox_mAP', 'mIoU', 'pascal_voc/mAP', 'accuracy/top1')
-#: mm's packages by the scope of their configs, where the two have different names.
+#: Scope of a config → its mm package, for those with different names.
 _PACKAGES = dict(mmseg='mmsegmentation')
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one work directory holds.
+    """A search or a training in one work directory.
 
     Args:
         path (str): The work directory.
-        name (str): How tables and figures call it.
-        searched (bool): Whether it is a search.
+        name (str): Name of the run in tables and figures.
+        searched (bool): Whether the run is a search.
         scalars (Sequence[Mapping]): The joined lines of mm's ``scalars.json``.
         tests (Sequence[Mapping]): The metrics of every test, oldest first.
-        history (Sequence[SearchState]): What the search thought, by rising step.
-        config (Config, optional): Its config.
+        history (Sequence[SearchState]): The states of the search by rising step.
+        config (Config, optional): The config of the run.
         seconds (Mapping[str, float]): Wall-clock time by the names of ``TimeAccount``.
-        processes (int): Of the training.
-        device (str): ``'GPU'``, ``'CPU'``, or ``''`` where nothing says.
-        architecture (Architecture, optional): Of a training's backbone; the best path of a search.
-        complexity (Complexity, optional): Of the whole model of a training. Defaults to None.
-        uncounted (str): Why there is no ``complexity``. Defaults to ''.
+        processes (int): Number of processes of the training.
+        device (str): ``'GPU'``, ``'CPU'``, or ``''`` if it is not known.
+        architecture (Architecture, optional): Architecture of a training's backbone, or of a search's best path.
+        complexity (Complexity, optional): Cost of the whole model of a training. Defaults to None.
+        uncounted (str): The reason if there is no ``complexity``. Defaults to ''.
     """
 
     path: str
@@ -75,40 +75,40 @@ class Run:
 
     @property
     def device_hours(self) -> float:
-        """Hours of all processes together."""
+        """Hours of the training, summed over all processes."""
         return self.total_seconds * self.processes / 3600
 
     @property
     def validation(self) -> dict[str, float]:
-        """The metrics of the last evaluation during training, empty without one."""
+        """The metrics of the last evaluation during training; empty if there was none."""
         lines = [line for line in self.scalars if is_evaluation(line)]
         return metrics_of(lines[-1]) if lines else {}
 
     @property
     def remapped(self) -> bool:
-        """Whether its training started from remapped parameters."""
+        """Whether the training started from remapped parameters."""
         return self.config is not None and any(
             list(find_sections(self.config._cfg_dict, f'ParameterRemapping{kind}')) for kind in ('', 'Hook'))
 
     @property
     def package(self) -> str:
-        """What ``mim train`` calls the package of its config."""
+        """The name of the config's package for ``mim train``."""
         scope = self.config.get('default_scope', 'mmengine') if self.config is not None else 'mmengine'
         return _PACKAGES.get(scope, scope)
 
     @property
     def checkpoint(self) -> str:
-        """The path of its last checkpoint, '' without one."""
+        """The path of the last checkpoint; empty if there is none."""
         try:
             written = Path((Path(self.path) / 'last_checkpoint').read_text().strip())
         except FileNotFoundError:
             return ''
-        here = Path(self.path) / written.name  # also where the folder has been moved since
+        here = Path(self.path) / written.name  # the folder may have been moved
         return str(here if here.is_file() else written)
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Iterations or epochs made, and how many there are in all, 0 where nothing says."""
+        """Iterations or epochs so far, and their number in all; 0 if it is not known."""
         if self.history and self.history[-1].max_steps:
             return self.history[-1].step, self.history[-1].max_steps
         loop = self.config.get('train_cfg') or {} if self.config is not None else {}
@@ -118,15 +118,15 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end: the last iteration is logged, or it was tested."""
+        """Whether the run is finished: its last iteration is logged, or it was tested."""
         made, total = self.progress
         return bool(self.tests) or 0 < total <= made
 
     def scores(self, metric: Optional[str] = None) -> Optional[tuple[str, float, str]]:
-        """(metric, value, split) that stands for its result: of the last test, else of the last validation.
+        """(metric, value, split) of the last test, or of the last validation if there was no test.
 
         Args:
-            metric (str, optional): Which one. Defaults to None: the usual one of its task.
+            metric (str, optional): Name of the metric. Defaults to None: the usual one of the run's task.
         """
         for split, metrics in (('test', self.tests[-1] if self.tests else {}), ('validation', self.validation)):
             names = [metric] if metric else [*_MAIN_METRICS, *metrics]
@@ -137,7 +137,7 @@ class Run:
 
 
 def _input_shape(config: Optional[Config]) -> Optional[tuple[int, int]]:
-    """The size at which a config's MAdds are counted, (height, width)."""
+    """The input size (height, width) at which a config's MAdds are counted."""
     if config is None:
         return None
     shapes = [section.get('input_shape') for section in find_sections(config.get('custom_hooks'), 'MAddsCost')]
@@ -146,7 +146,7 @@ def _input_shape(config: Optional[Config]) -> Optional[tuple[int, int]]:
 
 
 def count_shape(run: Run) -> Optional[tuple[int, int]]:
-    """(height, width) at which the config of a run says that MAdds are counted."""
+    """The input size (height, width) at which MAdds are counted, from the config of a run."""
     return _input_shape(run.config)
 
 
@@ -156,7 +156,7 @@ def _only(config: Optional[Config], kind: str) -> Optional[Any]:
 
 
 def _config(folder: Path) -> Optional[Config]:
-    """The config that the newest run saved, None without a readable one."""
+    """The config that the newest run saved; None if there is no readable one."""
     for run in reversed(timestamped(folder)):
         path = run / 'vis_data/config.py'
         if path.is_file():
@@ -168,11 +168,11 @@ def _config(folder: Path) -> Optional[Config]:
 
 
 def read_run(work_dir: str, name: Optional[str] = None) -> Run:
-    """Read a work directory of mm.
+    """Read a run from an mm work directory.
 
     Args:
-        work_dir (str): The folder.
-        name (str, optional): How tables and figures call it. Defaults to None: the folder's own name.
+        work_dir (str): The work directory.
+        name (str, optional): Name of the run in tables and figures. Defaults to None: the folder's name.
     """
     folder = Path(work_dir)
     config, scalars, log, history = _config(folder), read_scalars(folder), read_log(folder), read_history(work_dir)
@@ -195,11 +195,11 @@ def read_run(work_dir: str, name: Optional[str] = None) -> Run:
 
 
 def counted(run: Run, input_shape: Optional[tuple[int, int]] = None) -> Run:
-    """The same run with the parameters and multiply-adds of its whole model, which is built for that.
+    """Count the parameters and multiply-adds of a run's whole model, which is built for that; return the run with them.
 
     Args:
         run (Run): A training.
-        input_shape (tuple[int, int], optional): (height, width) to count at where its config names none.
+        input_shape (tuple[int, int], optional): Input size (height, width) for a run whose config has none.
             Defaults to None.
     """
     values = dict(vars(run))
@@ -211,7 +211,7 @@ def counted(run: Run, input_shape: Optional[tuple[int, int]] = None) -> Run:
         if run.config.get('custom_imports'):
             import_modules_from_strings(**run.config.custom_imports)
         values['complexity'], _ = count_config(run.config, shape)
-    except Exception as error:  # whatever a model raises that cannot be built here: its figures are missing, not more
+    except Exception as error:  # a model that cannot be built may raise anything; only its figures are missing then
         values['uncounted'] = f'{type(error).__name__}: {error}'
     return Run(**values)
 
@@ -232,14 +232,14 @@ def _below(folder: Path, depth: int) -> list[Path]:
 
 
 def find_runs(folders: Sequence[str]) -> list[Run]:
-    """Read every work directory that is, or is in, one of the folders; searches first.
+    """Read all work directories among the folders and in them; searches come first.
 
     Args:
-        folders (Sequence[str]): Work directories, or folders of them.
+        folders (Sequence[str]): Work directories, or folders that hold several.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If one holds nothing, or all together no search.
+        ValueError: If a folder holds no run, or the folders together hold no search.
     """
     paths: dict[Path, Path] = {}
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Searches as pictures: probabilities, multiply-adds, losses, entropy."""
+"""Figures of a search: probabilities, multiply-adds, losses, entropy."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,21 +16,21 @@ from fna_mm.report.canvas import MARK, NARROW, WIDE, new_figure
 
 #: Layer name → candidate name → probability.
 Probabilities = Mapping[str, Mapping[str, float]]
-#: Of kernels, smallest first: apart for the colour-blind, and from light to dark for a grey print.
+#: Colours of kernel sizes, smallest first. Colour-blind people can tell them apart, and a grey print too.
 _KERNEL_COLORS = ('#56b4e9', '#b5420a', '#1b1b6b', '#009e73')
-#: Of numbers of hidden channels, largest first.
+#: Dashes of numbers of hidden channels, largest first.
 _WIDTH_DASHES: tuple[Any, ...] = ('-', (0, (3, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
-#: A curve: iterations and values.
+#: A curve as a pair of iterations and values.
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def _names(probabilities: Probabilities) -> list[str]:
-    """All candidates, in the order of the layers that have them."""
+    """The names of all candidates, in the order of the layers."""
     return list(dict.fromkeys(name for of_layer in probabilities.values() for name in of_layer))
 
 
 def _styles(names: Sequence[str], family: str) -> dict[str, dict[str, Any]]:
-    """How each candidate's line is drawn: kernels are colours, hidden channels dashes."""
+    """The style of each candidate's line: colours stand for kernel sizes, dashes for hidden channels."""
     specs = {name: families.family(family).parse_spec(name) for name in names if name != SKIP}
     kernels = sorted({spec.kernel_size for spec in specs.values()})
     widths = sorted({spec.hidden_channels(1) for spec in specs.values()}, reverse=True)
@@ -52,12 +52,12 @@ def _plain(axes: Axes) -> None:
 
 
 def probability_figure(probabilities: Probabilities, title: str = '', narrow: bool = False) -> Figure:
-    """A heat map: one column a layer, one row a candidate, the most probable one framed.
+    """Draw a heat map with a column for each layer and a row for each candidate; the most probable one is framed.
 
     Args:
         probabilities (Mapping): Layer name → candidate name → probability.
-        title (str): Above the picture. Defaults to ''.
-        narrow (bool): Layers as rows instead. Defaults to False.
+        title (str): Title above the picture. Defaults to ''.
+        narrow (bool): Draw layers as rows and candidates as columns. Defaults to False.
     """
     names, layers = _names(probabilities), list(probabilities)
     grid = np.full((len(names), len(layers)), np.nan)
@@ -66,7 +66,7 @@ def probability_figure(probabilities: Probabilities, title: str = '', narrow: bo
             grid[names.index(name), column] = value
     width, height = (NARROW, .21 * len(layers) + .7) if narrow else \
         (min(WIDE, max(4., .5 * len(layers) + 2)), .34 * len(names) + 1.05)
-    # Placed by hand: a layout engine measures every number in the grid.
+    # Axes are placed by hand, because a layout engine measures every number in the grid.
     figure = new_figure(width, height, constrained=False)
     figure.subplots_adjust(left=.65 / width, right=1 - (.1 if narrow else .85) / width, bottom=(.3 if narrow else .7)
                            / height, top=1 - .32 / height)
@@ -97,14 +97,14 @@ def probability_figure(probabilities: Probabilities, title: str = '', narrow: bo
 
 def candidates_figure(steps: Sequence[int], probabilities: Sequence[Probabilities], title: str = '',
                       narrow: bool = False, family: str = families.DEFAULT) -> Figure:
-    """Small multiples: for every layer, the probability of each candidate over time.
+    """Draw a small panel for every layer, with the probability of each candidate over time.
 
     Args:
-        steps (Sequence[int]): Iterations.
-        probabilities (Sequence[Mapping]): At each of them, layer name → candidate name → probability.
-        title (str): Above the picture. Defaults to ''.
-        narrow (bool): Three layers in a row at most instead of seven. Defaults to False.
-        family (str): The family of the candidates. Defaults to 'mobilenet_v2'.
+        steps (Sequence[int]): Iterations of the exports.
+        probabilities (Sequence[Mapping]): Layer name → candidate name → probability, for each of the iterations.
+        title (str): Title above the picture. Defaults to ''.
+        narrow (bool): Draw at most three layers in a row instead of seven. Defaults to False.
+        family (str): Name of the family of the candidates. Defaults to 'mobilenet_v2'.
     """
     layers, names = list(probabilities[-1]), _names(probabilities[-1])
     styles = _styles(names, family)
@@ -115,7 +115,7 @@ def candidates_figure(steps: Sequence[int], probabilities: Sequence[Probabilitie
     width = NARROW if narrow else max(5.5, WIDE * per_row / 7)
     above, each, below = .25 + legend, (1.05 if narrow else 1.2), .42
     height = above + each * rows + below
-    # Placed by hand: a layout engine measures every panel and takes seconds.
+    # Axes are placed by hand, because a layout engine measures every panel and takes seconds.
     figure = new_figure(width, height, constrained=False)
     figure.subplots_adjust(left=.42 / width, right=1 - .1 / width, top=1 - above / height, bottom=below / height,
                            hspace=.32, wspace=.1)
@@ -156,13 +156,13 @@ def _curves(curves: Mapping[str, Curve], styles: Mapping[str, dict[str, Any]], t
 
 def madds_figure(expected: Curve, best_path: Curve, seed: Optional[float] = None,
                  title: str = 'Multiply-adds of the backbone') -> Figure:
-    """Expected and best path's multiply-adds over time, and the seed's.
+    """Draw the expected multiply-adds and those of the best path over time, and those of the seed.
 
     Args:
-        expected (tuple): Iterations, and the GMAdds of a path drawn from the probabilities on average.
+        expected (tuple): Iterations, and the expected GMAdds of a path that is drawn from the probabilities.
         best_path (tuple): Iterations, and the GMAdds of the most probable path.
-        seed (float, optional): The seed's GMAdds. Defaults to None.
-        title (str): Above the picture. Defaults to 'Multiply-adds of the backbone'.
+        seed (float, optional): GMAdds of the seed. Defaults to None.
+        title (str): Title above the picture. Defaults to 'Multiply-adds of the backbone'.
     """
     styles = {'expected': dict(color='#56b4e9', linewidth=2.2),
               'best path': dict(color='#1b1b6b', linewidth=1.3, drawstyle='steps-post')}
@@ -175,11 +175,11 @@ def madds_figure(expected: Curve, best_path: Curve, seed: Optional[float] = None
 
 
 def loss_figure(losses: Mapping[str, Curve], title: str = 'Losses') -> Figure:
-    """The losses of both kinds of step.
+    """Draw the losses of both kinds of steps.
 
     Args:
-        losses (Mapping): Name → iterations and values; of the weight steps first.
-        title (str): Above the picture. Defaults to 'Losses'.
+        losses (Mapping): Name → iterations and values; the losses of weight steps come first.
+        title (str): Title above the picture. Defaults to 'Losses'.
     """
     looks = (dict(color='#56b4e9', linewidth=2.), dict(color='#1b1b6b', linewidth=1.2, linestyle=(0, (4, 1.5))),
              dict(color='#d55e00', linewidth=1.2, linestyle=(0, (1, 1))))
@@ -190,11 +190,11 @@ def loss_figure(losses: Mapping[str, Curve], title: str = 'Losses') -> Figure:
 
 
 def entropy_figure(entropies: Mapping[str, Curve], title: str = 'Entropy of the layers’ choices') -> Figure:
-    """The entropy of every layer's distribution over time, and their mean.
+    """Draw the entropy of every layer's distribution over time, and their mean.
 
     Args:
-        entropies (Mapping): Layer name → iterations, the same for all, and nats.
-        title (str): Above the picture. Defaults to 'Entropy of the layers’ choices'.
+        entropies (Mapping): Layer name → iterations, which are the same for all layers, and entropies in nats.
+        title (str): Title above the picture. Defaults to 'Entropy of the layers’ choices'.
     """
     (steps, _), *_ = entropies.values()
     mean = np.mean([values for _, values in entropies.values()], axis=0)

@@ -1,21 +1,21 @@
-"""Where the time of a search goes."""
+"""The time account: how many seconds a search spends on what."""
 
 import time
 from collections.abc import Mapping
 from typing import Optional
 
-#: Parts of the account, in the order in which they are shown.
+#: Parts of the account in the order of tables and figures.
 PARTS = WEIGHTS, ARCHITECTURE, DATA, EVALUATION, OTHER = ('weight steps', 'architecture steps', 'data', 'evaluation',
                                                           'other')
 
 
 class TimeAccount:
-    """Wall-clock seconds of a search by what they were spent on.
+    """The wall-clock seconds of a search by the parts on which they were spent.
 
-    A stretch of time begins with :meth:`lap` and is booked by the next one; what is booked nowhere is 'other'.
+    Each call of :meth:`lap` books the time since the call before. Time that is not booked belongs to 'other'.
 
     Args:
-        seconds (Mapping[str, float], optional): What an interrupted run had spent. Defaults to None: nothing.
+        seconds (Mapping[str, float], optional): Seconds of an interrupted run, by parts. Defaults to None: none.
     """
 
     def __init__(self, seconds: Optional[Mapping[str, float]] = None) -> None:
@@ -27,10 +27,10 @@ class TimeAccount:
         """Book the time since the last call.
 
         Args:
-            part (str, optional): What it was spent on. Defaults to None: other things.
+            part (str, optional): Part on which the time was spent. Defaults to None: the part 'other'.
 
         Returns:
-            float: The seconds booked.
+            float: The seconds since the last call.
         """
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
@@ -39,18 +39,18 @@ class TimeAccount:
         return seconds
 
     def move(self, seconds: float, source: str, target: str) -> None:
-        """Book seconds from one part to another.
+        """Move seconds from one part to another.
 
         Args:
-            seconds (float): How many.
-            source (str): The part that loses them.
-            target (str): The part that gets them.
+            seconds (float): Number of seconds.
+            source (str): Part that loses the seconds.
+            target (str): Part that gets the seconds.
         """
         self._seconds[source] -= seconds
         self._seconds[target] += seconds
 
     def seconds(self) -> dict[str, float]:
-        """All parts up to now; together, the whole time."""
+        """The seconds of all parts so far; their sum is the whole time."""
         parts = {name: seconds for name, seconds in self._seconds.items() if name != OTHER}
         total = self._before + time.perf_counter() - self._start
         return {name: round(seconds, 3) for name, seconds in

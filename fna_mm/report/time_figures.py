@@ -1,4 +1,4 @@
-"""What time was spent on, as a picture."""
+"""The figure of time accounts."""
 
 from collections.abc import Mapping
 
@@ -6,17 +6,17 @@ from matplotlib.figure import Figure
 
 from fna_mm.report.canvas import NARROW, WIDE, new_figure
 
-#: Colour and hatch of each part, in their order: told apart in grey too.
+#: Colour and hatch of each part in order. They differ in a grey print too.
 _LOOKS = (('#1b1b6b', ''), ('#d55e00', '///'), ('#f0e442', 'xx'), ('#56b4e9', '\\\\\\'), ('#dddddd', ''))
 
 
 def time_figure(accounts: Mapping[str, Mapping[str, float]], title: str = 'Minutes', narrow: bool = False) -> Figure:
-    """A bar a training, divided by what its time was spent on.
+    """Draw a bar for each run, divided into the parts on which its time was spent.
 
     Args:
-        accounts (Mapping): Name of a training → part → seconds.
-        title (str): Above the picture. Defaults to 'Minutes'.
-        narrow (bool): For a narrow page. Defaults to False.
+        accounts (Mapping): Name of a run → part → seconds.
+        title (str): Title above the picture. Defaults to 'Minutes'.
+        narrow (bool): Draw for a narrow page. Defaults to False.
     """
     known = list(dict.fromkeys(part for account in accounts.values() for part in account))
     parts = [part for part in known if any(account.get(part) for account in accounts.values())]

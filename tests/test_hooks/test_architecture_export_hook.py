@@ -293,7 +293,7 @@ def test_a_report_that_fails_does_not_end_the_search(tmp_path, monkeypatch):
     assert (tmp_path / 'arch.json').is_file()
     assert not (tmp_path / 'fna_report/index.html').exists()
     (log, ) = tmp_path.glob('*/*.log')
-    assert 'no report: RuntimeError: no ink' in log.read_text()
+    assert 'the report could not be written: RuntimeError: no ink' in log.read_text()
 
 
 def test_every_backend_gets_scalars_and_figures(tmp_path):

@@ -83,7 +83,7 @@ def test_a_writable_folder_is_left_as_it_was(tmp_path):
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / 'out').write_text('mine')
-    with pytest.raises(OSError, match="out' cannot be written to, which the run will want to do"):
+    with pytest.raises(OSError, match="out' cannot be written to, but the run needs to write there"):
         check_can_write(str(tmp_path / 'out'))
     assert (tmp_path / 'out').read_text() == 'mine'
 
