@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from mmengine.config import Config
 from mmengine.config.config import ConfigParsingError
 from synthetic_runs import search_dir
-from toy_search import search_config, train
+from toy_search import TOY, search_config, train
 
 import fna_mm
 from fna_mm import Architecture
@@ -116,7 +116,7 @@ def test_show(name, tmp_path):
 def test_export_from_a_searchs_checkpoint(tmp_path):
     runner = train(search_config(tmp_path))
     found = runner.model.backbone.best_architecture()
-    assert found != Architecture.create('mobilenet_v2')
+    assert found != Architecture.create(TOY)
     assert fna('arch', 'export', tmp_path / 'epoch_2.pth') == found.to_json()
     assert fna('arch', 'export', tmp_path / 'epoch_2.pth', tmp_path / 'out.json') == \
         f'written: {tmp_path / "out.json"}\n'

@@ -100,7 +100,7 @@ def test_a_step_takes_the_mean_of_the_ranks_gradients(ranks):
     model = ToyClassifier(SUPERNET).train().requires_grad_(False)  # as in the step, so that both round alike
     model.dropout.p = 0.
     supernet = model.backbone
-    table = madds_table(supernet.search_space, (32, 32))
+    table = madds_table(supernet.search_space, (32, 32), 8)
     for steps in zip(*(record['steps'] for record in ranks[0])):
         gradients = []
         for step in steps:

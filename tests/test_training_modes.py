@@ -5,14 +5,25 @@ import torch
 from mmengine.model import convert_sync_batchnorm
 from mmengine.registry import MODELS
 from torch import nn
-from toy_search import SUPERNET, assert_same, build, changed, child_net_config, find_hook, load, search_config, train
+from toy_search import (
+    CHILD,
+    SUPERNET,
+    assert_same,
+    build,
+    changed,
+    child_net_config,
+    find_hook,
+    load,
+    search_config,
+    train,
+)
 
 from fna_mm.hooks.preflight import check_memory
 
 # SyncBN, which runs on GPUs only
 
 
-@pytest.mark.parametrize('backbone', [SUPERNET, dict(type='FNAChildNet', arch='mobilenet_v2', out_indices=(6, ))])
+@pytest.mark.parametrize('backbone', [SUPERNET, CHILD])
 def test_sync_bn_takes_the_place_of_every_bn(backbone):
     net = MODELS.build(backbone)
     before = {name: module for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)}

@@ -106,7 +106,7 @@ def test_a_child_waits_for_its_search(finished):
         assert complete.model.backbone.arch == str(folder / f'out/seed_{seed}/toy/arch.json')
         state = torch.load(folder / f'out/seed_{seed}/child/epoch_2.pth', weights_only=True)['state_dict']
         inner = {key[len('backbone.'):] for key in state if key.startswith('backbone.')}
-        assert inner == set(FNAChildNet(found, out_indices=(6, )).state_dict())
+        assert inner == set(FNAChildNet(found, out_indices=(2, ), output_stride=8).state_dict())
 
 
 def test_rows_hold_what_the_runs_measured(finished):
@@ -120,10 +120,10 @@ def test_rows_hold_what_the_runs_measured(finished):
     assert child['mean'] == pytest.approx(sum(child['values']) / 2)
     assert child['std'] == pytest.approx(abs(child['values'][0] - child['values'][1]) / 2**.5)
     found = [Architecture.create(str(folder / f'out/seed_{seed}/toy/arch.json')) for seed in (0, 5)]
-    behind = 320 * 8 + 16 + 8 * 2 + 2  # the toy's neck and head
+    behind = 8 * 8 + 16 + 8 * 2 + 2  # the toy's neck and head
     assert child['params_m'] == pytest.approx(sum(one.params() + behind for one in found) / 2e6)
     assert child['madds_g'] == pytest.approx(
-        sum(one.madds((SIZE, SIZE)) + 320 * 8 + 8 * 2 + 2 for one in found) / 2e9)
+        sum(one.madds((SIZE, SIZE)) + 4 * 4 * 8 * 8 + 8 * 2 + 2 for one in found) / 2e9)
     assert (toy['values'], toy['mean'], toy['params_m']) == ([None, None], None, None)
     assert toy['minutes'] > 0
     table = printed[printed.index('config '):].splitlines()
