@@ -14,6 +14,7 @@ from toy_search import SUPERNET, ToyClassifier, changed, load, train
 from fna_mm import MAddsCost
 from fna_mm.cost import expected_cost, madds_table
 
+pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 
 

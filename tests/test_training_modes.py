@@ -41,6 +41,7 @@ def test_sync_bn_takes_the_place_of_every_bn(backbone):
 # Compiled by mm
 
 
+@pytest.mark.slow
 def test_a_compiled_child_trains_as_one_that_is_not(tmp_path):
     runs = [train(child_net_config(tmp_path / name, compile=compile, randomness=dict(seed=5, deterministic=True)))
             for name, compile in (('plain', False), ('compiled', dict(backend='aot_eager')))]
