@@ -296,6 +296,7 @@ def test_a_report_that_fails_does_not_end_the_search(tmp_path, monkeypatch):
     assert 'no report: RuntimeError: no ink' in log.read_text()
 
 
+@pytest.mark.slow
 def test_every_backend_gets_scalars_and_figures(tmp_path):
     """TensorBoard beside mm's own."""
     event_accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
