@@ -15,6 +15,7 @@ from toy_search import (
     find_hook,
     load,
     search_config,
+    toy_dataloader,
     train,
 )
 
@@ -91,7 +92,8 @@ def test_the_trial_is_a_step_that_changes_nothing(tmp_path):
     runner.train()
     hook, model = find_hook(runner, 'AlternatingOptimizerHook'), runner.model
     before, forwards = {key: value.clone() for key, value in model.state_dict().items()}, len(model.modes)
-    check_memory(lambda: hook._try_step(hook._batches.dataloader), model.backbone, 4)
+    dataloader = runner.build_dataloader(toy_dataloader('arch'))
+    check_memory(lambda: hook._try_step(dataloader), model.backbone, 4)  # the hook itself tries on GPUs only
     assert model.modes[forwards:] == [('loss', 'mixture')]
     assert_same(dict(model.state_dict()), before)
     assert model.backbone.architecture_parameters.grad is None

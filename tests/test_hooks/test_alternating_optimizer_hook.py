@@ -57,6 +57,18 @@ def started(cfg):
     return runner, hook
 
 
+def recorded_paths(supernet):
+    """A list that gets every path that the supernet is told to run from now on."""
+    paths, use_path = [], supernet.use_path
+
+    def use_and_record(path):
+        use_path(path)
+        paths.append(tuple(path))
+
+    supernet.use_path = use_and_record
+    return paths
+
+
 def scalars(runner):
     """The lines that mm's LocalVisBackend wrote, architecture entropies and all."""
     (path, ) = Path(runner.log_dir).glob('vis_data/scalars.json')
@@ -214,11 +226,11 @@ def test_paths_are_uniform_before_and_from_the_softmax_after_the_beginning(tmp_p
         supernet.architecture_parameters.copy_(torch.zeros_like(supernet.architecture_parameters))
         for alpha in supernet.architecture_parameters.split([len(x.candidates) for x in supernet.search_space.layers]):
             alpha[1] = 20.
-    paths = []
+    paths = recorded_paths(supernet)
     for iteration in range(40):
         runner.train_loop._iter = iteration
         hook.before_train_iter(runner, iteration)
-        paths.append(supernet._path)
+    assert len(paths) == 40
     assert len(set(paths[:20])) > 10
     assert set(paths[20:]) == {(1, ) * 3}
 
@@ -274,7 +286,8 @@ def test_steps_on_sampled_candidates(tmp_path):
         hook.arch_steps = 7
         logs = hook.arch_step(batch)
         moved.append([layer.nonzero().flatten().tolist() for layer in
-                      (supernet.architecture_parameters - start).split(supernet._sizes)])
+                      (supernet.architecture_parameters - start).split(
+                          [len(layer.candidates) for layer in supernet.search_space.layers])])
         assert logs['expected_gmadds'] > 0
     first, second = [sampled for sampled in drawn if sampled is not None]
     assert first == second
@@ -361,7 +374,7 @@ def test_accumulation_takes_the_mean_gradient(tmp_path):
 def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path, value):
     cfg = search_config(tmp_path)
     runner, hook = started(cfg)
-    batch = next(hook._batches)
+    batch = next(iter(runner.build_dataloader(toy_dataloader('arch'))))
     broken = dict(batch, inputs=batch['inputs'] * value)
     before, optimizer = snapshot(runner.model), json.dumps(hook.optim_wrapper.state_dict(), default=str)
     logs = hook.arch_step(broken)
@@ -574,12 +587,13 @@ def test_a_seed_makes_a_search_repeatable_and_another_one_differs(tmp_path):
 
 def test_random_numbers_of_a_step_follow_from_seed_iteration_and_rank(tmp_path, monkeypatch):
     runner, hook = started(search_config(tmp_path, iters=6))
+    paths = recorded_paths(runner.model.backbone)
 
     def drawn(iteration, rank=0):
         monkeypatch.setattr('fna_mm.hooks.alternating_optimizer_hook.get_rank', lambda: rank)
         runner.train_loop._iter = iteration
         hook.before_train_iter(runner, iteration)
-        return random.random(), np.random.rand(), float(torch.rand(())), runner.model.backbone._path
+        return random.random(), np.random.rand(), float(torch.rand(())), paths[-1]
 
     first, again, later, other_rank = drawn(1), drawn(1), drawn(2), drawn(1, rank=1)
     assert first == again
