@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip
 TEXT := fna_mm configs tests tools docs hatch_build.py *.md *.yml *.toml .pre-commit-config.yaml Makefile
 export PYTHONUNBUFFERED = 1
 
-.PHONY: install demo bench test faults soak lint clean
+.PHONY: install demo bench test test-slow coverage faults soak lint clean
 
 install: $(VENV)/.installed
 
@@ -35,9 +35,18 @@ demo: install
 bench: install
 	$(BIN)/python -m tools bench --out work_dirs/bench.json
 
-# One process a core, up to four; the tests of a file stay together, for they share what their fixtures have trained.
+# One process a core, up to four. Each takes a share of the tests in their order, so that most tests of a file stay
+# together with what their fixtures have built, and one that is done takes over from the others.
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+
 test: install
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST)
+
+test-slow: install
+	$(PYTEST) --dist loadfile -m 'slow and not faults and not soak'
+
+coverage: install
+	$(PYTEST) -m 'not faults and not soak' --cov --cov-report=term --cov-report=html:work_dirs/coverage
 
 faults: install
 	$(BIN)/python -m pytest -q -m faults

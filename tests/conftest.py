@@ -9,16 +9,12 @@ from hypothesis import settings
 from mmengine.runner import set_random_seed
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import nn
+from toy_search import TOY
 
 from fna_mm import Architecture, FNAChildNet
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_SEED = ROOT / '../shared/seeds/mobilenet_v2_imagenet_torchvision.pth'
-
-#: A network of the family that is small enough to be built by the dozen: three stages, output stride 8.
-TOY = """[[8, 4], ['k3_e1'], 1]|
-         [[4, 6], ['k3_e6', 'k3_e6'], 2]|
-         [[6, 8], ['k3_e6', 'k3_e6', 'k3_e6'], 2]"""
 
 settings.register_profile('fna_mm', deadline=None, derandomize=True, database=None, max_examples=40)
 settings.load_profile('fna_mm')

@@ -107,7 +107,7 @@ def main(out, mode):
     arch_step = hook.arch_step
 
     def recorded_step(batch):
-        model = hook._model
+        model = runner.model.module
         step = dict(before=snapshot(model), batch={key: value.clone() for key, value in batch.items()})
         logs = arch_step(batch)
         record['steps'].append(dict(step, after=snapshot(model)))
@@ -117,22 +117,28 @@ def main(out, mode):
 
     def straying_step(batch):
         logs = own_step(batch)
-        hook._supernet.architecture_parameters[0] += 2**-20
+        runner.model.module.backbone.architecture_parameters[0] += 2**-20
         return logs
+
+    use_path = runner.model.module.backbone.use_path
+
+    def recorded_path(path):
+        record['paths'].append(tuple(path))
+        use_path(path)
 
     train_step = runner.model.train_step
 
     def recorded_train_step(data, optim_wrapper):
         record['weight_batches'].append(data['inputs'].clone())
-        record['paths'].append(hook._supernet._path)
         return train_step(data, optim_wrapper)
 
     if strays and rank == 1:
         arch_step = straying_step
     hook.arch_step = recorded_step
+    runner.model.module.backbone.use_path = recorded_path
     runner.model.train_step = recorded_train_step
     runner.train()
-    record['end'] = snapshot(hook._model)
+    record['end'] = snapshot(runner.model.module)
     torch.save(record, out / f'rank_{rank}.pth')
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()

@@ -83,8 +83,8 @@ def training_dir(folder, arch, miou, remapped=True, tested=True, timestamp='2026
 train_cfg = dict(max_epochs={epochs})
 input_shape = (32, 32)
 custom_imports = dict(imports=['toy_search'])
-model = dict(type='ToyClassifier', backbone=dict(type='FNAChildNet', arch={Architecture.create(arch).to_text()!r},
-             out_indices=(6, ), {init}))
+model = dict(type='ToyClassifier', channels=320, backbone=dict(
+    type='FNAChildNet', arch={Architecture.create(arch).to_text()!r}, out_indices=(6, ), {init}))
 """
     mm_run(folder, timestamp, [train_line(10, epoch=1), dict(mIoU=miou + 1, time=.2, data_time=.1, step=1)], config,
            LOG.format(day='2026/01/01', cuda=False, processes=1), dict(aAcc=80., mIoU=miou) if tested else None)

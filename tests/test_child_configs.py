@@ -40,7 +40,7 @@ def child():
 
 def test_backbone_becomes_the_child(child):
     backbone = child.model.backbone
-    assert set(backbone) == {'type', 'arch', 'out_indices', 'with_cp', 'init_cfg'}
+    assert set(backbone) == {'type', 'arch', 'out_indices', 'output_stride', 'with_cp', 'init_cfg'}
     assert backbone.type == 'FNAChildNet'
     assert Architecture.create(backbone.arch) == FOUND
     assert backbone.init_cfg == dict(type='ParameterRemapping', checkpoint='seed.pth')

@@ -89,6 +89,7 @@ def test_there_are_configs():
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=str)
+@pytest.mark.slow
 def test_sections_build(path):
     cfg = load(path)
     assert cfg.default_scope == ('mmseg' if is_segmentation(path) else 'mmdet')
@@ -112,6 +113,7 @@ def test_sections_build(path):
 
 
 @pytest.mark.parametrize('path', OTHERS, ids=str)
+@pytest.mark.slow
 def test_plain_trainings(path):
     cfg = load(path)
     model = build_model(cfg)
@@ -124,6 +126,7 @@ def test_plain_trainings(path):
 
 
 @pytest.mark.parametrize('path', SEARCHES, ids=str)
+@pytest.mark.slow
 def test_searches(path):
     cfg = load(path)
     model = build_model(cfg)
@@ -279,6 +282,7 @@ def test_a_baseline_differs_in_its_architecture_alone(one, other):
 
 @pytest.mark.parametrize('size', ['small', 'full'])
 @pytest.mark.parametrize('case', ['camvid_deeplabv3', 'bccd_retinanet', 'bccd_ssdlite'])
+@pytest.mark.slow
 def test_comparisons_differ_in_their_architecture_alone(case, size, monkeypatch):
     monkeypatch.setenv('FNA_COMPARISON_SIZE', size)
     monkeypatch.setenv('FNA_ABLATION_DIR', 'runs/seed_0')

@@ -14,6 +14,7 @@ from toy_search import SUPERNET, ToyClassifier, changed, load, train
 from fna_mm import MAddsCost
 from fna_mm.cost import expected_cost, madds_table
 
+pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 
 
@@ -119,7 +120,7 @@ def test_a_step_takes_the_mean_of_the_ranks_gradients(ranks):
     model = ToyClassifier(SUPERNET).train().requires_grad_(False)  # as in the step, so that both round alike
     model.dropout.p = 0.
     supernet = model.backbone
-    table = madds_table(supernet.search_space, (32, 32))
+    table = madds_table(supernet.search_space, (32, 32), 8)
     for steps in zip(*(record['steps'] for record in ranks[0])):
         gradients = []
         for step in steps:

@@ -81,6 +81,7 @@ def search(material):
     return material / 'search', printed
 
 
+@pytest.mark.slow
 def test_search_leaves_what_it_promises(search):
     folder, _ = search
     assert {'arch.json', 'arch_epoch_1.json', 'arch_epoch_2.json', 'child_config.py', 'architecture.png',
@@ -91,6 +92,7 @@ def test_search_leaves_what_it_promises(search):
         assert cv2.imread(str(folder / f'{name}.png')) is not None
 
 
+@pytest.mark.slow
 def test_search_says_what_it_does(search):
     _, printed = search
     assert 'ParameterRemapping onto FNASuperNet' in printed
@@ -99,6 +101,7 @@ def test_search_says_what_it_does(search):
     assert 'bbox_mAP_50' in printed
 
 
+@pytest.mark.slow
 def test_search_logs_both_steps(search):
     lines = scalars(search[0])
     steps = [line for line in lines if 'loss_cls' in line]
@@ -109,12 +112,14 @@ def test_search_logs_both_steps(search):
     assert [line['coco/bbox_mAP'] >= 0 for line in lines if 'coco/bbox_mAP' in line] == [True]
 
 
+@pytest.mark.slow
 def test_search_trained_weights_and_architecture(search):
     one, two = (torch.load(search[0] / f'epoch_{epoch}.pth', weights_only=True)['state_dict'] for epoch in (1, 2))
     assert not torch.equal(one['backbone.architecture_parameters'], two['backbone.architecture_parameters'])
     assert not torch.equal(one['bbox_head.retina_cls.weight'], two['bbox_head.retina_cls.weight'])
 
 
+@pytest.mark.slow
 def test_child_trains_from_its_config_as_it_is(search, material):
     """And the result is an ordinary detector's checkpoint, which mm's own test tool takes."""
     folder = search[0]

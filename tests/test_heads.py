@@ -86,7 +86,7 @@ def test_backbone_swapped_in_stock_configs(name, backbone, tmp_path):
     (tmp_path / 'swapped.py').write_text(
         f"_base_ = '{SWAPPED[name]}'\n"
         "custom_imports = dict(imports=['fna_mm'], allow_failed_imports=False)\n"
-        f'model = dict(pretrained=None, backbone={config!r},\n'
+        f'model = dict(pretrained=None, backbone={config!r}, data_preprocessor=dict(size=(32, 32)),\n'
         "             decode_head=dict(channels=16, norm_cfg=dict(type='BN')),\n"
         "             auxiliary_head=dict(channels=16, norm_cfg=dict(type='BN')))\n")
     cfg = Config.fromfile(tmp_path / 'swapped.py')

@@ -150,13 +150,22 @@ print(architecture.params(), round(madds_table(space, (800, 1088)).of_path(space
 
 
 def test_package_needs_neither_mmdet_nor_mmseg():
+    """Only the heads do, and say so."""
     code = """
 import fna_mm
 from mmengine.registry import MODELS
 print(len(MODELS.build(dict(type='FNAChildNet', arch='fna_retinanet')).out_channels))
+for head in ('SeparableASPPHead', 'SSDLiteHead'):
+    try:
+        MODELS.build(dict(type=head))
+    except ImportError as error:
+        print(error)
 """
     run = python(code, 'mmdet', 'mmseg')
-    assert run.stdout.split() == ['4'], run.stderr
+    channels, *errors = run.stdout.splitlines()
+    assert channels == '4', run.stderr
+    assert errors == [f'{head} needs the package {package}, which is not installed'
+                      for head, package in (('SeparableASPPHead', 'mmseg'), ('SSDLiteHead', 'mmdet'))]
 
 
 def test_public_names():

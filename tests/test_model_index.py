@@ -37,6 +37,7 @@ def by_name(model):
 
 
 @pytest.mark.parametrize('model', MODELS, ids=by_name)
+@pytest.mark.slow
 def test_costs_are_those_of_the_config(model):
     cfg = Config.fromfile(ROOT / model['Config'])
     metadata = model['Metadata']

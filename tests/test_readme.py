@@ -143,6 +143,7 @@ def test_what_is_made_can_be_made():
             assert done.returncode == 0, target
 
 
+@pytest.mark.slow
 def test_every_command_runs(workplace):
     for command in commands():
         if is_elsewhere(command):

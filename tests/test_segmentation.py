@@ -80,6 +80,7 @@ def search(material):
     return material / 'search'
 
 
+@pytest.mark.slow
 def test_search(search):
     lines = scalars(search)
     steps = [line for line in lines if 'decode.loss_ce' in line]
@@ -97,6 +98,7 @@ def child(search, material):
     return search / 'child'
 
 
+@pytest.mark.slow
 def test_child_of_the_search(search, child, material):
     """Its config runs as it is, at the output stride of the search, and mm's test tool takes the result."""
     cfg = Config.fromfile(search / 'child_config.py')
@@ -108,6 +110,7 @@ def test_child_of_the_search(search, child, material):
     assert 'mIoU' in printed
 
 
+@pytest.mark.slow
 def test_pictures_side_by_side(search, child, material):
     model = [search / 'child_config.py', child / 'iter_2.pth']
     run(material, 'fna_mm', 'compare', '--model', 'one', *model, '--model', 'two', *model, '--images', 2,

@@ -5,14 +5,26 @@ import torch
 from mmengine.model import convert_sync_batchnorm
 from mmengine.registry import MODELS
 from torch import nn
-from toy_search import SUPERNET, assert_same, build, changed, child_net_config, find_hook, load, search_config, train
+from toy_search import (
+    CHILD,
+    SUPERNET,
+    assert_same,
+    build,
+    changed,
+    child_net_config,
+    find_hook,
+    load,
+    search_config,
+    toy_dataloader,
+    train,
+)
 
 from fna_mm.hooks.preflight import check_memory
 
 # SyncBN, which runs on GPUs only
 
 
-@pytest.mark.parametrize('backbone', [SUPERNET, dict(type='FNAChildNet', arch='mobilenet_v2', out_indices=(6, ))])
+@pytest.mark.parametrize('backbone', [SUPERNET, CHILD])
 def test_sync_bn_takes_the_place_of_every_bn(backbone):
     net = MODELS.build(backbone)
     before = {name: module for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)}
@@ -30,6 +42,7 @@ def test_sync_bn_takes_the_place_of_every_bn(backbone):
 # Compiled by mm
 
 
+@pytest.mark.slow
 def test_a_compiled_child_trains_as_one_that_is_not(tmp_path):
     runs = [train(child_net_config(tmp_path / name, compile=compile, randomness=dict(seed=5, deterministic=True)))
             for name, compile in (('plain', False), ('compiled', dict(backend='aot_eager')))]
@@ -79,7 +92,8 @@ def test_the_trial_is_a_step_that_changes_nothing(tmp_path):
     runner.train()
     hook, model = find_hook(runner, 'AlternatingOptimizerHook'), runner.model
     before, forwards = {key: value.clone() for key, value in model.state_dict().items()}, len(model.modes)
-    check_memory(lambda: hook._try_step(hook._batches.dataloader), model.backbone, 4)
+    dataloader = runner.build_dataloader(toy_dataloader('arch'))
+    check_memory(lambda: hook._try_step(dataloader), model.backbone, 4)  # the hook itself tries on GPUs only
     assert model.modes[forwards:] == [('loss', 'mixture')]
     assert_same(dict(model.state_dict()), before)
     assert model.backbone.architecture_parameters.grad is None

@@ -24,6 +24,7 @@ default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 OPTIONS = {'begin_epoch': 0, 'dataloader.batch_size': 2}
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec('hatchling') is None, reason='hatchling builds the wheel; not here'),
     pytest.mark.skipif(importlib.util.find_spec('mmdet') is None, reason='mmdet trains; it is not here'),
 ]

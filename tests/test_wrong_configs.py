@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from toy_search import search_config, train
+from toy_search import CHILD, search_config, train
 
 BACKBONE, HOOK, COST = 'model.backbone.', 'custom_hooks.0.', 'custom_hooks.0.cost.'
 ARCH, OPTIM = 'custom_hooks.0.dataloader.', 'custom_hooks.0.optim_wrapper.'
@@ -31,17 +31,17 @@ CASES = {
     'a kernel twice': ({BACKBONE + 'kernel_sizes': (3, 3)}, ValueError, r'kernel_sizes must be .* not \(3, 3\)'),
     'a ratio of 0': ({BACKBONE + 'expand_ratios': (0, 6)}, ValueError, 'expand_ratio .* positive integer, not 0'),
     'a ratio as text': ({BACKBONE + 'expand_ratios': ('six', )}, ValueError, "expand_ratio .* not 'six'"),
-    'too few stages': ({BACKBONE + 'layers_per_stage': (4, 4)}, ValueError, 'has 2 entries, but the seed has 6'),
-    'an empty stage': ({BACKBONE + 'layers_per_stage': (0, 1, 1, 1, 1, 1)}, ValueError, '0 is no positive integer'),
+    'too few stages': ({BACKBONE + 'layers_per_stage': (4, 4, 4)}, ValueError, 'has 3 entries, but the seed has 2'),
+    'an empty stage': ({BACKBONE + 'layers_per_stage': (0, 1)}, ValueError, '0 is no positive integer'),
     'no such stage': ({BACKBONE + 'out_indices': (9, )}, ValueError, r'out_indices=\(9,\) must name stages from 0 to'),
     'no such tap': ({BACKBONE + 'out_indices': ('expand9', )}, ValueError, "'expand9' taps .* searched stages"),
-    'a tap without its ratio': ({BACKBONE + 'out_indices': ('expand5', 6), BACKBONE + 'expand_ratios': (3, 4)},
-                                ValueError, r"'expand5' taps features that are expanded by 6.* is \(3, 4\)"),
-    'an output stride': ({BACKBONE + 'output_stride': 12}, ValueError, r'output_stride=12 .* one of \[8, 16, 32\]'),
+    'a tap without its ratio': ({BACKBONE + 'out_indices': ('expand2', 2), BACKBONE + 'expand_ratios': (3, 4)},
+                                ValueError, r"'expand2' taps features that are expanded by 6.* is \(3, 4\)"),
+    'an output stride': ({BACKBONE + 'output_stride': 12}, ValueError, r'output_stride=12 .* one of \[8\]'),
     'no such argument': ({BACKBONE + 'kernels': (3, 5)}, TypeError, "unexpected keyword argument 'kernels'"),
     'no such norm': ({BACKBONE + 'norm_cfg': dict(type='BatchNorm')}, ValueError, "'BatchNorm'.*use BN, SyncBN or GN"),
     'a backbone misspelt': ({BACKBONE + 'type': 'FNASupernet'}, KeyError, 'FNASupernet is not in the .* registry'),
-    'a child to search': ({'model.backbone': dict(NEW, type='FNAChildNet', arch='mobilenet_v2', out_indices=(6, ))},
+    'a child to search': ({'model.backbone': dict(NEW, **CHILD)},
                           ValueError, 'needs exactly one FNASuperNet .* has 0: set model.backbone.type to FNASuperNet'),
     # When the architecture steps.
     'two beginnings': ({HOOK + 'begin_iter': 3}, ValueError, 'either begin_epoch or begin_iter.*begin_iter=3'),

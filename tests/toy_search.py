@@ -7,6 +7,7 @@ import itertools
 import os
 from pathlib import Path
 
+import mmengine.config.config
 import numpy as np
 import torch
 from mmcv.cnn import ConvModule
@@ -21,10 +22,20 @@ from torch import nn
 
 import fna_mm  # noqa: F401  registers what the configs below name
 
+# mm writes a run's config into its log and into every checkpoint, and has yapf lay it out anew each time: nine tenths
+# of a toy search's time. Here and in the processes that import this module it is written without layout.
+mmengine.config.config.FormatCode = lambda text, **options: (text, True)
+
 SIZE = 32
+#: A network of the family that is small enough to be built by the dozen: three stages, output stride 8.
+TOY = """[[8, 4], ['k3_e1'], 1]|
+         [[4, 6], ['k3_e6', 'k3_e6'], 2]|
+         [[6, 8], ['k3_e6', 'k3_e6', 'k3_e6'], 2]"""
+#: Three layers to search, of 4, 5 and 4 candidates.
 SUPERNET = dict(
-    type='FNASuperNet', layers_per_stage=(2, 1, 1, 1, 1, 1), kernel_sizes=(3, 5), expand_ratios=(3, 6),
-    out_indices=(6, ))
+    type='FNASuperNet', seed=TOY, layers_per_stage=(2, 1), kernel_sizes=(3, 5), expand_ratios=(3, 6),
+    out_indices=(2, ), output_stride=8)
+CHILD = dict(type='FNAChildNet', arch=TOY, out_indices=(2, ), output_stride=8)
 COST = dict(type='MAddsCost', input_shape=(SIZE, SIZE), weight=0.02)
 
 _NAMES = itertools.count()
@@ -34,13 +45,14 @@ _NAMES = itertools.count()
 class ToyClassifier(BaseModel):
     """A backbone, and behind it what an architecture step must not touch: weights and BN statistics.
 
-    It keeps in ``modes`` which mode its supernet ran in, one entry a forward.
+    It keeps in ``modes`` which mode its supernet ran in, one entry a forward. ``channels`` are those of the backbone's
+    map: 8 of the toy network, 320 of MobileNetV2.
     """
 
-    def __init__(self, backbone, norm_cfg=None, dropout=.3, data_preprocessor=None):
+    def __init__(self, backbone, norm_cfg=None, dropout=.3, data_preprocessor=None, channels=8):
         super().__init__(data_preprocessor)
         self.backbone = MODELS.build(backbone)
-        self.neck = ConvModule(320, 8, 1, norm_cfg=norm_cfg or dict(type='BN'))
+        self.neck = ConvModule(channels, 8, 1, norm_cfg=norm_cfg or dict(type='BN'))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(8, 2)
         self.modes = []
@@ -204,7 +216,7 @@ def search_config(work_dir, epochs=2, iters=None, hook=None, **overrides):
 def child_net_config(work_dir, **overrides):
     """The config of a plain training of the toy classifier with a small child in it."""
     cfg = search_config(work_dir, **dict(dict(epochs=1), **overrides))
-    cfg.model = dict(type='ToyClassifier', backbone=dict(type='FNAChildNet', arch='mobilenet_v2', out_indices=(6, )))
+    cfg.model = dict(type='ToyClassifier', backbone=CHILD)
     cfg.train_dataloader = toy_dataloader(None, length=8)
     if 'custom_hooks' not in overrides:
         cfg.custom_hooks = []

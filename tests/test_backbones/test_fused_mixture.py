@@ -356,6 +356,7 @@ def test_architecture_gradients_of_a_supernet(randomize, monkeypatch, with_cp, o
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_processes_that_normalise_together(randomize, tmp_path):
     """SyncBN on parts of a batch, of unequal sizes, is BN on all of it."""
     cases, expected = [], []

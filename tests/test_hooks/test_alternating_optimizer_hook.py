@@ -11,8 +11,10 @@ from mmengine.registry import HOOKS
 from mmengine.runner import set_random_seed
 from torch import nn
 from toy_search import (
+    CHILD,
     COST,
     SUPERNET,
+    TOY,
     assert_same,
     build,
     changed,
@@ -53,6 +55,18 @@ def started(cfg):
     hook.before_train(runner)
     runner.model.train()
     return runner, hook
+
+
+def recorded_paths(supernet):
+    """A list that gets every path that the supernet is told to run from now on."""
+    paths, use_path = [], supernet.use_path
+
+    def use_and_record(path):
+        use_path(path)
+        paths.append(tuple(path))
+
+    supernet.use_path = use_and_record
+    return paths
 
 
 def scalars(runner):
@@ -109,7 +123,7 @@ def test_the_runners_message_hub_stays_the_current_one():
      'begin_epoch=1 has no meaning under IterBasedTrainLoop: use begin_iter'),
     (dict(hook=dict(weight_steps_per_arch_step=3)),
      'weight_steps_per_arch_step=3, but only 2 iterations .* no architecture step'),
-    (dict(model=dict(type='ToyClassifier', backbone=dict(type='FNAChildNet', arch='mobilenet_v2', out_indices=[6]))),
+    (dict(model=dict(type='ToyClassifier', backbone=CHILD)),
      'exactly one FNASuperNet in the model, but ToyClassifier has 0'),
     (dict(hook=dict(dataloader=toy_dataloader('arch', batch_size=16, drop_last=True))),
      'dataloader has no batch: 8 samples for batch_size=16 with drop_last'),
@@ -127,7 +141,7 @@ def test_an_impossible_search_stops_before_training(tmp_path, change, message):
 
 
 def test_more_than_one_supernet_is_refused():
-    model = nn.ModuleList([FNASuperNet((1, ) * 6, (3, ), (3, )) for _ in range(2)])
+    model = nn.ModuleList([FNASuperNet((1, 1), (3, ), (3, ), (2, ), 8, seed=TOY) for _ in range(2)])
     with pytest.raises(ValueError, match='exactly one FNASuperNet in the model, but ModuleList has 2'):
         find_supernet(model)
 
@@ -162,7 +176,7 @@ def test_a_weight_step_leaves_the_architecture_parameters_alone(search):
 
 def test_a_weight_step_trains_one_path(search):
     runner, weights, _ = search
-    names = {name: [key for key in weights.before[0] if f'layer5.0.candidates.{name}.' in key]
+    names = {name: [key for key in weights.before[0] if f'layer3.0.candidates.{name}.' in key]
              for name in ('k3_e3', 'k3_e6', 'k5_e3', 'k5_e6')}
     assert all(len(keys) == 3 for keys in names.values())
     # Momentum moves a candidate that was on an earlier path, so only the first step shows its path.
@@ -212,13 +226,13 @@ def test_paths_are_uniform_before_and_from_the_softmax_after_the_beginning(tmp_p
         supernet.architecture_parameters.copy_(torch.zeros_like(supernet.architecture_parameters))
         for alpha in supernet.architecture_parameters.split([len(x.candidates) for x in supernet.search_space.layers]):
             alpha[1] = 20.
-    paths = []
+    paths = recorded_paths(supernet)
     for iteration in range(40):
         runner.train_loop._iter = iteration
         hook.before_train_iter(runner, iteration)
-        paths.append(supernet._path)
+    assert len(paths) == 40
     assert len(set(paths[:20])) > 10
-    assert set(paths[20:]) == {(1, ) * 7}
+    assert set(paths[20:]) == {(1, ) * 3}
 
 
 # An architecture step on its own
@@ -239,7 +253,7 @@ def test_a_step_of_the_architecture_is_that_of_its_optimizer(tmp_path):
     model.requires_grad_(False)  # with gradients of weights the mixture rounds differently
     loss = model(**batch, mode='loss')['loss_cls']
     model.requires_grad_(True)
-    table = madds_table(supernet.search_space, (32, 32))
+    table = madds_table(supernet.search_space, (32, 32), 8)
     expected = table.fixed + sum((p * torch.tensor(costs)).sum()
                                  for p, costs in zip(supernet.probabilities(), table.layers))
     term = .5 * torch.log10(5 * expected)
@@ -272,7 +286,8 @@ def test_steps_on_sampled_candidates(tmp_path):
         hook.arch_steps = 7
         logs = hook.arch_step(batch)
         moved.append([layer.nonzero().flatten().tolist() for layer in
-                      (supernet.architecture_parameters - start).split(supernet._sizes)])
+                      (supernet.architecture_parameters - start).split(
+                          [len(layer.candidates) for layer in supernet.search_space.layers])])
         assert logs['expected_gmadds'] > 0
     first, second = [sampled for sampled in drawn if sampled is not None]
     assert first == second
@@ -319,7 +334,7 @@ def test_everything_comes_back_when_a_step_raises(tmp_path, monkeypatch, where):
 
 
 def test_only_architecture_trains_inside():
-    model = nn.Sequential(FNASuperNet((1, ) * 6, (3, ), (3, 6), out_indices=(6, )), nn.BatchNorm2d(320))
+    model = nn.Sequential(FNASuperNet((1, 1), (3, ), (3, 6), (2, ), 8, seed=TOY), nn.BatchNorm2d(8))
     with only_architecture_trains(model, model[0]):
         assert model[0].mode == 'mixture'
         assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == []
@@ -359,7 +374,7 @@ def test_accumulation_takes_the_mean_gradient(tmp_path):
 def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path, value):
     cfg = search_config(tmp_path)
     runner, hook = started(cfg)
-    batch = next(hook._batches)
+    batch = next(iter(runner.build_dataloader(toy_dataloader('arch'))))
     broken = dict(batch, inputs=batch['inputs'] * value)
     before, optimizer = snapshot(runner.model), json.dumps(hook.optim_wrapper.state_dict(), default=str)
     logs = hook.arch_step(broken)
@@ -413,7 +428,7 @@ def test_logged_scalars(search):
         assert not names & set(line)
         assert line['weight_step_time'] > 0
     space = runner.model.backbone.search_space
-    table = madds_table(space, (32, 32))
+    table = madds_table(space, (32, 32), 8)
     cheapest = table.fixed + sum(min(costs) for costs in table.layers)
     dearest = table.fixed + sum(max(costs) for costs in table.layers)
     for line in lines[2:]:
@@ -469,7 +484,7 @@ def test_evaluation_is_that_of_the_best_path(search, tmp_path):
     runner, _, _ = search
     supernet = runner.model.backbone
     assert supernet.best_path() == tuple(
-        int(alpha.argmax()) for alpha in supernet.architecture_parameters.split([4, 5, 4, 4, 4, 4, 4]))
+        int(alpha.argmax()) for alpha in supernet.architecture_parameters.split([4, 5, 4]))
     score = runner.val_loop.run()['score']
     supernet.use_path(tuple((index + 1) % 2 for index in supernet.best_path()))
     assert runner.val_loop.run()['score'] == score
@@ -484,7 +499,7 @@ def test_a_test_run_needs_no_training(tmp_path):
     sections = dict(test_dataloader=toy_dataloader(None, length=4), test_evaluator=dict(type='ToyScore'),
                     test_cfg=dict(type='TestLoop'))
     runner = build(search_config(tmp_path, **sections))
-    runner.model.backbone.use_path((0, ) * 7)
+    runner.model.backbone.use_path((0, ) * 3)
     runner.test()
     assert runner.model.modes == [('predict', 'best_path')]
 
@@ -572,12 +587,13 @@ def test_a_seed_makes_a_search_repeatable_and_another_one_differs(tmp_path):
 
 def test_random_numbers_of_a_step_follow_from_seed_iteration_and_rank(tmp_path, monkeypatch):
     runner, hook = started(search_config(tmp_path, iters=6))
+    paths = recorded_paths(runner.model.backbone)
 
     def drawn(iteration, rank=0):
         monkeypatch.setattr('fna_mm.hooks.alternating_optimizer_hook.get_rank', lambda: rank)
         runner.train_loop._iter = iteration
         hook.before_train_iter(runner, iteration)
-        return random.random(), np.random.rand(), float(torch.rand(())), runner.model.backbone._path
+        return random.random(), np.random.rand(), float(torch.rand(())), paths[-1]
 
     first, again, later, other_rank = drawn(1), drawn(1), drawn(2), drawn(1, rank=1)
     assert first == again

@@ -9,7 +9,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
-from toy_search import build, child_net_config, find_hook, load, search_config, toy_dataloader, train
+from toy_search import TOY, build, child_net_config, find_hook, load, search_config, toy_dataloader, train
 
 from fna_mm import Architecture
 from fna_mm.checkpoints.searched import best_architecture, search_parameters
@@ -197,7 +197,7 @@ def test_history(search):
     # What the architecture steps logged before their last change; the report counts after it.
     size = (32, 32)
     assert history[-1].gmadds.best_path == pytest.approx(history[-1].architecture.madds(size) / 1e9, abs=1e-6)
-    assert history[-1].gmadds.seed == pytest.approx(Architecture.create('mobilenet_v2').madds(size) / 1e9, abs=1e-6)
+    assert history[-1].gmadds.seed == pytest.approx(Architecture.create(TOY).madds(size) / 1e9, abs=1e-6)
     assert (history[-1].processes, history[-1].device) == (1, 'CPU')
 
 
@@ -296,6 +296,7 @@ def test_a_report_that_fails_does_not_end_the_search(tmp_path, monkeypatch):
     assert 'the report could not be written: RuntimeError: no ink' in log.read_text()
 
 
+@pytest.mark.slow
 def test_every_backend_gets_scalars_and_figures(tmp_path):
     """TensorBoard beside mm's own."""
     event_accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')

@@ -25,7 +25,7 @@ def write_image(path, size, seed):
     return str(path)
 
 
-@pytest.fixture(scope='module', params=sorted(CONFIGS))
+@pytest.fixture(scope='module', params=['detection', pytest.param('segmentation', marks=pytest.mark.slow)])
 def models(request, tmp_path_factory, randomize):
     """Two checkpoints of one network with different random weights: (config, first, second). There is no data set."""
     pytest.importorskip(dict(detection='mmdet', segmentation='mmseg')[request.param])

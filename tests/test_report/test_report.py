@@ -79,6 +79,7 @@ def test_a_search_alone(tmp_path, layers):
     assert f'mim train mmsegmentation {tmp_path}/found/child_config.py\n' in page.text.replace('Train', '\nTrain')
 
 
+@pytest.mark.slow
 def test_several_searches_and_trainings(tmp_path):
     search_dir(tmp_path / 'one', 2, architecture=FOUND)
     search_dir(tmp_path / 'two', 3)

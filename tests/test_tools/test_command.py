@@ -39,6 +39,7 @@ def test_ablate_hands_its_arguments_on(monkeypatch):
         (('a.py', ), (3, 1), 'there', ('x=1', 'y.z=2', 'w=3'), 's.pth', 2, 'aAcc', 'rows.md', True, False)]
 
 
+@pytest.mark.slow
 def test_json_of_an_ablation(monkeypatch, tmp_path):
     """The rows alone on the output stream, what happens meanwhile on the other one."""
     config = tmp_path / 'one.py'

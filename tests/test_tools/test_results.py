@@ -116,6 +116,7 @@ exit 0
     return run
 
 
+@pytest.mark.slow
 def test_the_script(commands, tmp_path):
     calls = commands('seed.pth', SEEDS='0 1', CASES='camvid_deeplabv3')
     work, configs = tmp_path / 'work/camvid_deeplabv3', 'configs/comparison/camvid_deeplabv3'
@@ -229,12 +230,14 @@ def collect(*arguments):
                           capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_rate_is_the_best_of_the_validation(finished):
     assert collect('rate', finished / 'bccd_retinanet').stdout == '0.02\n'
     (finished / 'bccd_retinanet/lr_0.01/seed_0/mobilenet_v2/result.json').unlink()
     assert "no validation of the rates ['0.01']" in collect('rate', finished / 'bccd_retinanet').stderr
 
 
+@pytest.mark.slow
 def test_results_are_collected(finished, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()

@@ -38,6 +38,7 @@ def test_times_from_stamps():
     assert boundaries == (10., )
 
 
+@pytest.mark.slow
 def test_the_segmentation_search_at_its_own_size():
     settings = Settings.create('cpu', quick=False, whole_size=True, iterations=200)
     cfg, whole = search_config(SEARCHES['deeplabv3'], settings, 'seed.pth', 'work')

@@ -28,6 +28,7 @@ def run(call, **environment):
     return done == 'True', int(faults)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GLIBC, reason='needs glibc')
 def test_freed_memory_is_used_again_without_the_system():
     assert run('None')[1] > 1000
@@ -36,6 +37,7 @@ def test_freed_memory_is_used_again_without_the_system():
     assert faults < 100
 
 
+@pytest.mark.slow
 def test_settings_in_the_environment_stay():
     assert run('keep_freed_memory()', MALLOC_TRIM_THRESHOLD_='1000000')[0] is False
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from fna_mm.cli import main
+from tools.__main__ import main
 from tools.bench.iteration import PARTS
 from tools.bench.report import RATIOS
 
+pytestmark = pytest.mark.slow
 #: Named in the issue; checks read them.
 KEYS = ('weight_step_over_plain', 'weight_step_over_static_path', 'architecture_step_over_plain',
         'architecture_step_over_simple_mixture', 'architecture_memory_over_simple_mixture',
@@ -18,9 +19,9 @@ STEPS = {'plain', 'static_path', 'weight_step', 'architecture_step', 'architectu
 
 @pytest.fixture(scope='module')
 def quick(tmp_path_factory):
-    """What ``fna bench --quick`` says and writes."""
+    """What ``python -m tools bench --quick`` says and writes."""
     path = tmp_path_factory.mktemp('bench') / 'bench.json'
-    outcome = CliRunner().invoke(main, ['--debug', 'bench', '--quick', '--device', 'cpu', '--out', str(path)],
+    outcome = CliRunner().invoke(main, ['bench', '--quick', '--device', 'cpu', '--out', str(path)],
                                  catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
     return outcome.output, json.loads(path.read_text())
