@@ -181,7 +181,7 @@ def checkpoint(path):
     (lambda material: {'train_dataloader.dataset.ratio': .01}, ValueError,
      r'RandomSplit of CocoDataset \(.*train.json\): a data set of 16 samples cannot be split with ratio=0.01'),
     (lambda material: {'custom_hooks.0.cost': dict(type='MAddsCost')}, ValueError,
-     r'MAddsCost needs input_shape=\(height, width\) in pixels'),
+     r'input_shape of MAddsCost.* must be \(height, width\) in pixels'),
     (lambda material: {'custom_hooks.0.dataloader.batch_size': 64}, ValueError,
      'dataloader has no batch: 8 samples for batch_size=64'),
     (lambda material: {'custom_hooks.1.child_config': 'none.py'}, FileNotFoundError, 'none.py'),
