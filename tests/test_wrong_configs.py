@@ -50,7 +50,7 @@ CASES = {
     'no beginning': ({HOOK + 'begin_epoch': None}, ValueError, 'either begin_epoch or begin_iter'),
     'too late': ({HOOK + 'begin_epoch': 2}, ValueError, 'begin_epoch=2, .* ends after 2 epochs.*at most 1'),
     'before the first epoch': ({HOOK + 'begin_epoch': -1}, ValueError, 'begin_epoch .* at least 0, not -1'),
-    'no weight step': ({HOOK + 'weight_steps_per_arch_step': 0}, ValueError, 'at least 1, not 0'),
+    'no weight step': ({HOOK + 'weight_steps_per_arch_step': 0}, ValueError, 'must be a positive integer, not 0'),
     'too many weight steps': ({HOOK + 'weight_steps_per_arch_step': 50}, ValueError, '=50, but only 2 iterations'),
     # Its optimizer and its cost.
     'no optimizer': ({HOOK + 'optim_wrapper': dict(NEW, type='OptimWrapper')}, ValueError, 'needs an optimizer'),
@@ -63,7 +63,7 @@ CASES = {
     'a cost that is a gain': ({COST + 'weight': -1}, ValueError, r'weight \(λ\) of MAddsCost .* not -1'),
     'a cost to the base 1': ({COST + 'log_base': 1}, ValueError, 'log_base .* above 1, not 1'),
     # The data.
-    'a share above 1': ({ARCH + 'dataset.ratio': 1.5}, ValueError, 'between 0 and 1, not be 1.5'),
+    'a share above 1': ({ARCH + 'dataset.ratio': 1.5}, ValueError, 'above 0 and below 1, not 1.5'),
     'no such part': ({ARCH + 'dataset.part': 'val'}, ValueError, "must be 'weights' or 'arch', not 'val'"),
     'the same part': ({ARCH + 'dataset.part': 'weights'}, ValueError, 'share 8 of 16 samples'),
     'parts of two splits': ({ARCH + 'dataset.seed': 4}, ValueError, r"share \d of 16 samples.*'arch', seed=4"),
