@@ -196,8 +196,8 @@ def test_the_script(commands, tmp_path):
                       'custom_hooks.0.dataloader.batch_size=12')
     wanted += (f'fna arch random {configs}/search.py {work}/x_quiet/seed_{seed}/random_arch.json '
                f'--like {work}/x_quiet/seed_{seed}/search/arch.json --seed 1{seed}' for seed in (0, 1))
-    wanted.append(f'python -m tools ablate {configs}/found.py {configs}/random.py --work-dir {work}/x_quiet --seeds 0 1 '
-                  f'{rest} {tuned}')
+    wanted.append(f'python -m tools ablate {configs}/found.py {configs}/random.py --work-dir {work}/x_quiet '
+                  f'--seeds 0 1 {rest} {tuned}')
     wanted.append(f'python -m tools ablate {configs}/mobilenet_v2.py {configs}/found.py --work-dir {work}/x_double '
                   f'--seeds 0 1 {rest} {tuned} train_dataloader.batch_size=8 train_cfg.val_interval=200 '
                   'param_scheduler.0.end=50 param_scheduler.1.begin=50')
@@ -304,8 +304,8 @@ def finished(tmp_path):
 
 
 def collect(*arguments):
-    return subprocess.run([sys.executable, '-W', 'ignore', '-m', 'tools.results.collect', *map(str, arguments)], cwd=ROOT,
-                          capture_output=True, text=True)
+    return subprocess.run([sys.executable, '-W', 'ignore', '-m', 'tools.results.collect', *map(str, arguments)],
+                          cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -334,7 +334,8 @@ def test_results_are_collected(finished, tmp_path):
     assert rows[0]['std'] == 1.41
     assert rows[0]['minutes'] == 1
     steps = rows[3]['command'].split(' && ')
-    assert [step.split()[4 if 'tools' in step else 2].rsplit('/')[-1] for step in steps] == ['search.py', 'random', 'random', 'random.py']
+    names = [step.split()[4 if 'tools' in step else 2].rsplit('/')[-1] for step in steps]
+    assert names == ['search.py', 'random', 'random', 'random.py']
     assert steps[-1].endswith(
         '--seeds 0 1 --seed-checkpoint mobilenet_v2.pth --cfg-options optim_wrapper.optimizer.lr=0.05')
     assert 'custom_hooks.0.begin_epoch=20 ' in rows[4]['command'].split(' && ')[0]

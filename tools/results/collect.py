@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.results.result_rows import CASES, SIZES, Row, rows_of, validation
+from tools.results.result_rows import CASES, SIZES, ResultRow, rows_of, validation
 from tools.results.result_tables import cost_figure, main_table, tables_of
 
 #: Tables of results.json whose rows are no runs of run.sh; they stay as they are.
@@ -42,7 +42,7 @@ def _insert(text: str, name: str, content: str) -> str:
     return f'{before}{begin}\n\n{content}\n\n{end}{rest.split(end)[1]}'
 
 
-def page_of(text: str, rows: Sequence[Row]) -> str:
+def page_of(text: str, rows: Sequence[ResultRow]) -> str:
     """The page with its tables made anew.
 
     Args:
@@ -54,7 +54,7 @@ def page_of(text: str, rows: Sequence[Row]) -> str:
     return text
 
 
-def write_page(out: Path, rows: Sequence[Row]) -> None:
+def write_page(out: Path, rows: Sequence[ResultRow]) -> None:
     """The page's tables, and its figure of costs and metrics.
 
     Args:
@@ -76,7 +76,7 @@ def write_results(work: Path, out: Path, size: str) -> None:
         size (str): ``small`` or ``full``.
     """
     path = out / 'results.json'
-    before: list[Row] = json.loads(path.read_text()) if path.is_file() else []
+    before: list[ResultRow] = json.loads(path.read_text()) if path.is_file() else []
     rows = [*rows_of(work, size), *(row for row in before if row['table'] in OTHERS)]
     path.write_text(f'[\n{rows_text(rows)}\n]\n')
     write_page(out, rows)
@@ -85,7 +85,7 @@ def write_results(work: Path, out: Path, size: str) -> None:
     print(main_table(rows))
 
 
-def rows_text(rows: Sequence[Row]) -> str:
+def rows_text(rows: Sequence[ResultRow]) -> str:
     """The rows as JSON, a run in one line.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fna_mm import Architecture
-from tools.results.result_rows import CASES, Row
+from tools.results.result_rows import CASES, ResultRow
 
 LONGER_TUNINGS = ('x_double', 'x_long')
 CHANGES = ('layers added', 'layers left out', 'halved expansions', 'larger kernels')
@@ -19,7 +19,7 @@ def _changes(arch: Architecture, seed: Architecture) -> tuple[int, ...]:
             sum(layer.hidden_channels(1) < 6 for layer in layers), sum(layer.kernel_size > 3 for layer in layers))
 
 
-def correlations(rows: Sequence[Row], name: str) -> list[str]:
+def correlations(rows: Sequence[ResultRow], name: str) -> list[str]:
     """How many fine-tunings there are, and the correlation of their validation metric with each kind of change.
 
     Fine-tunings of one budget and from remapped weights alone; nothing where there are fewer than eight.

@@ -33,7 +33,7 @@ ABLATION = dict(
     expansion_random_adaptation_random=(RANDOM_SEARCH, False))
 SIZES = ('small', 'full')
 
-Row = dict[str, Any]
+ResultRow = dict[str, Any]
 
 
 def _scalars(run: Path) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ def _spread(values: Sequence[float]) -> Optional[float]:
     return round(statistics.stdev(values), 2) if len(values) > 1 else None
 
 
-def figures(runs: Sequence[Mapping[str, Any]], metric: str, factor: float) -> Row:
+def figures(runs: Sequence[Mapping[str, Any]], metric: str, factor: float) -> ResultRow:
     """The figures of a row, from its runs.
 
     Args:
@@ -158,11 +158,11 @@ def command_of(size: str, name: str, model: str, folder: str, seeds: Sequence[in
     return ' && '.join(steps)
 
 
-def _tuning_row(case: Path, folder: str, model: str, size: str) -> Optional[Row]:
+def _tuning_row(case: Path, folder: str, model: str, size: str) -> Optional[ResultRow]:
     """What the seeds of one model gave; none where no run is finished."""
     name = case.name
     dataset, framework, metric, factor = CASES[name]
-    runs: list[Row] = []
+    runs: list[ResultRow] = []
     rate = 0.
     for seed, path, result in _runs_of(case, folder, model):
         checked = validation(path, metric)
@@ -192,10 +192,10 @@ def _tuning_row(case: Path, folder: str, model: str, size: str) -> Optional[Row]
         command=command_of(size, name, model, folder, seeds, rate, remapped) if own else everything, runs=runs)
 
 
-def _search_row(case: Path, folder: str) -> Optional[Row]:
+def _search_row(case: Path, folder: str) -> Optional[ResultRow]:
     """What the searches of a folder took and found; none where none is finished."""
     dataset, framework, _, _ = CASES[case.name]
-    runs: list[Row] = []
+    runs: list[ResultRow] = []
     weight = 0.
     for seed, path, _ in _runs_of(case, folder, 'search'):
         scalars = _scalars(path)
@@ -209,7 +209,7 @@ def _search_row(case: Path, folder: str) -> Optional[Row]:
                 seeds=[run['seed'] for run in runs], minutes=mean_of(run['minutes'] for run in runs), runs=runs)
 
 
-def rows_of(work: Path, size: str = 'small') -> list[Row]:
+def rows_of(work: Path, size: str = 'small') -> list[ResultRow]:
     """The rows of all runs, the tables one behind the other.
 
     Of the comparison and of the paper's table 5, there are none of a framework whose runs are not finished for all
@@ -219,8 +219,8 @@ def rows_of(work: Path, size: str = 'small') -> list[Row]:
         work (Path): The work directory that was given to run.sh.
         size (str): ``small`` or ``full``: of which configs the runs are. Defaults to 'small'.
     """
-    rows: list[Optional[Row]] = []
-    others: list[Optional[Row]] = []
+    rows: list[Optional[ResultRow]] = []
+    others: list[Optional[ResultRow]] = []
     for name in CASES:
         case = work / name
         main = [_tuning_row(case, 'main', model, size) for model in MODELS]

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from fna_mm import Architecture
 from tools.results.distance_from_seed import CHANGES, LONGER_TUNINGS, correlations
-from tools.results.result_rows import CASES, MODELS, SEARCHES, Row, figures, mean_of
+from tools.results.result_rows import CASES, MODELS, SEARCHES, ResultRow, figures, mean_of
 
 #: By model and length of the search.
 _STYLES: dict[tuple[str, Optional[str]], dict[str, Any]] = {
@@ -49,48 +49,48 @@ def _table(lines: Sequence[tuple], *header: str) -> str:
     return '(not run)' if not lines else tabulate(lines, header, tablefmt='github', disable_numparse=True)
 
 
-def _measured(row: Row) -> tuple[str, str, str, str]:
+def _measured(row: ResultRow) -> tuple[str, str, str, str]:
     """The cells that tables of fine-tunings end with: seeds, GMAdds and the metric on both splits."""
     return (str(len(row['seeds'])), f'{row["madds_g"]:.3f}',
             _plus_minus(row['validation_mean'], row['validation_std']), _plus_minus(row['mean'], row['std']))
 
 
-def _find(rows: Sequence[Row], name: str, folder: str, model: Optional[str] = None) -> Optional[Row]:
+def _find(rows: Sequence[ResultRow], name: str, folder: str, model: Optional[str] = None) -> Optional[ResultRow]:
     """The fine-tunings of a model in a folder of a case; without a model, the folder's searches."""
     return next((row for row in rows if (row['dataset'], row['framework']) == CASES[name][:2]
                  and row.get('folder') == folder and row.get('model') == model), None)
 
 
-def _compared(rows: Sequence[Row]) -> list[Row]:
+def _compared(rows: Sequence[ResultRow]) -> list[ResultRow]:
     return [row for row in rows if row['table'] == 'comparison']
 
 
-def _label(row: Row) -> str:
+def _label(row: ResultRow) -> str:
     """The backbone in tables and figures."""
     return MODELS[row['model']] + (', longer search' if row['search'] == 'long' else '')
 
 
-def _by_seed(row: Row) -> str:
+def _by_seed(row: ResultRow) -> str:
     """The metric on the test split with every seed, bold where the validation split is best."""
     best = max(range(len(row['values'])), key=lambda seed: row['validation_values'][seed])
     return ', '.join(f'**{value:.1f}**' if i == best else f'{value:.1f}' for i, value in enumerate(row['values']))
 
 
-def main_table(rows: Sequence[Row]) -> str:
+def main_table(rows: Sequence[ResultRow]) -> str:
     """Every backbone in every framework."""
     lines = [(row['dataset'], row['framework'], _label(row), f'{row["params_m"]:.3f}', *_measured(row)[1:],
               _by_seed(row)) for row in _compared(rows)]
     return _table(lines, 'data', 'framework', 'backbone', 'params (M)', 'GMAdds', 'validation', 'test', 'test, by seed')
 
 
-def _rate_table(rows: Sequence[Row]) -> str:
+def _rate_table(rows: Sequence[ResultRow]) -> str:
     """What the learning rate was chosen by."""
     lines = [(row['dataset'], row['framework'], row['folder'].removeprefix('lr_'), f'{row["validation_mean"]:.1f}')
              for row in rows if row['table'] == 'rates']
     return _table(lines, 'data', 'framework', 'learning rate', 'validation, MobileNetV2')
 
 
-def _cost_table(rows: Sequence[Row]) -> str:
+def _cost_table(rows: Sequence[ResultRow]) -> str:
     """Minutes of the search, of the fine-tuning of each backbone, and the search's share in what 'found' costs."""
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
@@ -108,7 +108,7 @@ def _cost_table(rows: Sequence[Row]) -> str:
     return _table(lines, 'data', 'framework', 'search', 'minutes', *tunings, 'share of the search')
 
 
-def _weight_table(rows: Sequence[Row]) -> str:
+def _weight_table(rows: Sequence[ResultRow]) -> str:
     """Sensitivity to the weight of the cost term: what was found with each, with the seeds that all of them have."""
     lines = []
     for name, (dataset, framework, metric, factor) in CASES.items():
@@ -123,7 +123,7 @@ def _weight_table(rows: Sequence[Row]) -> str:
     return _table(lines, 'data', 'framework', 'λ', 'seeds', 'GMAdds', 'validation', 'test')
 
 
-def _variant_table(rows: Sequence[Row]) -> str:
+def _variant_table(rows: Sequence[ResultRow]) -> str:
     """Other ways of searching and fine-tuning, each with the agreement of its searches."""
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
@@ -138,7 +138,7 @@ def _variant_table(rows: Sequence[Row]) -> str:
                   'GMAdds', 'validation', 'test')
 
 
-def _remapping_table(rows: Sequence[Row]) -> str:
+def _remapping_table(rows: Sequence[ResultRow]) -> str:
     """The paper's table 5."""
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
@@ -148,7 +148,7 @@ def _remapping_table(rows: Sequence[Row]) -> str:
     return _table(lines, 'data', 'framework', 'search', 'fine-tuning', 'seeds', 'GMAdds', 'validation', 'test')
 
 
-def _change_table(rows: Sequence[Row]) -> str:
+def _change_table(rows: Sequence[ResultRow]) -> str:
     """Which changes of the seed's architecture go with a better or worse metric."""
     lines = [(dataset, framework, *cells) for name, (dataset, framework, _, _) in CASES.items()
              if (cells := correlations(rows, name))]
@@ -161,7 +161,7 @@ def _layers(arch: str) -> list[tuple[str, ...]]:
     return [tuple(str(layer) for layer in stage.layers) + ('skip', ) * (_DEPTH - len(stage.layers)) for stage in stages]
 
 
-def _agreement(row: Optional[Row]) -> str:
+def _agreement(row: Optional[ResultRow]) -> str:
     """Layers that two of a row's architectures have in common, of those that either has."""
     found = [_layers(run['arch']) for run in row['runs']] if row else []
     pairs = [(a, b) for i, a in enumerate(found) for b in found[i + 1:]]
@@ -170,7 +170,7 @@ def _agreement(row: Optional[Row]) -> str:
     return f'{sum(same) / sum(total):.0%}' if pairs else '-'
 
 
-def _agreement_table(rows: Sequence[Row]) -> str:
+def _agreement_table(rows: Sequence[ResultRow]) -> str:
     """How far searches with other seeds agree, and what random architectures of the same cost agree by."""
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
@@ -182,7 +182,7 @@ def _agreement_table(rows: Sequence[Row]) -> str:
     return _table(lines, 'data', 'framework', 'equal layers, searches', 'equal layers, random', 'entropy: nats')
 
 
-def tables_of(rows: Sequence[Row]) -> dict[str, str]:
+def tables_of(rows: Sequence[ResultRow]) -> dict[str, str]:
     """Every table of the page, by the name in its marks.
 
     Args:
@@ -194,7 +194,7 @@ def tables_of(rows: Sequence[Row]) -> dict[str, str]:
         changes=_change_table(rows))
 
 
-def cost_figure(rows: Sequence[Row]) -> Figure:
+def cost_figure(rows: Sequence[ResultRow]) -> Figure:
     """MAdds against the test metric, a panel for each framework.
 
     Args:

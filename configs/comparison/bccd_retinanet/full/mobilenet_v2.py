@@ -1,4 +1,5 @@
-# The baseline, on which alone the fine-tuning's learning rate was chosen: RetinaNet on BCCD at its full size of 480x640: minutes on one GPU.
+# The baseline, on which alone the fine-tuning's learning rate was chosen:
+# RetinaNet on BCCD at its full size of 480x640: minutes on one GPU.
 _base_ = ['../../../_base_/retinanet_bccd.py', '../../../_base_/bccd_480x640.py']
 
 input_shape = (480, 640)  # (height, width)

@@ -1,4 +1,5 @@
-# The baseline, on which alone the fine-tuning's learning rate was chosen: SSDLite on BCCD at 192x256: minutes on one CPU core.
+# The baseline, on which alone the fine-tuning's learning rate was chosen:
+# SSDLite on BCCD at 192x256: minutes on one CPU core.
 _base_ = ['../../../_base_/ssdlite_bccd.py', '../../../_base_/bccd_192x256.py']
 
 input_shape = (192, 256)  # (height, width)

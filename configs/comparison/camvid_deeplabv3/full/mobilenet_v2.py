@@ -1,5 +1,5 @@
-# The baseline, on which alone the fine-tuning's learning rate was chosen: DeepLabv3 on CamVid
-# at full size: minutes on one GPU.
+# The baseline, on which alone the fine-tuning's learning rate was chosen:
+# DeepLabv3 on CamVid at full size: minutes on one GPU.
 _base_ = '../../../camvid/fna_deeplabv3_retrain_full.py'
 
 model = dict(backbone=dict(arch='mobilenet_v2'))

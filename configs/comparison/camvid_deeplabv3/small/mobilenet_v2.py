@@ -1,5 +1,5 @@
-# The baseline, on which alone the fine-tuning's learning rate was chosen: DeepLabv3 on CamVid
-# at half size, crops of 161: minutes on one CPU core.
+# The baseline, on which alone the fine-tuning's learning rate was chosen:
+# DeepLabv3 on CamVid at half size, crops of 161: minutes on one CPU core.
 _base_ = '../../../camvid/fna_deeplabv3_retrain.py'
 
 model = dict(backbone=dict(arch='mobilenet_v2'))

@@ -17,7 +17,7 @@ RESULT, PROGRESS, LOG = 'result.json', 'progress.json', 'run.log'
 
 
 @dataclass(frozen=True)
-class Run:
+class AblationRun:
     """One training: a config with a seed.
 
     Args:

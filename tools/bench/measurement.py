@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger
 
 from fna_mm.architecture import Architecture
 from fna_mm.backbones import FNAChildNet
-from tools.bench import report
+from tools.bench import tables
 from tools.bench.bound import Peak, Work, architecture_step_work, measure_peak, weight_step_work
 from tools.bench.fixed_costs import fixed_costs
 from tools.bench.iteration import SEARCHES, measure_search
@@ -41,18 +41,20 @@ def run_bench(settings: Settings, out: Optional[str] = None) -> dict[str, Any]:
 
     Raises:
         OSError: If ``out`` cannot be written; before anything is measured.
+        ValueError: If freed memory is to be kept, and cannot be.
     """
     if out is not None:
         _write('', out)
+    if settings.keep_memory and not keep_freed_memory():
+        raise ValueError('--keep-memory needs glibc, and an environment without MALLOC_TRIM_THRESHOLD_ and '
+                         'MALLOC_MMAP_THRESHOLD_: leave it out')
     MMLogger.get_instance('fna_bench', log_level='ERROR')  # a line for each parameter that is initialized
     with warnings.catch_warnings(), settings.applied(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter('ignore')  # mm's about building
         result: dict[str, Any] = dict(
-            format='fna_bench', version=1, machine=report.machine(settings.device), versions=report.versions(),
-            settings=settings.to_dict(), definitions=report.RATIOS)
+            format='fna_bench', version=1, machine=tables.machine(settings.device), versions=tables.versions(),
+            settings=settings.to_dict(), definitions=tables.RATIOS)
         click.echo(_heading(result))
-        if settings.device == 'cpu':
-            keep_freed_memory()  # as AlternatingOptimizerHook does
         with progress(1, 'peak of the machine') as bar:
             peak = measure_peak(settings)
             bar.update(1)
@@ -60,19 +62,19 @@ def run_bench(settings: Settings, out: Optional[str] = None) -> dict[str, Any]:
         click.echo(f'peak of a matrix product or convolution: {peak.madds_per_second / 1e9:.0f} GMAdds/s; '
                    f'memory: {peak.bytes_per_second / 1e9:.1f} GB/s')
         result.update(_steps(settings, peak))
-        click.echo(f'\n{report.steps_table(result)}\nplain: {result["plain"]}\n')
-        click.echo(report.layers_table(result['layers']))
+        click.echo(f'\n{tables.steps_table(result)}\nplain: {result["plain"]}\n')
+        click.echo(tables.layers_table(result['layers']))
         result.update(_inference(settings))
-        click.echo(f'\n{report.inference_table(result["inference"])}')
+        click.echo(f'\n{tables.inference_table(result["inference"])}')
         seed = _seed(Path(folder))
         costs = fixed_costs(seed, min(settings.repeats, _FIXED_COST_REPEATS))
         result['searches'], exports = _searches(settings, seed, folder)
         costs.update(exports)
         result['fixed_costs'] = {name: spread(seconds) for name, seconds in costs.items()}
-        click.echo(f'\n{report.searches_table(result["searches"])}\n')
-        click.echo(report.table([(name, f'{cost["median_s"]:.3f}') for name, cost in result['fixed_costs'].items()],
+        click.echo(f'\n{tables.searches_table(result["searches"])}\n')
+        click.echo(tables.table([(name, f'{cost["median_s"]:.3f}') for name, cost in result['fixed_costs'].items()],
                                 ('fixed cost', 's')))
-    click.echo(f'\n{report.ratios_table(result)}')
+    click.echo(f'\n{tables.ratios_table(result)}')
     if settings.device == 'cuda' and settings.whole_size and isinstance(result['searches'].get('deeplabv3'), dict):
         result['projected_gpu_hours'] = result['searches']['deeplabv3']['projected_hours']
         click.echo(f'projected_gpu_hours {result["projected_gpu_hours"]:.3f}: the segmentation search of the paper, '

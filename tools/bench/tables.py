@@ -77,7 +77,7 @@ def steps_table(result: Mapping[str, Any]) -> str:
     """Time, ratio, memory and bound of every step.
 
     Args:
-        result (dict): As :func:`tools.bench.run.run_bench` makes it.
+        result (dict): As :func:`tools.bench.measurement.run_bench` makes it.
     """
     seconds, memory, bounds = result['seconds'], result['peak_memory_bytes'], result['bounds']
     plain = seconds['plain']['median_s']
@@ -138,7 +138,7 @@ def ratios_table(result: Mapping[str, Any]) -> str:
     """The ratios at the top of the JSON.
 
     Args:
-        result (dict): As :func:`tools.bench.run.run_bench` makes it.
+        result (dict): As :func:`tools.bench.measurement.run_bench` makes it.
     """
     return tabulate([(name, f'{result[name]:.3f}', text) for name, text in RATIOS.items()],
                     ('ratio', '', 'of'), disable_numparse=True, colalign=('left', 'right', 'left'))

@@ -1,5 +1,6 @@
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from click.testing import CliRunner
 
 from tools.__main__ import main
 from tools.bench.iteration import PARTS
-from tools.bench.report import RATIOS
+from tools.bench.tables import RATIOS
 
 pytestmark = pytest.mark.slow
 #: Named in the issue; checks read them.
@@ -92,6 +93,7 @@ def test_machine_and_settings(quick):
     assert result['machine']['torch_threads'] == torch.get_num_threads()
     assert result['versions']['torch'] == torch.__version__
     assert result['settings']['quick'] is True
+    assert result['settings']['keep_memory'] is False
     assert 'projected_gpu_hours' not in result
     assert all(key in output for key in KEYS)
 
@@ -102,6 +104,16 @@ def test_without_a_gpu():
     assert outcome.exit_code != 0
     assert "device='cuda', but torch" in outcome.output
     assert 'use cpu' in outcome.output
+
+
+def test_memory_is_kept_when_asked_for_alone(monkeypatch):
+    calls = []
+    monkeypatch.setattr('tools.bench.measurement.keep_freed_memory', lambda: calls.append('kept') or False)
+    monkeypatch.setattr('tools.bench.measurement.measure_peak', lambda settings: sys.exit('measured'))
+    for options in ([], ['--keep-memory']):
+        outcome = CliRunner().invoke(main, ['bench', '--quick', '--device', 'cpu', *options])
+        assert (isinstance(outcome.exception, ValueError) or 'keep-memory' in outcome.output) == bool(options)
+        assert calls == ['kept'] * bool(options)
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
