@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip
 TEXT := fna_mm configs tests tools docs hatch_build.py *.md *.yml *.toml .pre-commit-config.yaml Makefile
 export PYTHONUNBUFFERED = 1
 
-.PHONY: install demo bench test test-slow coverage faults soak lint clean
+.PHONY: install demo bench ablations paper test test-slow coverage faults soak lint clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,15 @@ demo: install
 
 bench: install
 	$(BIN)/python -m tools bench --out work_dirs/bench.json
+
+# The paper's tables 5 and 6 on CamVid, in data/camvid; SEED=mobilenet_v2.pth takes the seed from a file.
+ablations: install
+	$(BIN)/python -m tools ablate configs/ablations/camvid/*.py --seeds 0 1 --jobs 2 --out work_dirs/ablations.json \
+		$(if $(SEED),--seed-checkpoint $(SEED))
+
+# Every model of the paper, counted, beside its published figures.
+paper: install
+	$(BIN)/python -m tools paper
 
 # One process a core, up to four. Each takes a share of the tests in their order, so that most tests of a file stay
 # together with what their fixtures have built, and one that is done takes over from the others.

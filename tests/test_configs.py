@@ -284,9 +284,8 @@ def test_a_baseline_differs_in_its_architecture_alone(one, other):
 @pytest.mark.parametrize('case', ['camvid_deeplabv3', 'bccd_retinanet', 'bccd_ssdlite'])
 @pytest.mark.slow
 def test_comparisons_differ_in_their_architecture_alone(case, size, monkeypatch):
-    monkeypatch.setenv('FNA_COMPARISON_SIZE', size)
     monkeypatch.setenv('FNA_ABLATION_DIR', 'runs/seed_0')
-    folder = ROOT / 'configs/comparison' / case
+    folder = ROOT / 'configs/comparison' / case / size
     trainings = {path.stem: Config.fromfile(path) for path in sorted(folder.glob('*.py'))}
     search = trainings.pop('search')
     architectures = {name: cfg.model.backbone.pop('arch') for name, cfg in trainings.items()}
@@ -297,10 +296,18 @@ def test_comparisons_differ_in_their_architecture_alone(case, size, monkeypatch)
     assert all(cfg._cfg_dict == baseline._cfg_dict for cfg in trainings.values())
     # The search sees the same images at the same size, and its child's config is that of the others.
     (hook, ) = find_sections(search.custom_hooks, 'ArchitectureExportHook')
-    assert Path(hook.child_config).resolve() == (folder / f'_base_/retrain_{size}.py').resolve()
+    assert Path(hook.child_config).resolve() == folder / 'mobilenet_v2.py'
     assert search.input_shape == baseline.input_shape
     assert search.val_dataloader == baseline.val_dataloader
     assert search.model.backbone.init_cfg == baseline.model.backbone.init_cfg
+
+
+def test_the_environment_names_files_and_no_bases():
+    for path in sorted((ROOT / 'configs').rglob('*.py')):
+        text = path.read_text()
+        assert set(re.findall(r'{{\$(\w+)', text)) <= {'FNA_ABLATION_DIR', 'FNA_DEMO_DATA', 'FNA_DEMO_SEED'}
+        bases = re.search(r'^_base_ = (\[.*?\]|.*?$)', text, re.DOTALL | re.MULTILINE)
+        assert bases is None or '{{' not in bases[1]
 
 
 def test_the_papers_settings():

@@ -11,14 +11,16 @@ import pytest
 from mmengine.hooks import Hook
 
 import fna_mm
+import tools
 
 #: With more arguments than this, one sentence cannot name them all.
 NO_SECTION_NEEDED = 3
 
 
 def callables():
-    """Every public class, method and function of the package, by its dotted name."""
-    for module in pkgutil.walk_packages(fna_mm.__path__, 'fna_mm.'):
+    """Every public class, method and function of the package and of the tools, by its dotted name."""
+    for module in (found for package in (fna_mm, tools)
+                   for found in pkgutil.walk_packages(package.__path__, f'{package.__name__}.')):
         if module.name.endswith('__main__'):
             continue
         for name, thing in vars(importlib.import_module(module.name)).items():
@@ -71,7 +73,8 @@ def stated_default(text):
 def test_the_package_is_walked():
     assert {'fna_mm.backbones.fna_supernet.FNASuperNet', 'fna_mm.families.mbconv.MBConvSpec',
             'fna_mm.remapping.initializer.ParameterRemappingHook', 'fna_mm.cost.madds.madds_table',
-            'fna_mm.architecture.Architecture.create'} <= set(CALLABLES)
+            'fna_mm.architecture.Architecture.create', 'tools.bench.settings.Settings.create',
+            'tools.results.collect.write_results'} <= set(CALLABLES)
     assert len(CALLABLES) > 60
 
 

@@ -87,6 +87,25 @@ def roots(names):
     return {name.split('.')[0] for name in names}
 
 
+def test_the_package_does_without_the_tools():
+    assert {name for name in MODULES if 'tools' in roots(everywhere(name))} == set()
+    tools = [ast.parse(path.read_text(encoding='utf-8')) for path in (PACKAGE.parent / 'tools').rglob('*.py')]
+    assert {'fna_mm', 'tools'} < roots(name for tree in tools for name in imports(ast.walk(tree)))
+
+
+def test_a_name_means_one_thing_in_package_and_tools():
+    """Modules, and classes that others see."""
+    found = []
+    for folder in (PACKAGE, PACKAGE.parent / 'tools'):
+        paths = [path for path in folder.rglob('*.py') if not path.name.startswith('__')]
+        classes = {node.name for path in paths for node in ast.parse(path.read_text(encoding='utf-8')).body
+                   if isinstance(node, ast.ClassDef)}
+        rooms = {path.name for path in folder.rglob('*') if path.is_dir() and path.name != '__pycache__'}
+        found.append(classes | rooms | {path.stem for path in paths})
+    assert min(map(len, found)) > 20
+    assert found[0] & found[1] == set()
+
+
 def test_every_module_has_its_place():
     assert set(MODULES) == set(ORDER)
     assert len(ORDER) == len(set(ORDER))
@@ -166,6 +185,18 @@ for head in ('SeparableASPPHead', 'SSDLiteHead'):
     assert channels == '4', run.stderr
     assert errors == [f'{head} needs the package {package}, which is not installed'
                       for head, package in (('SeparableASPPHead', 'mmseg'), ('SSDLiteHead', 'mmdet'))]
+
+
+def test_the_bench_alone_registers_its_images():
+    code = '''
+import fna_mm
+from mmengine.registry import DATASETS
+print('RandomSplit' in DATASETS, 'SyntheticImages' in DATASETS)
+import tools.bench.iteration
+print('SyntheticImages' in DATASETS)
+'''
+    run = python(code)
+    assert run.stdout.split() == ['True', 'False', 'True'], run.stderr
 
 
 def test_public_names():

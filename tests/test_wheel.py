@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,13 @@ def test_the_wheel_is_what_is_imported_and_is_typed(installed, tmp_path):
     printed = run(python, '-W', 'ignore', '-c', 'import fna_mm, mmdet; print(fna_mm.__file__)', cwd=tmp_path)
     assert printed.split()[-1] == str(site / 'fna_mm/__init__.py')
     assert (site / 'fna_mm/py.typed').is_file()
+
+
+def test_the_wheel_holds_the_package_alone(wheel):
+    """None of what this repository's people run."""
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split('/')[0].split('-')[0] for name in names} == {'fna_mm'}
+    assert not [name for name in names if 'bench' in name or 'ablation/' in name]
 
 
 def test_the_command(installed, tmp_path):

@@ -77,6 +77,8 @@ def ablate(configs: Sequence[str], seeds: Sequence[int], work_dir: str, cfg_opti
 @click.option('--repeats', type=click.IntRange(1), help='Measured rounds. Defaults to 15, on a GPU to 50.')
 @click.option('--iterations', type=click.IntRange(1), help='Measured search iterations of each kind. Defaults to 10, '
               'on a GPU to 200.')
+@click.option('--keep-memory', is_flag=True, help='Keep the memory that is freed, for the next step: on the CPU, with '
+              'glibc.')
 @click.option('--quick', is_flag=True, help='Only show that everything runs; the figures are worth nothing.')
 @click.option('--out', metavar='FILE', help='Write everything as JSON.')
 def bench(device: Optional[str], quick: bool, out: Optional[str], **settings: Any) -> None:
@@ -92,7 +94,7 @@ def bench(device: Optional[str], quick: bool, out: Optional[str], **settings: An
     """
     import torch
 
-    from tools.bench.run import run_bench
+    from tools.bench.measurement import run_bench
     from tools.bench.settings import Settings
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     run_bench(Settings.create(device, quick, **settings), out)

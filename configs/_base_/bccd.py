@@ -18,6 +18,21 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
+# For the two halves of a search: no flipping, as in the paper.
+search_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(320, 240), keep_ratio=False),
+    dict(type='PackDetInputs')
+]
+search_dataset = dict(
+    type='CocoDataset',
+    data_root=data_root,
+    metainfo=dict(classes=classes),
+    ann_file='annotations/train.json',
+    data_prefix=dict(img='images/'),
+    filter_cfg=dict(filter_empty_gt=True),
+    pipeline=search_pipeline)
 train_dataset = dict(
     type='CocoDataset',
     data_root=data_root,

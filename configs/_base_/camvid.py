@@ -1,20 +1,14 @@
 # CamVid (street scenes, 11 classes, 360x480) at half size, for two CPU cores: what all its trainings share.
 # data/camvid/img_dir/{train,val,test}/*.jpg and ann_dir/{train,val,test}/*.png, 255 where nothing is labelled.
-_base_ = ['./deeplabv3_fna.py', 'mmseg::_base_/default_runtime.py']
+_base_ = 'mmseg::_base_/default_runtime.py'
 
 data_root = 'data/camvid/'
-input_shape = (180, 240)  # (height, width) at which MAdds are counted
 image_scale = (240, 180)  # (width, height)
 crop_size = (161, 161)
 metainfo = dict(
     classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist'),
     palette=[[128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222], [128, 128, 0],
              [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192]])
-
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(norm_cfg=dict(type='BN', requires_grad=True)),
-    decode_head=dict(num_classes=11, norm_cfg=dict(type='BN', requires_grad=True)))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -31,6 +25,20 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs')
 ]
+# For the two parts of a search: no flipping, as in the paper.
+search_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='Resize', scale=image_scale, keep_ratio=True),
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=1.0),
+    dict(type='PackSegInputs')
+]
+search_dataset = dict(
+    type='BaseSegDataset',
+    data_root=data_root,
+    metainfo=metainfo,
+    data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'),
+    pipeline=search_pipeline)
 train_dataloader = dict(
     batch_size=8,
     num_workers=2,

@@ -8,3 +8,7 @@ model = dict(
         num_classes=3,
         anchor_generator=dict(
             min_sizes=[22, 50, 100, 150, 200, 230], max_sizes=[100, 150, 200, 230, 260, 290])))
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=4e-5),
+    clip_grad=dict(max_norm=35, norm_type=2))

@@ -5,10 +5,6 @@ _base_ = ['../_base_/retinanet_bccd.py', '../_base_/bccd.py']
 model = dict(backbone=dict(arch='fna_retinanet'))
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=4)
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
-    clip_grad=dict(max_norm=35, norm_type=2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[8, 11], gamma=0.1)

@@ -1,20 +1,8 @@
 # Search an SSDLite backbone on BCCD: minutes on two cores.
-_base_ = ['../_base_/ssdlite_bccd.py', '../_base_/bccd_search.py']
+_base_ = ['../_base_/ssdlite_bccd_supernet.py', '../_base_/bccd_search.py']
 
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='FNASuperNet',
-        out_indices=('expand5', 7),
-        # The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
-        candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False),
-        init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
 # The last levels are single pixels: BN needs more than one image.
 train_dataloader = dict(drop_last=True)
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=4e-5),
-    clip_grad=dict(max_norm=35, norm_type=2))
 custom_hooks = [
     dict(
         type='AlternatingOptimizerHook',

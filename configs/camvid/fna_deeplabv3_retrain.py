@@ -1,8 +1,9 @@
 # Fine-tune an architecture in DeepLabv3 on CamVid at half size: minutes on two cores. The published
 # architecture here, another one by model.backbone.arch=PATH/arch.json.
-_base_ = '../_base_/camvid.py'
+_base_ = ['../_base_/deeplabv3_camvid.py', '../_base_/camvid.py']
 
-model = dict(backbone=dict(arch='fna_deeplabv3'))
+input_shape = (180, 240)  # (height, width) at which MAdds are counted
+model = dict(data_preprocessor=dict(size={{_base_.crop_size}}), backbone=dict(arch='fna_deeplabv3'))
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=200)
 optim_wrapper = dict(

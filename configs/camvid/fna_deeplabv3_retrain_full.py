@@ -1,7 +1,8 @@
 # Fine-tune an architecture in DeepLabv3 on CamVid at full size, on one GPU.
-_base_ = '../_base_/camvid_full.py'
+_base_ = ['../_base_/deeplabv3_camvid.py', '../_base_/camvid_full.py']
 
-model = dict(backbone=dict(arch='fna_deeplabv3'))
+input_shape = (360, 480)  # (height, width) at which MAdds are counted
+model = dict(data_preprocessor=dict(size={{_base_.crop_size}}), backbone=dict(arch='fna_deeplabv3'))
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=10000, val_interval=1000)
 optim_wrapper = dict(

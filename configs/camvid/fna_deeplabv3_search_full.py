@@ -1,37 +1,16 @@
 # Search a DeepLabv3 backbone on CamVid at full size on one GPU: the paper's settings for Cityscapes but for the
 # candidates' normalisation.
-_base_ = '../_base_/camvid_full.py'
+_base_ = ['../_base_/deeplabv3_camvid_supernet.py', '../_base_/camvid_full.py']
 
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='FNASuperNet',
-        layers_per_stage=(4, 4, 6, 6, 4, 1),
-        out_indices=(6, ),
-        output_stride=16,
-        # The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
-        candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False),
-        init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
+input_shape = (360, 480)  # (height, width) at which MAdds are counted
+model = dict(data_preprocessor=dict(size={{_base_.crop_size}}))
 
-search_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='Resize', scale={{_base_.full_scale}}, keep_ratio=True),
-    dict(type='RandomCrop', crop_size={{_base_.full_crop}}, cat_max_ratio=1.0),
-    dict(type='PackSegInputs')
-]
-search_dataset = dict(
-    type='BaseSegDataset',
-    data_root={{_base_.data_root}},
-    metainfo={{_base_.metainfo}},
-    data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'),
-    pipeline=search_pipeline)
 train_dataloader = dict(
     persistent_workers=False,  # fresh workers every epoch: a resumed search reads what the other would have
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
-    dataset=dict(_delete_=True, type='RandomSplit', dataset=search_dataset, ratio=0.2, part='weights', seed=0))
+    dataset=dict(
+        _delete_=True, type='RandomSplit', dataset={{_base_.search_dataset}}, ratio=0.2, part='weights', seed=0))
 
-model_wrapper_cfg = dict(type='FNADistributedDataParallel')
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=80, val_interval=10)
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4))
@@ -48,11 +27,11 @@ custom_hooks = [
             num_workers=8,
             drop_last=True,
             sampler=dict(type='DefaultSampler', shuffle=True),
-            dataset=dict(type='RandomSplit', dataset=search_dataset, ratio=0.2, part='arch', seed=0)),
+            dataset=dict(type='RandomSplit', dataset={{_base_.search_dataset}}, ratio=0.2, part='arch', seed=0)),
         optim_wrapper=dict(
             optimizer=dict(type='Adam', lr=1e-3, betas=(0.5, 0.999), weight_decay=4e-5),
             clip_grad=dict(max_norm=35, norm_type=2)),
-        cost=dict(type='MAddsCost', input_shape={{_base_.input_shape}}, weight=9e-3, log_base=45, scale=10)),
+        cost=dict(type='MAddsCost', input_shape=input_shape, weight=9e-3, log_base=45, scale=10)),
     dict(type='ArchitectureExportHook', interval=10, child_config='{{ fileDirname }}/fna_deeplabv3_retrain_full.py')
 ]
 log_processor = dict(by_epoch=True)

@@ -15,7 +15,7 @@ from fna_mm import Architecture, FNAChildNet
 from tools.__main__ import main
 from tools.ablation import ablation_table, collect_rows, parse_options, plan_runs
 from tools.ablation.schedule import carry_out
-from tools.ablation.table import Row
+from tools.ablation.table import AblationRow
 
 ROOT = Path(__file__).resolve().parents[2]
 CAMVID = ROOT / 'configs/ablations/camvid'
@@ -271,7 +271,7 @@ def test_rows(tmp_path):
     runs = plan_runs([toy(tmp_path, 'one', text)], [0, 1, 2], str(tmp_path / 'out'), {})
     leave(runs[0], metrics=dict(aAcc=70., mIoU=30.), params=2_000_000, madds=10**9, minutes=2.)
     leave(runs[2], metrics=dict(aAcc=80., mIoU=33.), params=3_000_000, madds=2 * 10**9, minutes=4.)
-    expected = Row('one', 2.5, 1.5, 'mIoU', [30., None, 33.], 31.5, statistics.stdev([30, 33]), [0, 1, 2], 3.)
+    expected = AblationRow('one', 2.5, 1.5, 'mIoU', [30., None, 33.], 31.5, statistics.stdev([30, 33]), [0, 1, 2], 3.)
     assert collect_rows(runs) == [expected]
     (row, ) = collect_rows(runs, 'aAcc')
     assert (row.metric, row.values, row.mean) == ('aAcc', [70., None, 80.], 75.)

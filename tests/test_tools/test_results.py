@@ -1,5 +1,6 @@
-"""What docs/results says, against the results that lie beside it; the script that measures it."""
+"""What docs/results says, against the figures of every run in results.json; the script that measures it."""
 
+import copy
 import json
 import os
 import shlex
@@ -9,62 +10,84 @@ import sys
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 
 from fna_mm import Architecture
+from tools.results.collect import page_of, rows_text
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs/results'
+SCRIPT = ROOT / 'tools/results/run.sh'
 ROWS = json.loads((RESULTS / 'results.json').read_text())
+MEASURED = [row for row in ROWS if 'mean' in row]
+#: The rows that README.md and the page print, the paper's table 5 among them.
+COMPARED = [row for row in ROWS if row['table'] in ('comparison', 'remapping')]
 CASES = {('CamVid', 'DeepLabv3'): 'camvid_deeplabv3', ('BCCD', 'RetinaNet'): 'bccd_retinanet',
          ('BCCD', 'SSDLite'): 'bccd_ssdlite'}
 
 
 def name_of(row):
-    return ' '.join(str(row[key]) for key in ('framework', 'model', 'search', 'remapped'))
+    return ' '.join(str(row[key]) for key in ('table', 'folder', 'framework', 'model', 'name', 'config') if key in row)
 
 
-@pytest.mark.parametrize('row', ROWS, ids=name_of)
+def deviation(values):
+    return pytest.approx(statistics.stdev(values), abs=.006) if len(values) > 1 else None
+
+
+@pytest.mark.parametrize('row', MEASURED, ids=name_of)
 def test_a_row_is_what_its_runs_measured(row):
-    case = CASES[row['dataset'], row['framework']]
-    folder = {'long': 'x_quiet', 'random start': 'expansion_random'}.get(row['search'], 'main')
-    folder += '' if row['remapped'] else '_adaptation_random'
-    runs = [json.loads((RESULTS / f'comparison/{case}/{folder}/seed_{seed}/{row["model"]}_result.json').read_text())
-            for seed in row['seeds']]
-    factor = 1 if row['metric'] == 'mIoU' else 100
+    """The mean of its seeds' figures, and every other figure likewise."""
+    runs, factor = row['runs'], 1 if row['metric'] == 'mIoU' else 100
     values = [factor * run['metrics'][row['metric']] for run in runs]
+    assert row['seeds'] == [run['seed'] for run in runs]
+    assert row['values'] == pytest.approx(values, abs=.006)
     assert row['mean'] == pytest.approx(statistics.mean(values), abs=.006)
-    assert row['std'] == (pytest.approx(statistics.stdev(values), abs=.006) if len(values) > 1 else None)
+    assert row['std'] == deviation(values)
     assert row['params_m'] == pytest.approx(statistics.mean(run['params'] for run in runs) / 1e6, abs=6e-4)
     assert row['madds_g'] == pytest.approx(statistics.mean(run['madds'] for run in runs) / 1e9, abs=6e-5)
+    if row['table'] == 'ablations':  # whose runs were tested alone
+        return
+    checks = [factor * run['validation'] for run in runs]
+    assert row['validation_values'] == pytest.approx(checks, abs=.006)
+    assert row['validation_mean'] == pytest.approx(statistics.mean(checks), abs=.006)
+    assert row['validation_std'] == deviation(checks)
+    assert row['madds_g_of_seeds'] == pytest.approx([run['madds'] / 1e9 for run in runs], abs=6e-5)
+    assert row['minutes'] == pytest.approx(statistics.mean(run['minutes'] for run in runs), abs=.06)
     assert row['model'] in ('mobilenet_v2', 'published', 'found', 'random')
 
 
+@pytest.mark.parametrize('row', [row for row in ROWS if row['table'] == 'searches'], ids=name_of)
+def test_a_searchs_minutes_are_those_of_its_runs(row):
+    assert row['minutes'] == pytest.approx(statistics.mean(run['minutes'] for run in row['runs']), abs=.06)
+    assert row['seeds'] == [run['seed'] for run in row['runs']]
+
+
 @pytest.mark.parametrize('row', ROWS, ids=name_of)
-def test_the_command_of_a_row_is_what_was_run(row):
-    *before, last = [shlex.split(step) for step in row['command'].split(' && ')]
-    assert [step[:3] for step in before if step[1] == 'arch'] == (
-        [['fna', 'arch', 'random']] * len(row['seeds']) if row['model'] == 'random' else [])
-    for step in [step for step in [*before, last] if step[1] == 'ablate']:
-        assert all((ROOT / word).is_file() for word in step if word.endswith('.py'))
-        assert [int(word) for word in step[step.index('--seeds') + 1:step.index('--seed-checkpoint')]] == row['seeds']
-        folder = RESULTS / step[step.index('--work-dir') + 1].removeprefix('work_dirs/').replace('small/', '')
-        if '--cfg-options' not in step:  # the comparison's own search
-            continue
-        for seed in row['seeds']:
-            config = Config.fromfile(folder / f'seed_{seed}' / Path(step[2]).name)
-            for option in step[step.index('--cfg-options') + 1:]:
-                key, value = option.split('=')
-                found = config
-                for part in key.split('.'):
-                    found = found[int(part)] if part.isdigit() else found[part]
-                assert str(found) == value
+def test_an_architecture_is_the_searchs(row):
+    """Those of one folder and seed, whether found, fine-tuned, or fine-tuned again elsewhere."""
+    for run in row['runs']:
+        assert Architecture.create(run['arch']).madds((192, 256)) > 0
+    if row.get('model') == 'found' and 'folder' in row:
+        lender = dict(x_double='x_quiet', x_long='main').get(
+            row['folder'], row['folder'].removesuffix('_adaptation_random'))
+        (search, ) = [other for other in ROWS if other['table'] == 'searches' and other['folder'] == lender
+                      and other['framework'] == row['framework']]
+        found = {run['seed']: run['arch'] for run in search['runs']}
+        assert [run['arch'] for run in row['runs']] == [found[seed] for seed in row['seeds']]
+
+
+def test_the_single_runs_fine_tuned_the_architectures_that_are_here():
+    for folder, name in (('bccd', 'fna_retinanet_bccd'), ('bccd/ssdlite', 'fna_ssdlite_bccd'),
+                         ('camvid', 'fna_deeplabv3_camvid')):
+        for start in ('', ', random start'):
+            (row, ) = [row for row in ROWS if row.get('name') == name + start]
+            assert Architecture.create(row['runs'][0]['arch']) == Architecture.create(
+                str(RESULTS / folder / 'arch.json'))
 
 
 def test_every_comparison_is_complete():
-    for dataset, framework in {(row['dataset'], row['framework']) for row in ROWS}:
-        rows = {(row['model'], row['search']): row for row in ROWS
-                if (row['dataset'], row['framework'], row['remapped']) == (dataset, framework, True)}
+    for dataset, framework in CASES:
+        rows = {(row['model'], row['search']): row for row in ROWS if row['table'] == 'comparison'
+                and (row['dataset'], row['framework']) == (dataset, framework)}
         assert list(rows)[:4] == [('mobilenet_v2', None), ('published', None), ('found', 'short'), ('random', 'short')]
         # Another draw for every seed, of the cost of what that seed found; the heads are not counted in the 1 %.
         for search in {search for model, search in rows if model == 'random'}:
@@ -73,20 +96,37 @@ def test_every_comparison_is_complete():
             assert random['madds_g_of_seeds'] == pytest.approx(found['madds_g_of_seeds'], rel=.01)
 
 
-def test_the_page_has_every_row():
+def test_the_page_is_made_from_the_rows():
     page = (RESULTS / 'README.md').read_text()
-    for row in ROWS:
-        assert f'| {row["madds_g"]:.3f} ' in page
-        assert f'{row["mean"]:.1f} ± {row["std"]:.1f}' in page
-    assert 'made by collect.py: comparison' in page
+    assert page_of(page, ROWS) == page
+    changed = copy.deepcopy(ROWS)
+    changed[0]['mean'] += 1
+    assert page_of(page, changed) != page
+
+
+def test_the_page_has_the_single_runs():
+    page = (RESULTS / 'README.md').read_text()
+    for row in (row for row in ROWS if row['table'] in ('small data', 'ablations') and 'mean' in row):
+        if row['table'] == 'ablations':
+            assert f'| {", ".join(f"{value:.1f}" for value in row["values"])} |' in page
+            continue
+        others = [f'{100 * row["runs"][0]["metrics"]["coco/bbox_mAP_50"]:.1f}'] if row['dataset'] == 'BCCD' else []
+        cells = [f'{row["params_m"]:.3f}', f'{row["runs"][0]["madds"] / 1e9:.3f}', f'{row["mean"]:.1f}', *others]
+        assert f' | {" | ".join(cells)} |' in page
+
+
+def test_files_that_the_page_shows_are_all_there_are():
+    page = (RESULTS / 'README.md').read_text()
+    shown = {path for path in RESULTS.rglob('*') if path.is_file()} - {RESULTS / 'README.md'}
+    shown -= {path for path in shown if path.name.startswith('bench_cpu')}  # README.md names these
+    assert {str(path.relative_to(RESULTS)) for path in shown if f'({path.relative_to(RESULTS)})' not in page} == set()
 
 
 def test_the_readme_has_every_row():
     page = (ROOT / 'README.md').read_text()
-    for row in ROWS:
+    for row in COMPARED:
         assert f'{row["mean"]:.1f} ± {row["std"]:.1f}' in page
-        ablated = not row['remapped'] or row['search'] == 'random start'
-        assert ablated or f'({row["madds_g"]:.3f})' in page
+        assert row['table'] == 'remapping' or f'({row["madds_g"]:.3f})' in page
 
 
 @pytest.fixture
@@ -95,21 +135,23 @@ def commands(tmp_path):
     stub = tmp_path / 'bin'
     stub.mkdir()
     (stub / 'fna').write_text(f'''#!/bin/bash
-echo "$FNA_COMPARISON_SIZE fna $*" >> {tmp_path}/calls
-[ "$1 $2" = "arch random" ] && touch "$4"
-if [ "$1" = ablate ]; then
+echo "fna $*" >> {tmp_path}/calls
+touch "$4"
+''')
+    (stub / 'python').write_text(f'''#!/bin/bash
+echo "python $*" >> {tmp_path}/calls
+[ "$3" = rate ] && echo 0.02
+if [ "$3" = ablate ]; then
     while [ "$1" != --work-dir ]; do shift; done
-    for seed in 0 1; do mkdir -p "$2/seed_$seed/search"; touch "$2/seed_$seed/search/arch.json"; done
+    for seed in 0 1 2; do mkdir -p "$2/seed_$seed/search"; touch "$2/seed_$seed/search/arch.json"; done
 fi
 exit 0
 ''')
-    (stub / 'python').write_text(f'#!/bin/bash\necho "python $*" >> {tmp_path}/calls\n'
-                                 '[ "$2" = rate ] && echo 0.02\nexit 0\n')
     for path in stub.iterdir():
         path.chmod(0o755)
 
     def run(*arguments, **environment):
-        subprocess.run(['bash', str(RESULTS / 'run.sh'), *arguments], check=True, capture_output=True, text=True,
+        subprocess.run(['bash', str(SCRIPT), *arguments], check=True, capture_output=True, text=True,
                        env=dict(os.environ, PATH=f'{stub}:{os.environ["PATH"]}', WORK=str(tmp_path / 'work'),
                                 **environment))
         return (tmp_path / 'calls').read_text().splitlines()
@@ -119,24 +161,24 @@ exit 0
 @pytest.mark.slow
 def test_the_script(commands, tmp_path):
     calls = commands('seed.pth', SEEDS='0 1', CASES='camvid_deeplabv3')
-    work, configs = tmp_path / 'work/camvid_deeplabv3', 'configs/comparison/camvid_deeplabv3'
+    work, configs = tmp_path / 'work/camvid_deeplabv3', 'configs/comparison/camvid_deeplabv3/small'
     rest = '--jobs 2 --seed-checkpoint seed.pth'
     models = ' '.join(f'{configs}/{model}.py' for model in ('mobilenet_v2', 'published', 'found', 'random'))
     tuned = '--cfg-options optim_wrapper.optimizer.lr=0.02'
     wanted = [
-        *(f'small fna ablate {configs}/mobilenet_v2.py --work-dir {work}/lr_{rate} --seeds 0 {rest} '
+        *(f'python -m tools ablate {configs}/mobilenet_v2.py --work-dir {work}/lr_{rate} --seeds 0 {rest} '
           f'--cfg-options optim_wrapper.optimizer.lr={rate}' for rate in ('0.01', '0.02', '0.05')),
-        f'python docs/results/collect.py rate {work}',
-        f'small fna ablate {configs}/search.py --work-dir {work}/main --seeds 0 1 {rest}',
-        *(f'small fna arch random {configs}/search.py {work}/main/seed_{seed}/random_arch.json '
+        f'python -m tools.results.collect rate {work}',
+        f'python -m tools ablate {configs}/search.py --work-dir {work}/main --seeds 0 1 {rest}',
+        *(f'fna arch random {configs}/search.py {work}/main/seed_{seed}/random_arch.json '
           f'--like {work}/main/seed_{seed}/search/arch.json --seed {seed}' for seed in (0, 1)),
-        f'small fna ablate {models} --work-dir {work}/main --seeds 0 1 {rest} {tuned}']
+        f'python -m tools ablate {models} --work-dir {work}/main --seeds 0 1 {rest} {tuned}']
     def variant(folder, seeds, *options):
-        yield (f'small fna ablate {configs}/search.py --work-dir {work}/{folder} --seeds {seeds} {rest} '
+        yield (f'python -m tools ablate {configs}/search.py --work-dir {work}/{folder} --seeds {seeds} {rest} '
                f'--cfg-options {" ".join(options)}')
 
     def found(folder, seeds):
-        yield f'small fna ablate {configs}/found.py --work-dir {work}/{folder} --seeds {seeds} {rest} {tuned}'
+        yield f'python -m tools ablate {configs}/found.py --work-dir {work}/{folder} --seeds {seeds} {rest} {tuned}'
 
     for weight in ('0.001', '0.009'):
         wanted += variant(f'lambda_{weight}', '0', f'custom_hooks.0.cost.weight={weight}')
@@ -152,20 +194,20 @@ def test_the_script(commands, tmp_path):
     wanted += variant('x_quiet', '0 1', 'train_cfg.max_epochs=12', 'train_cfg.val_interval=12',
                       'param_scheduler.1.end=12', 'custom_hooks.0.begin_epoch=8',
                       'custom_hooks.0.dataloader.batch_size=12')
-    wanted += (f'small fna arch random {configs}/search.py {work}/x_quiet/seed_{seed}/random_arch.json '
+    wanted += (f'fna arch random {configs}/search.py {work}/x_quiet/seed_{seed}/random_arch.json '
                f'--like {work}/x_quiet/seed_{seed}/search/arch.json --seed 1{seed}' for seed in (0, 1))
-    wanted.append(f'small fna ablate {configs}/found.py {configs}/random.py --work-dir {work}/x_quiet --seeds 0 1 '
-                  f'{rest} {tuned}')
-    wanted.append(f'small fna ablate {configs}/mobilenet_v2.py {configs}/found.py --work-dir {work}/x_double '
+    wanted.append(f'python -m tools ablate {configs}/found.py {configs}/random.py --work-dir {work}/x_quiet '
+                  f'--seeds 0 1 {rest} {tuned}')
+    wanted.append(f'python -m tools ablate {configs}/mobilenet_v2.py {configs}/found.py --work-dir {work}/x_double '
                   f'--seeds 0 1 {rest} {tuned} train_dataloader.batch_size=8 train_cfg.val_interval=200 '
                   'param_scheduler.0.end=50 param_scheduler.1.begin=50')
-    wanted.append(f'small fna ablate {models} --work-dir {work}/x_long --seeds 0 1 {rest} {tuned} '
+    wanted.append(f'python -m tools ablate {models} --work-dir {work}/x_long --seeds 0 1 {rest} {tuned} '
                   'train_cfg.max_iters=1200 train_cfg.val_interval=300 param_scheduler.1.end=1200')
     wanted += variant('expansion_random', '0 1', 'model.backbone.init_cfg=None')
     wanted += found('expansion_random', '0 1')
     for expansion in ('main', 'expansion_random'):
         wanted += (f'{call} model.backbone.init_cfg=None' for call in found(f'{expansion}_adaptation_random', '0 1'))
-    assert calls == [*wanted, f'python docs/results/collect.py results {tmp_path / "work"} docs/results']
+    assert calls == [*wanted, f'python -m tools.results.collect results {tmp_path / "work"} docs/results small']
 
 
 def test_the_weight_that_is_best_with_one_seed_is_run_with_all(commands):
@@ -176,9 +218,43 @@ def test_the_weight_that_is_best_with_one_seed_is_run_with_all(commands):
                        for _ in ('search', 'found')]
 
 
+@pytest.mark.parametrize('case', CASES.values())
+def test_the_command_of_a_row_is_what_the_script_runs(commands, tmp_path, case):
+    calls = commands('mobilenet_v2.pth', CASES=case)
+    work = str(tmp_path / 'work')
+    ran = [shlex.split(call.replace(work, 'work_dirs/comparison/small').replace(' --jobs 2', '')) for call in calls]
+
+    def of_one_config(step):
+        """The step as the script writes it, which gives several configs to one command."""
+        if step[0] == 'fna':
+            return [words for words in ran if words == step]
+        return [words for words in ran if words[2:4] == ['tools', 'ablate'] and step[4] in words
+                and words[words.index('--work-dir'):] == step[5:]]
+
+    rows = [row for row in COMPARED if CASES[row['dataset'], row['framework']] == case]
+    assert len(rows) >= 6
+    for row in rows:
+        rate = f'optim_wrapper.optimizer.lr={row["learning_rate"]:g}'
+        *before, last = [shlex.split(step) for step in row['command'].replace(rate, 'optim_wrapper.optimizer.lr=0.02')
+                         .split(' && ')]
+        assert rate in row['command']
+        assert len([step for step in before if step[0] == 'fna']) == len(row['seeds']) * (row['model'] == 'random')
+        for step in [step for step in [*before, last] if step[0] in ('python', 'fna')]:
+            assert all((ROOT / word).is_file() for word in step if word.endswith('.py'))
+            assert of_one_config(step), shlex.join(step)
+
+
+def test_an_unknown_size_is_an_error():
+    done = subprocess.run(['bash', str(SCRIPT), 'seed.pth'], capture_output=True, text=True,
+                          env=dict(os.environ, SIZE='huge'))
+    assert done.returncode == 1
+    assert done.stderr == 'SIZE=huge: expected small or full\n'
+
+
 def test_the_script_at_full_size(commands):
     calls = commands('seed.pth', SIZE='full', SEEDS='0', CASES='camvid_deeplabv3')
-    assert all(call.startswith(('full fna', 'python')) for call in calls)
+    assert all('configs/comparison/camvid_deeplabv3/full/' in call for call in calls if 'tools.results' not in call)
+    assert calls[-1].endswith('docs/results full')
     folders = [call.split('--work-dir ')[1].split()[0].rsplit('/', 1)[1] for call in calls if '--work-dir' in call]
     assert {'main', 'lambda_0.001', 'x_affine_false', 'main_adaptation_random'} <= set(folders)
     assert not {'x_preference', 'x_quiet', 'x_double', 'x_long'} & set(folders)  # answers to searches that are short
@@ -220,14 +296,16 @@ def finished(tmp_path):
     run('x_quiet', 1, 'found', .55, 4e8)
     search('lambda_0.2', 0, other)
     run('lambda_0.2', 0, 'found', .25, 3e8)
-    run('main_adaptation_random', 0, 'found', .15)
-    run('expansion_random_adaptation_random', 0, 'found', .05)
+    for folder, value in (('main_adaptation_random', .15), ('expansion_random_adaptation_random', .05)):
+        lent = run(folder, 0, 'found', value).with_name('search')
+        lent.mkdir()
+        (lent / 'arch.json').write_text(other)
     return work
 
 
 def collect(*arguments):
-    return subprocess.run([sys.executable, '-W', 'ignore', RESULTS / 'collect.py', *map(str, arguments)], cwd=ROOT,
-                          capture_output=True, text=True)
+    return subprocess.run([sys.executable, '-W', 'ignore', '-m', 'tools.results.collect', *map(str, arguments)],
+                          cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -244,9 +322,10 @@ def test_results_are_collected(finished, tmp_path):
     names = ('comparison', 'rates', 'cost', 'agreement', 'weights', 'variants', 'remapping', 'changes')
     (out / 'README.md').write_text('\n'.join(f'<!-- made by collect.py: {name} -->\nold\n<!-- end of {name} -->'
                                              for name in names))
-    shown = collect('results', finished, out)
+    shown = collect('results', finished, out, 'small')
     assert shown.returncode == 0, shown.stderr
-    rows = json.loads((out / 'results.json').read_text())
+    every = json.loads((out / 'results.json').read_text())
+    rows = [row for row in every if row['table'] in ('comparison', 'remapping')]
     assert [(row['model'], row['remapped'], row['mean'], row['seeds']) for row in rows] == [
         ('mobilenet_v2', True, 31, [0, 1]), ('published', True, 41, [0, 1]), ('found', True, 51, [0, 1]),
         ('random', True, 61, [0, 1]), ('found', True, 55, [1]), ('found', False, 15, [0]), ('found', False, 5, [0])]
@@ -255,7 +334,8 @@ def test_results_are_collected(finished, tmp_path):
     assert rows[0]['std'] == 1.41
     assert rows[0]['minutes'] == 1
     steps = rows[3]['command'].split(' && ')
-    assert [step.split()[2].rsplit('/')[-1] for step in steps] == ['search.py', 'random', 'random', 'random.py']
+    names = [step.split()[4 if 'tools' in step else 2].rsplit('/')[-1] for step in steps]
+    assert names == ['search.py', 'random', 'random', 'random.py']
     assert steps[-1].endswith(
         '--seeds 0 1 --seed-checkpoint mobilenet_v2.pth --cfg-options optim_wrapper.optimizer.lr=0.05')
     assert 'custom_hooks.0.begin_epoch=20 ' in rows[4]['command'].split(' && ')[0]
@@ -280,7 +360,16 @@ def test_results_are_collected(finished, tmp_path):
     (changes, ) = [row for row in cells if row[2:3] == ['10']]
     assert changes[3].startswith('+')
     assert (out / 'comparison/madds.png').stat().st_size > 1000
-    kept = out / 'comparison/bccd_retinanet/main/seed_1'
-    names = {path.name for path in kept.iterdir()}
-    assert names >= {'found.jsonl', 'found.py', 'found_result.json', 'search_arch.json'}
-    assert str(ROOT) not in (kept / 'found.py').read_text()
+    assert rows[2]['runs'][1] == dict(
+        seed=1, metrics={'coco/bbox_mAP': .52}, validation=.53, params=2000000, madds=510000000., minutes=1.,
+        arch=Architecture.create('fna_retinanet').to_text().replace('\n', ''))
+    assert [(row['folder'], row['cost_weight'], row['seeds']) for row in every if row['table'] == 'searches'] == [
+        ('lambda_0.2', .2, [0]), ('main', .02, [0, 1]), ('x_quiet', .02, [1])]
+    # Rows of other runs stay, and the page can be made again from the file alone.
+    kept = dict(table='small data', name='by hand', dataset='BCCD', framework='RetinaNet', runs=[])
+    (out / 'results.json').write_text(f'[{rows_text([*every, kept])}]')
+    assert collect('results', finished, out, 'small').returncode == 0
+    assert json.loads((out / 'results.json').read_text()) == [*every, kept]
+    (out / 'README.md').write_text(page.replace('51.0', '0'))
+    assert collect('page', out).returncode == 0
+    assert (out / 'README.md').read_text() == page

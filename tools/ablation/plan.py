@@ -12,7 +12,7 @@ from mmengine.fileio import put_text
 from mmengine.logging import MMLogger
 
 from fna_mm.configs import find_sections
-from tools.ablation.run import FOLDER, Run, is_search
+from tools.ablation.ablation_run import FOLDER, AblationRun, is_search
 
 
 def parse_options(options: Sequence[str]) -> dict:
@@ -83,7 +83,7 @@ def _texts(node: Any) -> Iterator[str]:
 
 
 def plan_runs(configs: Sequence[str], seeds: Sequence[int], work_dir: str, options: Mapping[str, Any],
-              seed_checkpoint: Optional[str] = None) -> list[Run]:
+              seed_checkpoint: Optional[str] = None) -> list[AblationRun]:
     """Load every config with every seed, and write the complete configs.
 
     Args:
@@ -118,7 +118,7 @@ def plan_runs(configs: Sequence[str], seeds: Sequence[int], work_dir: str, optio
             trainings[name] = training
             needs = tuple(other for other in names
                           if other != name and any(f'{folder / other}{os.sep}' in text for text in _texts(training)))
-            run = Run(name, seed, folder / name, is_search(cfg), _first_metric(cfg), needs, same)
+            run = AblationRun(name, seed, folder / name, is_search(cfg), _first_metric(cfg), needs, same)
             runs.append(run)
             texts[run.config] = cfg.pretty_text
             if run.config.is_file() and run.config.read_text() != texts[run.config]:
@@ -130,7 +130,7 @@ def plan_runs(configs: Sequence[str], seeds: Sequence[int], work_dir: str, optio
     return runs
 
 
-def _check_order(runs: Sequence[Run]) -> None:
+def _check_order(runs: Sequence[AblationRun]) -> None:
     """Raises: ValueError: If runs need each other in a circle."""
     waiting = {run.name: set(run.needs) for run in runs}
     while waiting:

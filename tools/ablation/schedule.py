@@ -12,7 +12,7 @@ from typing import Optional
 
 import click
 
-from tools.ablation.run import FOLDER, LOG, PROGRESS, RESULT, Run, read_json
+from tools.ablation.ablation_run import FOLDER, LOG, PROGRESS, RESULT, AblationRun, read_json
 
 #: Where ``tools`` is found from.
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -36,7 +36,7 @@ class _Screen:
         click.echo(f'{chr(13) if self._rewrites else ""}{text}{pad}{end}', nl=False)
         self._shown = len(text) if not end else 0
 
-    def end(self, run: Run, outcome: str) -> None:
+    def end(self, run: AblationRun, outcome: str) -> None:
         self.ended += 1
         elapsed = (time.monotonic() - self._start) / 60
         self._print(f'[{self.ended}/{self.total}] seed {run.seed} {run.name}: {outcome} '
@@ -52,7 +52,7 @@ class _Screen:
         self._print(f'   {text}; {(now - self._start) / 60:.1f} min elapsed, {about}', '' if self._rewrites else '\n')
 
 
-def _minutes_left(runs: Sequence[Run], open_runs: Sequence[Run], jobs: int) -> Optional[float]:
+def _minutes_left(runs: Sequence[AblationRun], open_runs: Sequence[AblationRun], jobs: int) -> Optional[float]:
     """From what runs of the same kind took, or will take at the speed that they have so far."""
     spent = dict.fromkeys(runs, 0.0)
     whole: dict[bool, list[float]] = {True: [], False: []}
@@ -70,7 +70,7 @@ def _minutes_left(runs: Sequence[Run], open_runs: Sequence[Run], jobs: int) -> O
     return sum(max(0., own.get(run, means[run.search]) - spent[run]) for run in open_runs if not run.same_as) / jobs
 
 
-def _start(run: Run, jobs: int) -> subprocess.Popen:
+def _start(run: AblationRun, jobs: int) -> subprocess.Popen:
     run.work_dir.mkdir(parents=True, exist_ok=True)
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = {'OMP_NUM_THREADS': threads, **os.environ, FOLDER: str(run.work_dir.parent),
@@ -80,23 +80,23 @@ def _start(run: Run, jobs: int) -> subprocess.Popen:
                                 stderr=subprocess.STDOUT, env=environment)
 
 
-def _outcome(run: Run, metric: Optional[str]) -> str:
+def _outcome(run: AblationRun, metric: Optional[str]) -> str:
     result, value = run.result() or {}, run.value(metric)
     measured = f'{value[0]} {value[1]:.4g}, ' if value else ''
     return f'{measured}{result["minutes"]:.1f} min'
 
 
-def _error(run: Run, code: int) -> str:
+def _error(run: AblationRun, code: int) -> str:
     lines = [line for line in (run.work_dir / LOG).read_text(errors='replace').splitlines() if line.strip()]
     how = f'killed by signal {-code}' if code < 0 else f'exit code {code}'
     return '\n      '.join([f'FAILED, {how}, see {run.work_dir / LOG}', *lines[-_ERROR_LINES:]])
 
 
-def carry_out(runs: Sequence[Run], jobs: int = 1, metric: Optional[str] = None) -> list[Run]:
+def carry_out(runs: Sequence[AblationRun], jobs: int = 1, metric: Optional[str] = None) -> list[AblationRun]:
     """Train what is not finished, and say how it goes.
 
     Args:
-        runs (Sequence[Run]): The runs; each waits for those of its seed that it needs.
+        runs (Sequence[AblationRun]): The runs; each waits for those of its seed that it needs.
         jobs (int): How many run at a time. Defaults to 1.
         metric (str, optional): What is shown of a result. Defaults to the evaluator's first.
 
@@ -109,7 +109,7 @@ def carry_out(runs: Sequence[Run], jobs: int = 1, metric: Optional[str] = None) 
             screen.end(run, f'finished earlier, {_outcome(run, metric)}')
         else:
             waiting.append(run)
-    processes: dict[Run, subprocess.Popen] = {}
+    processes: dict[AblationRun, subprocess.Popen] = {}
     try:
         while waiting or processes:
             for run, process in list(processes.items()):
@@ -150,6 +150,6 @@ def carry_out(runs: Sequence[Run], jobs: int = 1, metric: Optional[str] = None) 
     return failed
 
 
-def _share(run: Run) -> str:
+def _share(run: AblationRun) -> str:
     done = (read_json(run.work_dir / PROGRESS) or {}).get('done', 0)
     return f'seed {run.seed} {run.name} {done:.0%}'

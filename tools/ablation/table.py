@@ -7,11 +7,11 @@ from typing import Optional
 
 from tabulate import tabulate
 
-from tools.ablation.run import Run
+from tools.ablation.ablation_run import AblationRun
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """A config's line in the table.
 
     Args:
@@ -37,11 +37,11 @@ class Row:
     minutes: Optional[float]
 
 
-def collect_rows(runs: Sequence[Run], metric: Optional[str] = None) -> list[Row]:
+def collect_rows(runs: Sequence[AblationRun], metric: Optional[str] = None) -> list[AblationRow]:
     """A row for each config, in the order of the runs.
 
     Args:
-        runs (Sequence[Run]): Of all seeds.
+        runs (Sequence[AblationRun]): Of all seeds.
         metric (str, optional): Its name. Defaults to the evaluator's first.
 
     Raises:
@@ -55,7 +55,7 @@ def collect_rows(runs: Sequence[Run], metric: Optional[str] = None) -> list[Row]
         values = [value[1] for value in measured if value]
         params, madds, minutes = (_mean([result[key] for result in results if result.get(key) is not None])
                                   for key in ('params', 'madds', 'minutes'))
-        rows.append(Row(
+        rows.append(AblationRow(
             config=name,
             params_m=None if params is None else params / 1e6,
             madds_g=None if madds is None else madds / 1e9,
@@ -72,11 +72,11 @@ def _mean(values: Sequence[float]) -> Optional[float]:
     return statistics.mean(values) if values else None
 
 
-def ablation_table(rows: Sequence[Row], markdown: bool = False) -> str:
+def ablation_table(rows: Sequence[AblationRow], markdown: bool = False) -> str:
     """The rows as a table.
 
     Args:
-        rows (Sequence[Row]): All with the same seeds.
+        rows (Sequence[AblationRow]): All with the same seeds.
         markdown (bool): Markdown instead of plain text. Defaults to False.
     """
     def cell(value: Optional[float], form: str) -> str:

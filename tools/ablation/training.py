@@ -12,10 +12,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from fna_mm.cost.complexity import count_config
-from tools.ablation.run import PROGRESS, RESULT, is_search, read_json, write_json
+from tools.ablation.ablation_run import PROGRESS, RESULT, is_search, read_json, write_json
 
 
-class _Progress(Hook):
+class _TrainingProgress(Hook):
     """Notes how far the training is, and ends it when nobody waits for it any more."""
 
     priority = 'LOWEST'
@@ -49,7 +49,7 @@ def train_and_test(config: str) -> None:
     folder = Path(cfg.work_dir)
     if (folder / 'last_checkpoint').is_file():
         cfg.resume, cfg.load_from = True, None
-    progress = _Progress(folder / PROGRESS)
+    progress = _TrainingProgress(folder / PROGRESS)
     runner = Runner.from_cfg(copy.deepcopy(cfg))
     runner.register_hook(progress)
     runner.train()

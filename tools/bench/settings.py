@@ -28,6 +28,8 @@ class Settings:
         iterations (int): Measured iterations of each kind in whole searches.
         whole_size (bool): Whole searches with the images and batches of their configs, rather than with
             ``batch_size`` and ``input_size``.
+        keep_memory (bool): Whether the process keeps the memory that it frees, see
+            :func:`tools.bench.kept_memory.keep_freed_memory`.
         quick (bool): Chosen only to show that everything runs.
 
     Raises:
@@ -43,6 +45,7 @@ class Settings:
     repeats: int
     iterations: int
     whole_size: bool
+    keep_memory: bool
     quick: bool
 
     def __post_init__(self) -> None:
@@ -71,7 +74,7 @@ class Settings:
         """
         values: dict[str, Any] = dict(
             precision='float32', channels_last=False, threads=torch.get_num_threads(), batch_size=4, input_size=224,
-            repeats=15, iterations=10, whole_size=False)
+            repeats=15, iterations=10, whole_size=False, keep_memory=False)
         if device == 'cuda':
             values.update(batch_size=16, input_size=321, repeats=50, iterations=200, whole_size=True)
         if quick:

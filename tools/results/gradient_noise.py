@@ -1,6 +1,6 @@
 """How much of an architecture step's gradient is signal: many steps of a finished search's last checkpoint, none taken.
 
-python docs/results/gradient_noise.py work_dirs/comparison/small/camvid_deeplabv3/main/seed_0/search [STEPS]
+python -m tools.results.gradient_noise work_dirs/comparison/small/camvid_deeplabv3/main/seed_0/search [STEPS]
 """
 
 import logging

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All that docs/results/README.md reports, from one checkpoint of a MobileNetV2 trained on ImageNet:
 #
-#   docs/results/run.sh mobilenet_v2.pth              crops of 161 and images of 192x256, for two CPU cores
-#   SIZE=full docs/results/run.sh mobilenet_v2.pth    whole images, for one GPU
+#   tools/results/run.sh mobilenet_v2.pth              crops of 161 and images of 192x256, for two CPU cores
+#   SIZE=full tools/results/run.sh mobilenet_v2.pth    whole images, for one GPU
 #
 # It needs data/camvid and data/bccd. No small training takes more than half an hour on one core; stopped, the same
 # command goes on with the one that it was at. SEEDS, JOBS, CASES and WORK (a folder) in the environment change what
@@ -10,10 +10,11 @@
 set -euo pipefail
 seed_checkpoint=${1:?"usage: $0 SEED_CHECKPOINT"}
 cd "$(dirname "$0")/../.."
-export FNA_COMPARISON_SIZE=${SIZE:-small}
+size=${SIZE:-small}
+case $size in small | full) ;; *) echo "SIZE=$size: expected small or full" >&2; exit 1 ;; esac
 read -ra seeds <<< "${SEEDS:-0 1 2}"
-work=${WORK:-work_dirs/comparison/$FNA_COMPARISON_SIZE}
-collect="python docs/results/collect.py"
+work=${WORK:-work_dirs/comparison/$size}
+collect="python -m tools.results.collect"
 
 ablate() {  # FOLDER SEEDS -- CONFIG... -- OPTION...
     local folder=$1 configs=() options=() own_seeds=() part=0
@@ -22,7 +23,7 @@ ablate() {  # FOLDER SEEDS -- CONFIG... -- OPTION...
         if [ "$word" = -- ]; then part=$((part + 1)); continue; fi
         case $part in 0) own_seeds+=("$word") ;; 1) configs+=("$word") ;; *) options+=("$word") ;; esac
     done
-    fna ablate "${configs[@]}" --work-dir "$folder" --seeds "${own_seeds[@]}" --jobs "${JOBS:-2}" \
+    python -m tools ablate "${configs[@]}" --work-dir "$folder" --seeds "${own_seeds[@]}" --jobs "${JOBS:-2}" \
         --seed-checkpoint "$seed_checkpoint" ${options[@]:+--cfg-options "${options[@]}"}
 }
 
@@ -37,7 +38,7 @@ lend() {  # FROM TO: what was found, to be fine-tuned in another way
 }
 
 for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
-    configs=configs/comparison/$case
+    configs=configs/comparison/$case/$size
     own=$work/$case
     case $case in
         camvid_deeplabv3) rates="0.01 0.02 0.05" weights="0.001 0.009" ;;
@@ -80,7 +81,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
         ablate "$own/x_sampling" "${seeds[@]}" -- $configs/search.py -- model.backbone.arch_sample_num=2
         ablate "$own/x_sampling" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
     fi
-    if [ $case = camvid_deeplabv3 ] && [ $FNA_COMPARISON_SIZE = small ]; then
+    if [ $case = camvid_deeplabv3 ] && [ $size = small ]; then
         ablate "$own/x_preference" "${seeds[@]}" -- $configs/search.py \
             -- model.backbone.seed_preference=2 custom_hooks.0.optim_wrapper.optimizer.lr=0.05
         ablate "$own/x_preference" "${seeds[@]}" -- $configs/found.py -- optim_wrapper.optimizer.lr=$rate
@@ -88,7 +89,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
 
     # Three times the epochs of search, two thirds of them before the architecture's first step, and three times the
     # images in each of its steps. The searches of full size are longer than that.
-    if [ $FNA_COMPARISON_SIZE = small ]; then
+    if [ $size = small ]; then
         case $case in
             camvid_deeplabv3) quiet=(train_cfg.max_epochs=12 train_cfg.val_interval=12 param_scheduler.1.end=12
                                      custom_hooks.0.begin_epoch=8) ;;
@@ -102,7 +103,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
     fi
 
     # What the longer search found, and MobileNetV2, fine-tuned as configs/camvid does it: on twice the images.
-    if [ $case = camvid_deeplabv3 ] && [ $FNA_COMPARISON_SIZE = small ]; then
+    if [ $case = camvid_deeplabv3 ] && [ $size = small ]; then
         for seed in "${seeds[@]}"; do
             lend "$own/x_quiet/seed_$seed" "$own/x_double/seed_$seed"
         done
@@ -111,7 +112,7 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
     fi
 
     # Three times the fine-tuning, of the same architectures.
-    case $case-$FNA_COMPARISON_SIZE in
+    case $case-$size in
         camvid_deeplabv3-small) longer=(train_cfg.max_iters=1200 train_cfg.val_interval=300 param_scheduler.1.end=1200) ;;
         bccd_retinanet-small) longer=(train_cfg.max_epochs=24 train_cfg.val_interval=6 param_scheduler.1.end=24
                                       "param_scheduler.1.milestones=[18,21]") ;;
@@ -141,4 +142,4 @@ for case in ${CASES:-camvid_deeplabv3 bccd_retinanet bccd_ssdlite}; do
         done
     fi
 done
-$collect results "$work" docs/results
+$collect results "$work" docs/results "$size"

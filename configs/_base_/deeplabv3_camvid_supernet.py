@@ -1,0 +1,14 @@
+# DeepLabv3 for CamVid with the supernet of a search in the place of its backbone.
+_base_ = './deeplabv3_camvid.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='FNASuperNet',
+        layers_per_stage=(4, 4, 6, 6, 4, 1),
+        out_indices=(6, ),
+        output_stride=16,
+        # The seed's scale and shift stay in the candidates: a short search cannot learn them anew.
+        candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False),
+        init_cfg=dict(type='ParameterRemapping', checkpoint={{_base_.seed_checkpoint}})))
+model_wrapper_cfg = dict(type='FNADistributedDataParallel')

@@ -1,0 +1,27 @@
+# The search on BCCD at its full size of 480x640: minutes on one GPU. found.py fine-tunes its architecture.
+_base_ = ['../../../_base_/retinanet_bccd_supernet.py', '../../../_base_/bccd_480x640.py']
+
+input_shape = (480, 640)  # (height, width)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True, type='RandomSplit', dataset={{_base_.search_dataset}}, ratio=0.5, part='weights', seed=0))
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=80, val_interval=20)
+param_scheduler = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=25)]
+custom_hooks = [
+    dict(
+        type='AlternatingOptimizerHook',
+        begin_epoch=20,
+        dataloader=dict(
+            batch_size=8,
+            num_workers=8,
+            drop_last=True,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            dataset=dict(type='RandomSplit', dataset={{_base_.search_dataset}}, ratio=0.5, part='arch', seed=0)),
+        # Less than a thousand architecture steps instead of the paper's tens of thousands: a higher rate.
+        optim_wrapper=dict(
+            optimizer=dict(type='Adam', lr=0.02, betas=(0.5, 0.999), weight_decay=1e-3),
+            clip_grad=dict(max_norm=35, norm_type=2)),
+        cost=dict(type='MAddsCost', input_shape=input_shape, weight=0.02, log_base=10, scale=5)),
+    dict(type='ArchitectureExportHook', interval=10, child_config='{{ fileDirname }}/mobilenet_v2.py')
+]
