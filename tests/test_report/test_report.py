@@ -66,6 +66,22 @@ def assert_complete(out, names):
     return page
 
 
+@pytest.fixture(scope='module', autouse=True)
+def _counted_once():
+    """The few models of these tests are counted once each: building them is most of the time."""
+    known = {}
+
+    def counted_before(cfg, shape):
+        key = repr(cfg.get('model')), shape
+        if key not in known:
+            known[key] = count_config(cfg, shape)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('fna_mm.report.run.count_config', counted_before)
+        yield
+
+
 SEARCH_FIGURES = ['architecture', 'madds', 'losses', 'entropy', 'candidates', 'probabilities', 'time']
 
 
