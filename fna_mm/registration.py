@@ -42,7 +42,8 @@ def load(module: str, name: str) -> Any:
     try:
         found = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        raise ImportError(f'{name} needs the package {error.name}, which is not installed') from error
+        package = str(error.name).partition('.')[0]
+        raise ImportError(f'{name} needs the package {package}, which is not installed') from error
     allow_checkpoints()
     return found
 
