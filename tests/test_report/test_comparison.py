@@ -133,6 +133,6 @@ def test_bad_input(models, images, tmp_path):
     assert 'none.pth' in fna('compare', config, 'none.pth', config, first, images[0], code=1)
     assert '51 images are too many' in fna('compare', *pair, *[images[0]] * 51, code=1)
     assert 'Usage:' in fna('compare', *pair[:3], code=2)
-    assert 'give it or IMAGES' in fna('compare', *pair, *images, '--images', 3, code=2)
+    assert 'give either --images or IMAGES' in fna('compare', *pair, *images, '--images', 3, code=2)
     (tmp_path / 'pose.py').write_text("default_scope = 'mmpose'\n")
     assert "default_scope='mmpose'" in fna('compare', '--model', 'A', tmp_path / 'pose.py', first, images[0], code=1)
