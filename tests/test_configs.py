@@ -152,6 +152,7 @@ def test_searches(path):
 
 
 @pytest.mark.parametrize('path', SEARCHES, ids=str)
+@pytest.mark.slow
 def test_a_searchs_child_is_trained_as_the_baseline(path):
     """By the config that the search names: the found architecture is all that differs."""
     search = load(path)
@@ -192,6 +193,7 @@ def test_there_are_ablations(folder, count):
 
 
 @pytest.mark.parametrize('path', [path for path in CONFIGS if 'ablations' in path.parts], ids=str)
+@pytest.mark.slow
 def test_an_ablation_lies_where_the_others_look_for_it(path):
     cfg, folder = load(path), Path('work_dirs') / path.parent
     assert cfg.work_dir == str(folder / path.stem)
@@ -273,6 +275,7 @@ def test_a_random_start_needs_no_seed(folder):
     ('fna_deeplabv3_retrain.py', 'mobilenet_v2_deeplabv3.py'),
     ('camvid/fna_deeplabv3_retrain.py', 'camvid/mobilenet_v2_deeplabv3.py'),
     ('camvid/fna_deeplabv3_retrain_full.py', 'camvid/mobilenet_v2_deeplabv3_full.py')])
+@pytest.mark.slow
 def test_a_baseline_differs_in_its_architecture_alone(one, other):
     child, baseline = load(one), load(other)
     assert baseline.model.backbone.arch == 'mobilenet_v2' != child.model.backbone.arch

@@ -60,7 +60,9 @@ def released(nets):
 
 @pytest.mark.parametrize('with_net_config', [False, True])
 @pytest.mark.parametrize('form', sorted(FORMS))
-@pytest.mark.parametrize('name', sorted(PUBLISHED))
+@pytest.mark.parametrize('name', [
+    'mobilenet_v2', 'fna_retinanet', *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(PUBLISHED)
+                                       if name not in ('mobilenet_v2', 'fna_retinanet'))])
 def test_every_network_in_every_form(tmp_path, nets, image, name, form, with_net_config):
     released, net_config = tmp_path / 'released.pt', tmp_path / 'net_config'
     torch.save(FORMS[form](release_backbone(nets[name].state_dict())), released)

@@ -27,6 +27,7 @@ def mixture_results(net, images):
     return loss.detach(), torch.autograd.grad(loss, net.architecture_parameters)[0]
 
 
+@pytest.mark.slow
 def test_the_simple_supernet_is_the_supernet(backbones):
     for net in (backbones.supernet, backbones.simple):
         with torch.no_grad():
