@@ -410,7 +410,7 @@ class _Mixture(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: Tensor, candidates: Sequence[Any], recompute: bool) -> Tensor:
         device = x.device.type
-        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        kind = _autocast_dtype(device) or x.dtype
         exact = _statistics_dtype(x)
         ctx.places = [place for place, candidate in enumerate(candidates) if isinstance(candidate, MBConv)]
         blocks = [candidates[place] for place in ctx.places]
@@ -474,6 +474,16 @@ class _Mixture(torch.autograd.Function):
                 result += branch.backward(projected, centred, kept, out)
                 del kept, out
             return result.to(x.dtype), grad_weights.to(weights.dtype), None, None
+
+
+def _autocast_dtype(device: str) -> Optional[torch.dtype]:
+    """In which dtype autocast runs convolutions on a kind of device; None where it is off."""
+    if hasattr(torch, 'get_autocast_dtype'):
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    # Before torch 2.4 the CPU has functions of its own.
+    if device == 'cpu':
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
 
 def _of_blocks(weights: Tensor, places: Sequence[int]) -> Tensor:
