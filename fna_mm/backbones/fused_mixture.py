@@ -22,7 +22,7 @@ from mmcv.cnn import ConvModule
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as of_all_modules
 
 from fna_mm.families.mbconv_block import MBConv
 
@@ -155,13 +155,19 @@ def is_covered(candidates: Sequence[nn.Module], x: Tensor) -> bool:
     """
     blocks: list[Any] = [candidate for candidate in candidates if type(candidate) is not nn.Identity]
     forms = {_form(block) for block in blocks}
-    if (len(forms) != 1 or None in forms or _has_any_global_hook()
+    if (len(forms) != 1 or None in forms or _has_global_hook()
             or not all(_is_exactly(candidate, nn.Identity) for candidate in candidates
                        if type(candidate) is nn.Identity)):
         return False
     # Of a single pixel there are no statistics; the candidates themselves say so.
     strides = blocks[0].depthwise_conv.conv.stride
     return len(x) * math.prod(-(-size // stride) for size, stride in zip(x.shape[2:], strides)) > 1
+
+
+def _has_global_hook() -> bool:
+    """Whether a hook is registered for all modules of the program; torch 2.1 has no function that says so."""
+    return bool(of_all_modules._global_forward_hooks or of_all_modules._global_forward_pre_hooks
+                or of_all_modules._global_backward_hooks or of_all_modules._global_backward_pre_hooks)
 
 
 def _has_channels_last(x: Tensor) -> bool:
