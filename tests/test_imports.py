@@ -7,14 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
 import fna_mm
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it there
 
 PACKAGE = Path(fna_mm.__file__).parent
 #: Modules may import from earlier rows, or from earlier in their own row.
 ROWS = [
-    ['checkpoints.safe_globals', 'registration', 'checkpoints.whole_files', 'checkpoints.opening', 'checkpoints'],
+    ['checkpoints.safe_globals', 'checkpoints.restricted_pickle', 'registration', 'checkpoints.whole_files',
+     'checkpoints.opening', 'checkpoints'],
     ['checks', 'families.layouts', 'families.family', 'families.mbconv', 'families.mbconv_block',
      'families.mobilenet_v2', 'families', 'architecture', 'search_space'],
     ['cost.madds', 'cost.cost_loss', 'cost.complexity', 'cost.random_architecture', 'cost'],

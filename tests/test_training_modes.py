@@ -109,7 +109,7 @@ def test_checkpoints_open_safely_and_go_on(tmp_path, config, longer, last):
     key, value = next(iter(longer.items()))
     length = int(last.partition('_')[2])
     train(config(tmp_path, **{key: length}))
-    meta = load(tmp_path / f'{last}.pth')['meta']  # with weights_only=True
+    meta = load(tmp_path / f'{last}.pth')['meta']
     runner = train(config(tmp_path, **longer, resume=True))
     assert meta['iter'] < runner.iter
     assert (runner.epoch if key == 'epochs' else runner.iter) == value

@@ -22,7 +22,7 @@ from mmcv.cnn import ConvModule
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as of_all_modules
 
 from fna_mm.families.mbconv_block import MBConv
 
@@ -155,13 +155,19 @@ def is_covered(candidates: Sequence[nn.Module], x: Tensor) -> bool:
     """
     blocks: list[Any] = [candidate for candidate in candidates if type(candidate) is not nn.Identity]
     forms = {_form(block) for block in blocks}
-    if (len(forms) != 1 or None in forms or _has_any_global_hook()
+    if (len(forms) != 1 or None in forms or _has_global_hook()
             or not all(_is_exactly(candidate, nn.Identity) for candidate in candidates
                        if type(candidate) is nn.Identity)):
         return False
     # Of a single pixel there are no statistics; the candidates themselves say so.
     strides = blocks[0].depthwise_conv.conv.stride
     return len(x) * math.prod(-(-size // stride) for size, stride in zip(x.shape[2:], strides)) > 1
+
+
+def _has_global_hook() -> bool:
+    """Whether a hook is registered for all modules of the program; torch 2.1 has no function that says so."""
+    return bool(of_all_modules._global_forward_hooks or of_all_modules._global_forward_pre_hooks
+                or of_all_modules._global_backward_hooks or of_all_modules._global_backward_pre_hooks)
 
 
 def _has_channels_last(x: Tensor) -> bool:
@@ -410,7 +416,7 @@ class _Mixture(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: Tensor, candidates: Sequence[Any], recompute: bool) -> Tensor:
         device = x.device.type
-        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        kind = _autocast_dtype(device) or x.dtype
         exact = _statistics_dtype(x)
         ctx.places = [place for place, candidate in enumerate(candidates) if isinstance(candidate, MBConv)]
         blocks = [candidates[place] for place in ctx.places]
@@ -474,6 +480,16 @@ class _Mixture(torch.autograd.Function):
                 result += branch.backward(projected, centred, kept, out)
                 del kept, out
             return result.to(x.dtype), grad_weights.to(weights.dtype), None, None
+
+
+def _autocast_dtype(device: str) -> Optional[torch.dtype]:
+    """In which dtype autocast runs convolutions on a kind of device; None where it is off."""
+    if hasattr(torch, 'get_autocast_dtype'):
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    # Before torch 2.4 the CPU has functions of its own.
+    if device == 'cpu':
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
 
 def _of_blocks(weights: Tensor, places: Sequence[int]) -> Tensor:

@@ -4,13 +4,14 @@ import os
 import pickle
 import pickletools
 import re
-import urllib.error
+import urllib.parse
 import zipfile
 from typing import Any
 
 import torch
 
-from fna_mm.checkpoints.safe_globals import allow_mmengine_checkpoints
+from fna_mm.checkpoints import restricted_pickle
+from fna_mm.checkpoints.safe_globals import TORCH_LOADS_SAFELY, allow_mmengine_checkpoints
 
 allow_mmengine_checkpoints()
 _SAFETENSORS = '.safetensors'
@@ -59,22 +60,45 @@ def load_checkpoint(checkpoint: str) -> Any:
     if not remote and isdir(location):
         raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: it is a folder')
     if remote and not location.endswith(_SAFETENSORS):
-        try:  # torch keeps the file in its cache
-            return torch.hub.load_state_dict_from_url(location, map_location='cpu', weights_only=True)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            raise
-        except Exception as error:
-            raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: {_first_line(error)}') from error
+        location = _fetched(location)
     with get_local_path(location) as path:
         try:
             if location.endswith(_SAFETENSORS) or _is_safetensors(path):
                 return _load_safetensors(path, checkpoint)
-            return torch.load(path, map_location='cpu', weights_only=True)
+            return _load(path)
         except ImportError:
             raise
         except Exception as error:  # torch raises many types for damaged files: OSError, AssertionError, …
             raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: {_diagnosis(path, error)}'
                              ) from error
+
+
+def _fetched(url: str) -> str:
+    """The path of a file in torch's cache, where it is downloaded to unless it is there."""
+    folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
+    path = os.path.join(folder, os.path.basename(urllib.parse.urlparse(url).path))
+    if not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
+        torch.hub.download_url_to_file(url, path)
+    return path
+
+
+def _load(path: Any) -> Any:
+    """What torch.save has written, with tensors and mmengine's log alone."""
+    if _is_torchscript(path):
+        # torch before 2.6 runs it, whatever it is told.
+        raise pickle.UnpicklingError('GLOBAL torch.jit.ScriptModule')
+    if TORCH_LOADS_SAFELY:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    return torch.load(path, map_location='cpu', pickle_module=restricted_pickle, weights_only=False)
+
+
+def _is_torchscript(path: Any) -> bool:
+    """Whether a file is an archive of a compiled module. The name of its constants is how torch tells, too."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith('/constants.pkl') for name in archive.namelist())
 
 
 def _is_safetensors(path: Any) -> bool:

@@ -1,7 +1,7 @@
 """Every code base's own MobileNetV2, with random weights, against the child that is remapped from its checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import pytest
 import torch
