@@ -8,7 +8,7 @@ DEFAULT = MobileNetV2.name
 _FAMILIES: dict[str, Family] = {}
 
 __all__ = ['DEFAULT', 'BlockOptions', 'BlockSpec', 'Convolution', 'Family', 'all_families', 'family', 'find_published',
-           'published_names', 'register_family']
+           'forget_family', 'published_names', 'register_family']
 
 
 def register_family(new: Family) -> None:
@@ -26,6 +26,15 @@ def register_family(new: Family) -> None:
             raise ValueError(f'the family {new.name!r} publishes {both[0]!r}, which is an architecture of '
                              f'{other.name!r}: give it another name')
     _FAMILIES[new.name] = new
+
+
+def forget_family(name: str) -> None:
+    """The inverse of :func:`register_family`.
+
+    Args:
+        name (str): The family's name; a family that is not registered is ignored.
+    """
+    _FAMILIES.pop(name, None)
 
 
 def family(name: str) -> Family:

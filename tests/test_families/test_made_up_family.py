@@ -15,7 +15,7 @@ from fna_mm import Architecture, FNAChildNet, FNASuperNet, ParameterRemapping, S
 from fna_mm.checkpoints.remapped import write_remapped_checkpoint
 from fna_mm.checkpoints.searched import read_architecture
 from fna_mm.cost import madds_table
-from fna_mm.families import BlockSpec, Convolution, Family, register_family
+from fna_mm.families import BlockSpec, Convolution, Family, forget_family, register_family
 from fna_mm.families.layouts import TENSOR, Layout, own_layout, slot_table
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import read_seed
@@ -111,7 +111,6 @@ class Plain(Family):
         return PlainBlock(spec, options)
 
 
-register_family(Plain())
 SPACE = dict(seed='plain', layers_per_stage=(3, 1), kernel_sizes=(3, 5), expand_ratios=(1, 2))
 SUPERNET = dict(type='FNASuperNet', out_indices=(2, ), output_stride=16, **SPACE)
 
@@ -121,6 +120,14 @@ class PlainClassifier(ToyClassifier):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.neck = ConvModule(self.backbone.out_channels[0], 8, 1, norm_cfg=dict(type='BN'))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _plain_is_known():
+    """For the tests of this file alone: others count and name all families."""
+    register_family(Plain())
+    yield
+    forget_family('plain')
 
 
 @pytest.fixture(scope='module')
