@@ -6,7 +6,6 @@ A module rather than fixtures, because other processes import it too: ``custom_i
 import itertools
 import os
 
-import mmengine.config.config
 import numpy as np
 import torch
 from mmcv.cnn import ConvModule
@@ -21,10 +20,6 @@ from torch import nn
 
 import fna_mm  # noqa: F401  registers what the configs below name
 from fna_mm.checkpoints.opening import load_checkpoint
-
-# mm writes a run's config into its log and into every checkpoint, and has yapf lay it out anew each time: nine tenths
-# of a toy search's time. Here and in the processes that import this module it is written without layout.
-mmengine.config.config.FormatCode = lambda text, **options: (text, True)
 
 SIZE = 32
 #: A network of the family that is small enough to be built by the dozen: three stages, output stride 8.
