@@ -76,7 +76,7 @@ def test_nothing_is_lost(tmp_path, uninterrupted, processes, loop, fault):
     last = LAST[loop]
     assert not (tmp_path / f'{last}.pth').exists()
     if fault == 'checkpoint':
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ValueError, match='truncated or damaged'):
             load(tmp_path / ('epoch_3.pth' if loop == 'epochs' else 'iter_6.pth'))
     run(tmp_path, loop, processes)
     assert assert_same_end(tmp_path, uninterrupted(loop, processes), last)['arch_steps'] == 6
