@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 from fna_mm import families
 from fna_mm.checks import check_input_shape, check_integer, check_number
 from fna_mm.families import BlockSpec, Convolution
-from fna_mm.families.family import chain_madds, chain_params
+from fna_mm.families.family import chain_madds, chain_params, strided_size
 from fna_mm.families.mbconv import MBConvSpec
 
 __all__ = ['SKIP', 'Architecture', 'MBConvSpec', 'PlacedLayer', 'PlacedStage', 'Stage']
@@ -92,11 +92,6 @@ class PlacedStage:
     def layers(self) -> Iterator[tuple[BlockSpec, PlacedLayer]]:
         """The layers of the stage with their places, in order."""
         return ((spec, self.layer(index)) for index, spec in enumerate(self.stage.layers))
-
-
-def strided_size(size: Sequence[int], stride: int) -> tuple[int, int]:
-    """(height, width) after a convolution whose odd kernel is padded to keep the size at stride 1."""
-    return -(-size[0] // stride), -(-size[1] // stride)
 
 
 @dataclass(frozen=True)

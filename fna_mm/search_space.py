@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from fna_mm import families
-from fna_mm.architecture import SKIP, Architecture, PlacedStage, Stage
+from fna_mm.architecture import SKIP, Architecture, Stage
 from fna_mm.checks import check_integer
 from fna_mm.families import BlockSpec
 
@@ -106,12 +106,11 @@ class SearchSpace:
         if len(layers_per_stage) != len(searched):
             raise ValueError(f'layers_per_stage={tuple(layers_per_stage)} has {len(layers_per_stage)} entries, '
                              f'but the seed has {len(searched)} stages to search')
-        layers = []
+        layers, places = [], self.seed.walk()
         for stage_index, depth in zip(searched, layers_per_stage):
             check_integer(f'every entry of layers_per_stage={tuple(layers_per_stage)}', depth)
-            stage = PlacedStage(stage_index, self.seed.stages[stage_index], 1, 1, None)
             for index in range(depth):
-                place = stage.layer(index)
+                place = places[stage_index].layer(index)
                 candidates: tuple[Candidate, ...] = operations if index == 0 else (*operations, None)
                 if index == 0 and stage_index in tapped_stages:
                     width = family.tapped_channels(place.in_channels)
@@ -137,8 +136,7 @@ class SearchSpace:
         Raises:
             ValueError: As the constructor.
         """
-        given = {name: section[name] for name in SPACE_ARGUMENTS
-                 if name in section}
+        given = {name: section[name] for name in SPACE_ARGUMENTS if name in section}
         return cls(**given, tapped_stages=tapped_stages(section.get('out_indices', ())))
 
     @property

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fna_mm import Architecture, FNAChildNet, MBConvSpec, Stage
-from fna_mm.architecture import PlacedLayer, PlacedStage, strided_size
+from fna_mm.architecture import PlacedLayer, PlacedStage
 from fna_mm.checks import check_input_shape
 from fna_mm.families import Convolution, family
+from fna_mm.families.family import strided_size
 from fna_mm.families.mobilenet_v2 import PUBLISHED
 
 CITYSCAPES, COCO, SSD = (1024, 2048), (800, 1088), (320, 320)

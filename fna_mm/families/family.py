@@ -14,6 +14,11 @@ from fna_mm.families.layouts import Key, Layout
 IMAGE_CHANNELS = 3
 
 
+def strided_size(size: Sequence[int], stride: int) -> tuple[int, int]:
+    """(height, width) after a convolution whose odd kernel is padded to keep the size at stride 1."""
+    return -(-size[0] // stride), -(-size[1] // stride)
+
+
 class Convolution(NamedTuple):
     """A convolution without bias whose odd kernel is padded to keep the size at stride 1.
 
@@ -38,7 +43,7 @@ class Convolution(NamedTuple):
 
     def output_size(self, input_size: Sequence[int]) -> tuple[int, int]:
         """(height, width) of the output on an input of (height, width)."""
-        return -(-input_size[0] // self.stride), -(-input_size[1] // self.stride)
+        return strided_size(input_size, self.stride)
 
     def madds(self, input_size: Sequence[int]) -> int:
         """Multiply-adds on an input of (height, width), each counted once; dilation does not change them."""

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fna_mm.architecture import Architecture, Stage
+from fna_mm.architecture import Architecture, PlacedStage
 from fna_mm.families import BlockSpec
 from fna_mm.report.canvas import MARK, NARROW, WIDE, new_figure
 
@@ -19,11 +19,10 @@ _GAP = .08
 _Layer = tuple[BlockSpec, float]
 
 
-def _layers(stage: Stage) -> list[_Layer]:
-    """The layers of a stage with their widths, which show the number of hidden channels for each input channel."""
-    inputs = [stage.in_channels] + [stage.out_channels] * (len(stage.layers) - 1)
-    return [(spec, .45 + .06 * spec.hidden_channels(channels) / channels)
-            for spec, channels in zip(stage.layers, inputs)]
+def _layers(place: PlacedStage) -> list[_Layer]:
+    """The layers of a stage; the width of each shows the number of hidden channels for one input channel."""
+    return [(spec, .45 + .06 * spec.hidden_channels(layer.in_channels) / layer.in_channels)
+            for spec, layer in place.layers()]
 
 
 def _stage_width(layers: Sequence[_Layer]) -> float:
@@ -60,7 +59,7 @@ def architecture_figure(architecture: Architecture, seed: Optional[Architecture]
     """
     rows = [('', architecture)] if seed is None else [('seed', seed), ('found', architecture)]
     stages = range(max(len(row.stages) for _, row in rows))
-    layers = {name: [_layers(row.stages[index]) if index < len(row.stages) else [] for index in stages]
+    layers = {name: [_layers(place) for place in row.walk()] + [[]] * (len(stages) - len(row.stages))
               for name, row in rows}
     labels = [next(row.stages[index].label for _, row in rows if index < len(row.stages)) for index in stages]
     height = 1.35 if narrow else 1.25
