@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from fna_mm import Architecture, FNAChildNet
+from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.searched import best_architecture
 from fna_mm.demo.shapes import draw_shapes
 
@@ -87,7 +88,7 @@ def test_search_leaves_what_it_promises(search):
     assert {'arch.json', 'arch_epoch_1.json', 'arch_epoch_2.json', 'child_config.py', 'architecture.png',
             'probabilities.png', 'epoch_1.pth', 'epoch_2.pth'} <= {path.name for path in folder.iterdir()}
     architecture = Architecture.create(str(folder / 'arch.json'))
-    assert architecture == best_architecture(torch.load(folder / 'epoch_2.pth', weights_only=True))
+    assert architecture == best_architecture(load_checkpoint(str(folder / 'epoch_2.pth')))
     for name in ('architecture', 'probabilities'):
         assert cv2.imread(str(folder / f'{name}.png')) is not None
 
@@ -114,7 +115,7 @@ def test_search_logs_both_steps(search):
 
 @pytest.mark.slow
 def test_search_trained_weights_and_architecture(search):
-    one, two = (torch.load(search[0] / f'epoch_{epoch}.pth', weights_only=True)['state_dict'] for epoch in (1, 2))
+    one, two = (load_checkpoint(str(search[0] / f'epoch_{epoch}.pth'))['state_dict'] for epoch in (1, 2))
     assert not torch.equal(one['backbone.architecture_parameters'], two['backbone.architecture_parameters'])
     assert not torch.equal(one['bbox_head.retina_cls.weight'], two['bbox_head.retina_cls.weight'])
 
@@ -139,7 +140,7 @@ def test_child_trains_from_its_config_as_it_is(search, material):
     cfg = Config.fromfile(folder / 'child_config.py')
     backbone = FNAChildNet(cfg.model.backbone.arch)
     assert backbone.architecture == Architecture.create(str(folder / 'arch.json'))
-    state = torch.load(folder / 'child/epoch_1.pth', weights_only=True)['state_dict']
+    state = load_checkpoint(str(folder / 'child/epoch_1.pth'))['state_dict']
     inner = {key[len('backbone.'):]: value for key, value in state.items() if key.startswith('backbone.')}
     assert list(inner) == list(backbone.state_dict())
     printed = mim('test', folder / 'child_config.py', folder / 'child_test', material, '--checkpoint',

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from fna_mm import Architecture
+from fna_mm.checkpoints.opening import load_checkpoint
 
 pytest.importorskip('mmpretrain')
 
@@ -82,7 +83,7 @@ def test_the_checkpoint_starts_the_segmentor(folder):
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert runner.iter == 2
-    trained = torch.load(folder / 'imagenet_pretrain_remapped/epoch_1.pth', weights_only=True)['state_dict']
+    trained = load_checkpoint(str(folder / 'imagenet_pretrain_remapped/epoch_1.pth'))['state_dict']
 
     cfg = load('table5_expansion_remapped_adaptation_imagenet')
     init = cfg.model.backbone.init_cfg

@@ -6,12 +6,12 @@ import statistics
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner
 from mmengine.config import Config
 from toy_search import SIZE, child_net_config, search_config, toy_dataloader
 
 from fna_mm import Architecture, FNAChildNet
+from fna_mm.checkpoints.opening import load_checkpoint
 from tools.__main__ import main
 from tools.ablation import ablation_table, collect_rows, parse_options, plan_runs
 from tools.ablation.schedule import carry_out
@@ -105,7 +105,7 @@ def test_a_child_waits_for_its_search(finished):
         assert complete.randomness.seed == seed
         found = Architecture.create(complete.model.backbone.arch)
         assert complete.model.backbone.arch == str(folder / f'out/seed_{seed}/toy/arch.json')
-        state = torch.load(folder / f'out/seed_{seed}/child/epoch_2.pth', weights_only=True)['state_dict']
+        state = load_checkpoint(str(folder / f'out/seed_{seed}/child/epoch_2.pth'))['state_dict']
         inner = {key[len('backbone.'):] for key in state if key.startswith('backbone.')}
         assert inner == set(FNAChildNet(found, out_indices=(2, ), output_stride=8).state_dict())
 

@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 
 class LiveBytes(TorchDispatchMode):
@@ -36,8 +36,9 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Optional[dict] = None) -> Any:
         result = func(*args, **(kwargs or {}))
         # Views and results written into an argument are no new memory.
-        given = {leaf.untyped_storage().data_ptr() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        for leaf in tree_leaves(result):
+        before = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        given = {leaf.untyped_storage().data_ptr() for leaf in before}
+        for leaf in tree_flatten(result)[0]:
             if not isinstance(leaf, Tensor):
                 continue
             storage = leaf.untyped_storage()
