@@ -217,7 +217,9 @@ class Architecture:
         scaled = families.family(self.family).scaled_channels
         return replace(self, stages=tuple(
             replace(stage, in_channels=scaled(stage.in_channels, factor),
-                    out_channels=scaled(stage.out_channels, factor)) for stage in self.stages))
+                    out_channels=scaled(stage.out_channels, factor),
+                    layers=tuple(layer.widened(lambda channels: scaled(channels, factor)) for layer in stage.layers))
+            for stage in self.stages))
 
     @property
     def total_stride(self) -> int:

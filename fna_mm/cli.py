@@ -4,6 +4,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, Optional
 
 import click
@@ -50,6 +51,13 @@ def progress(items: Sequence[Any]) -> Iterator[Any]:
         return
     with click.progressbar(items, file=sys.stderr) as bar:
         yield from bar
+
+
+@contextmanager
+def bar(label: str, steps: int) -> Iterator[Any]:
+    """Show a progress bar with the time left, if the error stream is a terminal."""
+    with click.progressbar(length=steps, label=f'{label:14}', file=sys.stderr, show_eta=True) as shown:
+        yield shown
 
 
 def _architectures(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -227,6 +235,54 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
         return
     click.echo(table)
     click.echo(f'written: {out}')
+
+
+@main.command()
+@click.argument('config', type=FILE)
+@click.argument('checkpoint', type=FILE)
+@click.option('--budget', 'budgets', multiple=True, default=('0.5', ), show_default=True, metavar='SHARE',
+              help='What a child may cost: a share such as 0.5, or a number such as 250M. Repeat it for several.')
+@click.option('--of', default='backbone', show_default=True, help='What budgets are meant for: backbone or model.')
+@click.option('--cost', default='madds', show_default=True, help='The unit of budgets: madds or params.')
+@click.option('--work-dir', type=FILE, help='Folder of all files. Defaults to work_dirs/<name of CONFIG>_adapted.')
+@click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width at which MAdds are counted. '
+              'Defaults to those of the first measured image.')
+@click.option('--min-width', default=0., show_default=True, help="Smallest width of a block, as a share of its own.")
+@click.option('--min-depth', default=1, show_default=True, help='Layers that every stage keeps at least.')
+@click.option('--statistics-images', type=int, help='Training images for statistics. Defaults to 256, at most 60 % of '
+              'the data.')
+@click.option('--score-images', type=int, help='Training images for scores at most. Defaults to 128 of the others.')
+@click.option('--tolerance', default=.01, show_default=True, help='Images are added until the standard error of the '
+              'predicted loss is at most this share of the loss.')
+@click.option('--schedule', default=.2, show_default=True, help="Length of the fine-tuning, as a share of CONFIG's.")
+@click.option('--rate', default=.2, show_default=True, help="Learning rate of the fine-tuning, as a share of CONFIG's.")
+@click.option('--seed', default=0, show_default=True, help='Random seed of the order of images.')
+@click.option('--evaluate', is_flag=True, help='Evaluate the trained model and every child on the validation data.')
+def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Optional[str],
+          shape: Optional[tuple[int, int]], min_width: float, min_depth: int, **options: Any) -> None:
+    """Make a trained model cheaper, and keep what it knows.
+
+    CONFIG is an mmdet or mmseg config whose backbone is mm's MobileNetV2 or an FNAChildNet, CHECKPOINT the
+    trained model. For every budget, hidden channels and layers that the model's loss needs least are removed
+    from the backbone, and the rest is fitted to make up for them, without training. Each child is a
+    checkpoint and a config: mim test evaluates it as it is, mim train fine-tunes it. Stopped, the same
+    command goes on.
+
+    \b
+    Example:  fna adapt my_config.py epoch_24.pth --budget 0.5 --budget 0.35 --evaluate
+    """
+    from fna_mm.adaptation import AdaptOptions, Limits
+    from fna_mm.adaptation import adapt as run
+    settings = AdaptOptions(shape=shape or None, limits=Limits(min_width, min_depth), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mm warns when it builds models
+        children = run(config, checkpoint, budgets, work_dir, settings, bar)
+    for child in children:
+        metrics = ', '.join(f'{name} {value:.4g}' for name, value in list(child.metrics.items())[:1])
+        click.echo(f'budget {child.budget}: {child.share:.3f} of the backbone, {child.share_of_model:.3f} of the '
+                   f'model; loss {child.measured:+.4f} (predicted {child.predicted:+.4f})'
+                   f'{"; " if metrics else ""}{metrics}')
+        click.echo(f'  written: {child.folder}')
 
 
 @main.command()

@@ -222,6 +222,17 @@ def _expression(value: Any, indent: int = 0) -> str:
     return brackets[0] + space + f',{space}'.join(items) + brackets[1]
 
 
+def config_text(cfg: Config, title: str) -> str:
+    """The text of a config file that mm's tools run without changes.
+
+    Args:
+        cfg (Config): The config.
+        title (str): The comment in its first line.
+    """
+    sections = '\n'.join(f'{key} = {_expression(value)}' for key, value in Config(cfg._cfg_dict).to_dict().items())
+    return f'# {title}\n{sections}\n'
+
+
 def dump_child_config(cfg: Config, path: str) -> None:
     """Write a config to a file that mm's tools run without changes.
 
@@ -230,6 +241,5 @@ def dump_child_config(cfg: Config, path: str) -> None:
         path (str): Path of the file, on any mmengine file backend.
     """
     from mmengine.fileio import put_text
-    sections = '\n'.join(f'{key} = {_expression(value)}' for key, value in Config(cfg._cfg_dict).to_dict().items())
-    put_text(f'# The child of a search, written by fna_mm. Train it with: mim train <package> {osp.basename(path)}\n'
-             f'{sections}\n', path)
+    put_text(config_text(cfg, 'The child of a search, written by fna_mm. Train it with: mim train <package> '
+                         f'{osp.basename(path)}'), path)

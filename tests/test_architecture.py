@@ -25,7 +25,9 @@ GOLDEN = [
 ]
 GOOD_STAGE = dict(in_channels=4, out_channels=6, stride=2, layers=['k3_e6'])
 
-specs = st.builds(MBConvSpec, st.sampled_from([1, 3, 5, 7, 9, 11]), st.integers(1, 12))
+specs = st.one_of(
+    st.builds(MBConvSpec, st.sampled_from([1, 3, 5, 7, 9, 11]), st.integers(1, 12)),
+    st.builds(MBConvSpec, st.sampled_from([1, 3, 5, 7, 9, 11]), channels=st.integers(1, 400)))
 
 
 @st.composite
@@ -241,6 +243,40 @@ def test_unknown_operation(text):
         MBConvSpec.parse(text)
 
 
+def test_hidden_channels_as_a_number():
+    spec = MBConvSpec(3, channels=136)
+    assert str(spec) == 'k3_c136'
+    assert spec.hidden_channels(24) == 136
+    assert spec.madds(24, 32, 1, (5, 7)) == 35 * 136 * (24 + 9 + 32)
+    # A block as narrow as its input keeps its expand convolution; that of ratio 1 has none.
+    assert MBConvSpec(3, channels=24).params(24, 24) == MBConvSpec(3, 1).params(24, 24) + 24 * 24 + 2 * 24
+    assert MBConvSpec(3, channels=24).searchable
+    with pytest.raises(ValueError, match='channels of an MBConv must be a positive integer, not 0'):
+        MBConvSpec(3, channels=0)
+    with pytest.raises(ValueError, match='either expand_ratio or channels, not 6 and 136'):
+        MBConvSpec(3, 6, 136)
+
+
+@pytest.mark.parametrize(('hidden', 'text'), [(144, 'k5_e6'), (48, 'k5_e2'), (24, 'k5_c24'), (8, 'k5_c8'),
+                                              (136, 'k5_c136')])
+def test_a_resized_block(hidden, text):
+    resized = MBConvSpec(3, 6).resized(5, hidden, 24)
+    assert str(resized) == text
+    assert resized.hidden_channels(24) == hidden
+    assert MBConvSpec.parse(text) == resized
+
+
+def test_a_block_without_expansion_keeps_its_width():
+    assert str(MBConvSpec(3, 1).resized(5, 16, 16)) == 'k5_e1'
+    with pytest.raises(ValueError, match='no expand convolution: its 16 hidden channels'):
+        MBConvSpec(3, 1).resized(3, 8, 16)
+
+
+def test_a_width_multiplier_scales_hidden_channels_too():
+    network = Architecture((Stage(32, 16, 1, (MBConvSpec(3, 1), )), Stage(16, 24, 2, (MBConvSpec(3, channels=88), ))))
+    assert [str(layer) for stage in network.widened(.5).stages for layer in stage.layers] == ['k3_e1', 'k3_c48']
+
+
 @pytest.mark.parametrize(('kernel_size', 'expand_ratio', 'message'), [
     (4, 6, 'kernel_size of an MBConv must be odd, not 4'),
     (0, 6, 'kernel_size of an MBConv must be a positive integer, not 0'),
@@ -249,6 +285,7 @@ def test_unknown_operation(text):
     ('3', 6, "kernel_size of an MBConv must be a positive integer, not '3'"),
     (True, 6, 'kernel_size of an MBConv must be a positive integer, not True'),
     (3, 0, 'expand_ratio of an MBConv must be a positive integer, not 0'),
+    (3, None, 'an MBConv needs either expand_ratio or channels, not None and None'),
     (3, 1.5, 'expand_ratio of an MBConv must be a positive integer, not 1.5'),
 ])
 def test_illegal_layer(kernel_size, expand_ratio, message):

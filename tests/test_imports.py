@@ -33,8 +33,13 @@ ROWS = [
      'hooks.bn_calibration_hook'],
     ['report.canvas', 'report.architecture_figures', 'report.search_figures', 'report.time_figures',
      'report.comparison', 'report.time_account', 'report.history', 'report.mm_logs', 'report.run',
-     'report.drawing', 'report.answers', 'report.page', 'report'],
+     'report.drawing', 'report.html', 'report.answers', 'report.page', 'report'],
     ['hooks.architecture_export_hook', 'hooks'],
+    ['adaptation.moments', 'adaptation.fitting', 'adaptation.chain', 'adaptation.candidates', 'adaptation.statistics',
+     'adaptation.scores', 'adaptation.choice', 'adaptation.candidate_table', 'adaptation.child', 'adaptation.refit',
+     'adaptation.budget', 'adaptation.trained_model', 'adaptation.images', 'adaptation.work_folder',
+     'adaptation.measuring', 'adaptation.finetuning', 'adaptation.evaluation', 'adaptation.figures',
+     'adaptation.page', 'adaptation.adapt', 'adaptation'],
     ['demo', 'demo.shapes', 'demo.flow', 'cli', '__main__', ''],
 ]
 ORDER = [module for row in ROWS for module in row]

@@ -5,7 +5,7 @@ methods that build modules import it when they are called.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional, Union
 
@@ -101,6 +101,27 @@ class BlockSpec(ABC):
             out_channels (int): Output channels of the block.
             stride (int): Stride of the block. Defaults to 1.
         """
+
+    def resized(self, kernel_size: int, hidden_channels: int, in_channels: int) -> 'BlockSpec':
+        """The same block with another kernel or other hidden channels.
+
+        Args:
+            kernel_size (int): Side of the new kernel.
+            hidden_channels (int): Hidden channels of the new block.
+            in_channels (int): Input channels of the block.
+
+        Raises:
+            ValueError: If there is no such block.
+        """
+        raise ValueError(f'{self} cannot have another kernel or other hidden channels')
+
+    def widened(self, scaled: Callable[[int], int]) -> 'BlockSpec':
+        """The block in a network whose channels are scaled; by default the same.
+
+        Args:
+            scaled (Callable): Number of channels → number of channels in the scaled network.
+        """
+        return self
 
     def madds(self, in_channels: int, out_channels: int, stride: int, input_size: Sequence[int]) -> int:
         """Multiply-adds of the block for one image.
@@ -229,6 +250,15 @@ class Family(ABC):
             spec (BlockSpec): Spec of a block of this family.
             options (BlockOptions): Channels, stride and the other arguments of the block.
         """
+
+    def part_name(self, part: str, kind: str = 'conv') -> str:
+        """The name of a layer within a block of this package, such as ``'linear_conv.conv'``.
+
+        Args:
+            part (str): Part of the block.
+            kind (str): Kind of the layer, ``'conv'`` or ``'bn'``. Defaults to 'conv'.
+        """
+        return next(slot for slot, place in self.layouts[0].slots[0].items() if place == (part, kind))
 
     def parse_own_key(self, key: str) -> Union[tuple[Key, Optional[str]], None]:
         """Find the place of a tensor in a network of this package, and its candidate; None for keys of no weight.

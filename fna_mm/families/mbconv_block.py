@@ -43,7 +43,7 @@ class MBConv(BaseModule):
         norm_cfg = norm_cfg or dict(type='BN')
         act_cfg = act_cfg or dict(type='ReLU6')
         hidden = spec.hidden_channels(in_channels)
-        self.with_expand_conv = spec.expand_ratio > 1
+        self.with_expand_conv = spec.expands
         self.with_shortcut = stride == 1 and in_channels == out_channels
         self.with_cp = with_cp
         if self.with_expand_conv:

@@ -152,10 +152,8 @@ class MobileNetV2(Family):
 
     def spec_of(self, kernel_size: int, hidden_channels: int, in_channels: int) -> MBConvSpec:
         """Build the spec of a block from the shapes of its tensors."""
-        if hidden_channels % in_channels:
-            raise ValueError(f'it expands {in_channels} channels to {hidden_channels}, which is no whole expansion '
-                             'ratio')
-        return MBConvSpec(kernel_size, hidden_channels // in_channels)
+        ratio, rest = divmod(hidden_channels, in_channels)
+        return MBConvSpec(kernel_size, channels=hidden_channels) if rest else MBConvSpec(kernel_size, ratio)
 
     def tapped_channels(self, in_channels: int) -> int:
         """Six times the input channels, as in every searched layer of MobileNetV2 (SSDLite: 96 · 6 = 576)."""

@@ -435,7 +435,7 @@ def with_(key, value):
     (with_('blocks.3.layers.0.op.3.weight', torch.zeros(144, 1, 4, 4)),
      r'blocks\.3\.layers\.0: kernel_size of an MBConv must be odd, not 4'),
     (with_('blocks.3.layers.0.op.3.weight', torch.zeros(100, 1, 7, 7)),
-     r'blocks\.3\.layers\.0: it expands 24 channels to 100, which is no whole expansion ratio'),
+     r'blocks\.3\.layers\.0\.op\.0\.weight has the shape \(144, 24, 1, 1\), not \(100, 24, 1, 1\)'),
     (with_('blocks.3.layers.0.op.1.bias', torch.zeros(7)),
      r'blocks\.3\.layers\.0\.op\.1\.bias has the shape \(7,\), not \(144,\)'),
     (with_('blocks.3.layers.0.op.0.bias', torch.zeros(144)), r'blocks\.3\.layers\.0\.op\.0\.bias is unknown'),

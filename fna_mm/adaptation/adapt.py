@@ -1,0 +1,360 @@
+"""Replacement adaptation: a trained model and a budget in, a child that keeps what the model knows out."""
+
+import copy
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Optional, Union
+
+import numpy as np
+import torch
+from mmengine.dist import barrier, get_dist_info, is_main_process
+from mmengine.logging import print_log
+
+from fna_mm.adaptation.budget import WHOLES, Budget
+from fna_mm.adaptation.candidate_table import MOST_MEASURED, CandidateTable, Choice
+from fna_mm.adaptation.candidates import COSTS, Limits, chosen_architecture
+from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.child import build_child, child_section_of, origins_of
+from fna_mm.adaptation.evaluation import evaluate_checkpoint
+from fna_mm.adaptation.finetuning import finetuning_config
+from fna_mm.adaptation.images import MeasuredImages
+from fna_mm.adaptation.measuring import (
+    Progress,
+    differences,
+    measure_losses,
+    measure_statistics,
+    no_progress,
+    normalised_images,
+)
+from fna_mm.adaptation.page import adaptation_figures, adaptation_page
+from fna_mm.adaptation.refit import fit_alone, refit
+from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, mean_and_error
+from fna_mm.adaptation.statistics import BlockStatistics, statistics_of
+from fna_mm.adaptation.trained_model import TrainedModel, load_trained
+from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
+from fna_mm.architecture import Architecture
+from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
+from fna_mm.checks import check_input_shape, check_integer, check_number
+from fna_mm.configs import config_text
+from fna_mm.cost.complexity import count_config
+from fna_mm.report.canvas import image_to_png
+
+#: Images for statistics, and the largest and first number of images for scores.
+_STATISTICS, _SCORES, _FIRST_SCORES = 256, 128, 24
+#: Share of the images that statistics may use: scores need others.
+_STATISTICS_SHARE = .6
+_LEAST_IMAGES = 8
+FRONT = 'front.json'
+_TITLE = ('An adapted model, written by fna_mm: mim test evaluates child.pth beside this file, mim train fine-tunes '
+          'it.')
+
+
+@dataclass(frozen=True)
+class AdaptOptions:
+    """How a trained model is adapted.
+
+    Args:
+        of (str): What budgets are meant for: the ``backbone`` or the whole ``model``. Defaults to 'backbone'.
+        cost (str): Unit of budgets: ``madds`` or ``params``. Defaults to 'madds'.
+        shape (tuple[int, int], optional): (height, width) at which MAdds are counted. Defaults to None: that of the
+            first measured image.
+        limits (Limits, optional): Limits of width and depth. Defaults to None: no limit.
+        seed (int): Seed of the images' order. Defaults to 0.
+        statistics_images (int, optional): Number of images for statistics. Defaults to None: 256, at most 60 % of the
+            training data.
+        score_images (int, optional): Largest number of images for scores. Defaults to None: 128, or what is left.
+        tolerance (float): Images are added until the standard error of a child's predicted loss is at most this share
+            of the trained model's loss. Defaults to 0.01.
+        schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
+        rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
+        evaluate (bool): Evaluate the trained model and every child on the validation data. Defaults to False.
+
+    Raises:
+        ValueError: If a value is illegal.
+    """
+
+    of: str = 'backbone'
+    cost: str = 'madds'
+    shape: Optional[tuple[int, int]] = None
+    limits: Optional[Limits] = None
+    seed: int = 0
+    statistics_images: Optional[int] = None
+    score_images: Optional[int] = None
+    tolerance: float = .01
+    schedule: float = .2
+    rate: float = .2
+    evaluate: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, legal in (('of', self.of, WHOLES), ('cost', self.cost, COSTS)):
+            if value not in legal:
+                raise ValueError(f'{name}={value!r} must be one of {list(legal)}')
+        if self.shape is not None:
+            check_input_shape(self.shape, 'shape')
+        check_integer('seed', self.seed, least=0)
+        for name in ('statistics_images', 'score_images'):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), least=2)
+        for name in ('tolerance', 'schedule', 'rate'):
+            check_number(name, getattr(self, name), above=0)
+
+
+@dataclass(frozen=True)
+class AdaptedChild:
+    """A child that was written.
+
+    Args:
+        budget (str): The budget as it was given.
+        folder (str): Folder of ``arch.json``, ``child.pth`` and ``child_config.py``.
+        architecture (Architecture): Its architecture.
+        cost (int): Cost of its backbone, in the unit of the budget.
+        share (float): Cost of its backbone as a share of the trained one's.
+        share_of_model (float): Cost of the whole model as a share of the trained one's.
+        predicted (float): By how much the loss was said to grow.
+        predicted_error (float): Standard error of that.
+        measured (float): By how much the loss of the refitted child is larger, on images that no fit saw.
+        measured_error (float): Standard error of that.
+        widths (tuple[int, ...]): Hidden channels that the child kept of every block; 0 is left out.
+        metrics (dict): Metrics on the validation data; empty if it was not evaluated.
+    """
+
+    budget: str
+    folder: str
+    architecture: Architecture
+    cost: int
+    share: float
+    share_of_model: float
+    predicted: float
+    predicted_error: float
+    measured: float
+    measured_error: float
+    widths: tuple[int, ...]
+    metrics: dict[str, float]
+
+
+def adapt(config: str, checkpoint: str, budgets: Sequence[Union[str, float]] = (.5, ), work_dir: Optional[str] = None,
+          options: Optional[AdaptOptions] = None, progress: Optional[Progress] = None) -> list[AdaptedChild]:
+    """Adapt a trained model to budgets.
+
+    Args:
+        config (str): Path of the trained model's config.
+        checkpoint (str): Path of its checkpoint.
+        budgets (Sequence): Shares (``0.5``) or absolute numbers (``'250M'``). Defaults to (0.5,).
+        work_dir (str, optional): Folder of all files. Defaults to None: ``work_dirs/<config>_adapted``.
+        options (AdaptOptions, optional): Everything else. Defaults to None: the defaults of these.
+        progress (Progress, optional): Shows the progress. Defaults to None: nothing is shown.
+
+    Returns:
+        list[AdaptedChild]: One child for every budget.
+
+    Raises:
+        FileNotFoundError: If the config or the checkpoint does not exist.
+        ValueError: If anything that was given is wrong; nothing was written then.
+    """
+    wanted = [Budget.parse(budget) for budget in budgets]
+    if not wanted:
+        raise ValueError('give at least one budget, such as 0.5')
+    options = options or AdaptOptions()
+    trained = load_trained(config, checkpoint)
+    images = MeasuredImages(trained.config, options.seed)
+    images.check_labels()
+    adaptation = _Adaptation(trained, images, wanted, options, progress or no_progress)
+    name = os.path.splitext(os.path.basename(config))[0]
+    adaptation.open_folder(work_dir or os.path.join('work_dirs', f'{name}_adapted'), config, checkpoint)
+    return adaptation.run(config)
+
+
+class _Adaptation:
+    """The parts of one adaptation, in their order."""
+
+    def __init__(self, trained: TrainedModel, images: MeasuredImages, budgets: Sequence[Budget],
+                 options: AdaptOptions, progress: Progress) -> None:
+        self.trained, self.images, self.options, self.progress = trained, images, options, progress
+        self.model = trained.model
+        if len(images) < _LEAST_IMAGES:
+            raise ValueError(f'the training data has {len(images)} images: adapt needs at least {_LEAST_IMAGES}, some '
+                             'for statistics and others for scores')
+        if torch.cuda.is_available():
+            self.model.cuda()
+        first = next(normalised_images(self.model, images, [0]))
+        self.shape = options.shape or (first.shape[-2], first.shape[-1])
+        self.chain = Chain(trained.backbone, self.shape)
+        self.table = CandidateTable(self.chain, options.cost, options.limits or Limits())
+        whole, _ = count_config(trained.config, self.shape)
+        self.model_total = whole.madds if options.cost == 'madds' else whole.params
+        self.budgets = [(budget, self._limit(budget)) for budget in budgets]
+        statistics = options.statistics_images or min(_STATISTICS, int(_STATISTICS_SHARE * len(images)))
+        scores = options.score_images or _SCORES
+        if statistics + 2 > len(images):
+            raise ValueError(f'statistics_images={statistics} leaves no images for scores: the training data has '
+                             f'{len(images)}, give at most {len(images) - 2}')
+        self.statistics_positions = range(statistics)
+        self.score_positions = range(statistics, min(len(images), statistics + scores))
+        self.statistics: dict[int, BlockStatistics] = {}
+
+    def _limit(self, budget: Budget) -> float:
+        table, of = self.table, self.options.of
+        rest = self.model_total - table.total
+        limit = budget.of_backbone(table.total, rest, of)
+        if limit < table.smallest:
+            added = rest if of == 'model' else 0
+            total = table.total + added
+            least = table.smallest + added
+            raise ValueError(f'budget={budget.text} of the {of} cannot be reached: the smallest child costs {least:,} '
+                             f'{self.options.cost}, {least / total:.3f} of the trained {of}\'s {total:,}')
+        return limit
+
+    def open_folder(self, work_dir: str, config: str, checkpoint: str) -> None:
+        """Open the work directory, or refuse it."""
+        identity = dict(config=os.path.basename(config), model=str(self.trained.config.model.to_dict()),
+                        data=str(self.trained.config.train_dataloader.to_dict()), checkpoint=file_digest(checkpoint),
+                        seed=self.options.seed, statistics_images=len(self.statistics_positions))
+        self.folder = WorkFolder(work_dir, identity)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.folder.add_seconds(part, time.monotonic() - start)
+
+    def run(self, config: str) -> list[AdaptedChild]:
+        """Measure, choose, refit and write."""
+        self.statistics = statistics_of(self.chain)
+        with self._timed('statistics'):
+            measure_statistics(self.model, self.chain, self.statistics, self.images, self.statistics_positions,
+                               self.folder, self.progress)
+        with self._timed('scores'):
+            positions = self._score()
+        children = []
+        for budget, limit in self.budgets:
+            choice = self.table.choose(limit)
+            assert choice is not None
+            children.append(self._child(budget, choice, positions))
+        if self.options.evaluate:
+            children = self._evaluate(children, config)
+        self._write_front(children, config)
+        return children
+
+    def _score(self) -> list[int]:
+        """Measure as many candidates on as many images as the choices need; return the images."""
+        scorer = Scorer(self.model, self.chain, self.statistics)
+        measured = first_measured(self.chain, self.table.allowed)
+        number = min(_FIRST_SCORES, len(self.score_positions))
+        while True:
+            positions = list(self.score_positions[:number])
+            losses = measure_losses(scorer, self.images, positions, measured, self.folder, self.progress)
+            seed, found = differences(losses, positions)
+            self.seed_loss = float(seed.mean())
+            self.table.learn(found)
+            choices = [choice for _, limit in self.budgets if (choice := self.table.choose(limit))]
+            more = list(dict.fromkeys(key for choice in choices for key in self.table.unmeasured(choice)))
+            more = more[:MOST_MEASURED - len(measured)]
+            error = max(choice.error for choice in choices)
+            if more:
+                measured += more
+            elif error > self.options.tolerance * self.seed_loss and number < len(self.score_positions):
+                number = min(len(self.score_positions), number + number // 2)
+            else:
+                break
+        self.measured, self.number_of_score_images = measured, number
+        print_log(f'{len(measured)} candidates on {number} images; the loss is {self.seed_loss:.4f}, the standard '
+                  f'error of the predicted change at most {error:.4f}', logger='current')
+        return positions
+
+    def _child(self, budget: Budget, choice: Choice, positions: Sequence[int]) -> AdaptedChild:
+        """Build, refit and write the child of a budget."""
+        architecture = chosen_architecture(self.trained.architecture, choice.candidates)
+        origins = origins_of(self.chain, choice.candidates, self.statistics)
+        section = dict(self.trained.config.model.backbone)
+        backbone = build_child(self.trained.backbone, section, architecture, origins)
+        child = Chain(backbone, self.shape)
+        fit_alone(child, self.chain, origins, self.statistics)
+        rank, world = get_dist_info()
+        own = list(self.statistics_positions)[rank::world]
+        with self._timed('refit'), self.progress(f'refit {budget.text}', len(origins)) as bar:
+            refit(self.chain, child, origins, lambda: normalised_images(self.model, self.images, own),
+                  done=lambda index: bar.update(1), merge=lambda moments: moments.merge())
+        model = copy.copy(self.model)
+        model._modules = {**self.model._modules, 'backbone': backbone}
+        with self._timed('check'):
+            mean, error = self._real_difference(model, positions)
+        folder = os.path.join(self.folder.path, f'budget_{budget.text}')
+        cfg = finetuning_config(self.trained.config, child_section_of(section, architecture), self.options.schedule,
+                                self.options.rate)
+        cfg.work_dir = os.path.join(folder, 'fine_tuning')
+        state = {key: value.cpu() for key, value in model.state_dict().items()}
+        meta: dict[str, Any] = dict(arch=architecture.to_text().replace('\n', ' '), made_by='fna_mm adapt')
+        if self.dataset_meta:
+            meta['dataset_meta'] = self.dataset_meta
+        if is_main_process():
+            write_whole({
+                os.path.join(folder, 'arch.json'): architecture.to_json().encode(),
+                os.path.join(folder, 'child.pth'): checkpoint_bytes(dict(meta=meta, state_dict=state)),
+                os.path.join(folder, 'child_config.py'): config_text(cfg, _TITLE).encode()})
+        barrier()
+        rest = self.model_total - self.table.total
+        return AdaptedChild(budget.text, folder, architecture, choice.cost, choice.cost / self.table.total,
+                            (choice.cost + rest) / self.model_total, choice.predicted, choice.error, mean, error,
+                            tuple(candidate.width for candidate in choice.candidates), {})
+
+    @property
+    def dataset_meta(self) -> dict[str, Any]:
+        """Names and colours of the classes, as mm's checkpoints hold them."""
+        return {key: value for key, value in self.images.metainfo.items() if key in ('classes', 'palette')}
+
+    def _real_difference(self, model: Any, positions: Sequence[int]) -> tuple[float, float]:
+        scorer = Scorer(model, Chain(model.backbone), {})
+        rank, world = get_dist_info()
+        own: dict[int, dict[Optional[Replacement], float]] = {
+            position: {None: next(scorer.losses(self.images[position], [None]))[1]}
+               for position in list(positions)[rank::world]}
+        rows, known = gather_scores(own), self.folder.load_scores()
+        return mean_and_error([rows[position][None] - known[position][None] for position in positions])
+
+    def _evaluate(self, children: Sequence[AdaptedChild], config: str) -> list[AdaptedChild]:
+        with self._timed('evaluation'):
+            self.seed_metrics = evaluate_checkpoint(config, self.trained.checkpoint, self.folder.file('evaluation'))
+            return [replace(child, metrics=evaluate_checkpoint(
+                os.path.join(child.folder, 'child_config.py'), os.path.join(child.folder, 'child.pth'),
+                os.path.join(child.folder, 'evaluation'))) for child in children]
+
+    seed_metrics: dict[str, float] = {}
+
+    def _write_front(self, children: Sequence[AdaptedChild], config: str) -> None:
+        table, front = self.table, []
+        for share in np.arange(.05, 1.001, .05):
+            choice = table.choose(share * table.total)
+            if choice is not None:
+                front.append(dict(share=round(choice.cost / table.total, 4), cost=choice.cost,
+                                  predicted=choice.predicted, error=choice.error))
+        values = dict(
+            config=os.path.basename(config), package=self._package(), unit=self.options.cost,
+            input_shape=list(self.shape),
+            trained=dict(arch=self.trained.architecture.to_dict(), backbone=table.total, model=self.model_total,
+                         loss=self.seed_loss, metrics=self.seed_metrics),
+            children=[self._child_values(child) for child in children],
+            front=front, blocks=table.blocks(), seconds=self.folder.seconds(), candidates=len(self.measured),
+            images=dict(statistics=len(self.statistics_positions), scores=self.number_of_score_images))
+        if is_main_process():
+            figures = adaptation_figures(values)
+            files = {f'report/{figure.name}.svg': figure.svg for figure in figures}
+            files.update({f'report/{figure.name}.png': image_to_png(figure.image) for figure in figures})
+            files['report/index.html'] = adaptation_page(values, str(self.folder.path), figures).encode()
+            files[FRONT] = (json.dumps(values, indent=1) + '\n').encode()
+            write_whole({self.folder.file(name): content for name, content in files.items()})
+        barrier()
+
+    def _package(self) -> str:
+        return {'mmseg': 'mmsegmentation'}.get(scope := self.trained.config.get('default_scope', 'mmdet'), scope)
+
+    def _child_values(self, child: AdaptedChild) -> dict[str, Any]:
+        names = ('budget', 'cost', 'share', 'share_of_model', 'predicted', 'predicted_error', 'measured',
+                 'measured_error', 'metrics')
+        return dict({name: getattr(child, name) for name in names}, widths=list(child.widths),
+                    folder=os.path.relpath(child.folder, self.folder.path), arch=child.architecture.to_dict())

@@ -1,0 +1,140 @@
+"""The table of all candidates with their costs and values, from which every budget is answered."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from fna_mm.adaptation.candidates import LEFT_OUT, Candidate, Limits, candidates_of
+from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.choice import DepthLimit, choose
+from fna_mm.adaptation.scores import Curve, Replacement, mean_and_error
+
+#: Candidates of one network are measured at most.
+MOST_MEASURED = 150
+#: A width is measured itself if it differs from every measured one by more than this factor.
+_NEAR = 1.2
+#: Shares of a block's hidden channels at which its curve is drawn.
+_SHARES = tuple(round(1 - step / 20, 2) for step in range(20))
+
+
+class Choice(NamedTuple):
+    """What was chosen for a budget.
+
+    Args:
+        candidates (tuple[Candidate, ...]): One for every block.
+        cost (int): Cost of the whole backbone.
+        predicted (float): Sum of the scores: by how much the loss is said to grow.
+        error (float): Standard error of that sum, over images.
+    """
+
+    candidates: tuple[Candidate, ...]
+    cost: int
+    predicted: float
+    error: float
+
+
+class CandidateTable:
+    """Candidates, costs and, as soon as there are measurements, curves of scores.
+
+    Args:
+        chain (Chain): The trained backbone; its places know their size.
+        cost (str): ``madds`` or ``params``.
+        limits (Limits): Limits of width and depth.
+    """
+
+    def __init__(self, chain: Chain, cost: str, limits: Limits) -> None:
+        self.chain, self.limits = chain, limits
+        self.candidates = candidates_of(chain, cost, limits)
+        blocks = sum(block[0].cost for block in self.candidates)
+        backbone, architecture = chain.backbone, chain.backbone.architecture
+        self.total = (architecture.madds(chain.input_shape or (), backbone.output_stride, backbone.built_head_channels)
+                      if cost == 'madds' else architecture.params(backbone.built_head_channels))
+        self.fixed = self.total - blocks
+        self.curves: list[Curve] = []
+        self._differences: Mapping[Replacement, np.ndarray] = {}
+
+    @property
+    def allowed(self) -> list[list[int]]:
+        """The widths of every block's candidates."""
+        return [[candidate.width for candidate in block] for block in self.candidates]
+
+    def _solve(self, values: Sequence[Sequence[float]], costs: Sequence[Sequence[float]],
+               budget: float) -> Optional[tuple[Candidate, ...]]:
+        """The choice with the least values within a budget of the blocks alone, and within the limit of depth."""
+        limits, start = [], 0
+        for stage in self.chain.backbone.architecture.stages:
+            depth = len(stage.layers)
+            limits.append(DepthLimit(start, start + depth, max(0, depth - self.limits.min_depth)))
+            start += depth
+        left_out = [len(block) - 1 if block[-1].width == LEFT_OUT else None for block in self.candidates]
+        picked = choose(values, costs, budget, limits, left_out)
+        return None if picked is None else tuple(block[index] for block, index in zip(self.candidates, picked))
+
+    @property
+    def costs(self) -> list[list[int]]:
+        """The costs of every block's candidates."""
+        return [[candidate.cost for candidate in block] for block in self.candidates]
+
+    @property
+    def smallest(self) -> int:
+        """The least cost that a choice can have, with the stem and what is never changed."""
+        cheapest = self._solve(self.costs, [[0.] * len(block) for block in self.candidates], 0.)
+        assert cheapest is not None
+        return self.fixed + sum(candidate.cost for candidate in cheapest)
+
+    def learn(self, differences: Mapping[Replacement, np.ndarray]) -> None:
+        """Make the curves of scores.
+
+        Args:
+            differences (Mapping[Replacement, np.ndarray]): Candidate → what it adds to the loss of every image.
+        """
+        self._differences = differences
+        self.curves = [Curve(link.hidden, {key.width: values for key, values in differences.items()
+                                           if key.block == index}) for index, link in enumerate(self.chain.links)]
+
+    def choose(self, budget: float) -> Optional[Choice]:
+        """The choice for a budget of the backbone; None if nothing is within it."""
+        values = [[curve.value(candidate.width) for candidate in block]
+                  for curve, block in zip(self.curves, self.candidates)]
+        chosen = self._solve(values, self.costs, budget - self.fixed)
+        if chosen is None:
+            return None
+        predicted = sum(curve(candidate.width)[0] for curve, candidate in zip(self.curves, chosen))
+        return Choice(chosen, self.fixed + sum(candidate.cost for candidate in chosen), predicted, self._error(chosen))
+
+    def _error(self, chosen: Sequence[Candidate]) -> float:
+        """The standard error of the sum of scores. Images are shared by all scores, so errors do not just add up."""
+        rows = []
+        for index, (link, candidate) in enumerate(zip(self.chain.links, chosen)):
+            if candidate.width == link.hidden:
+                continue
+            near = min((key for key in self._differences if key.block == index
+                        and (key.width == LEFT_OUT) == (candidate.width == LEFT_OUT)),
+                       key=lambda key: abs(key.width - candidate.width))
+            rows.append(self._differences[near])
+        return mean_and_error(np.sum(rows, 0))[1] if rows else 0.
+
+    def unmeasured(self, choice: Choice) -> list[Replacement]:
+        """The chosen widths that are far from every measured one."""
+        result = []
+        for index, (link, candidate) in enumerate(zip(self.chain.links, choice.candidates)):
+            known = [link.hidden, *(key.width for key in self._differences if key.block == index and key.width)]
+            if candidate.width and all(not 1 / _NEAR <= candidate.width / width <= _NEAR for width in known):
+                result.append(Replacement(index, candidate.width))
+        return result
+
+    def blocks(self) -> list[dict[str, Any]]:
+        """Of every block what a page draws: name, stage, hidden channels, and scores where they are known."""
+        result = []
+        for index, (link, curve) in enumerate(zip(self.chain.links, self.curves)):
+            own = {key.width: mean_and_error(values) for key, values in self._differences.items()
+                   if key.block == index}
+            floor = min((width for width in own if width), default=link.hidden)
+            scores = [curve(round(share * link.hidden))[0] if round(share * link.hidden) >= floor else None
+                      for share in _SHARES]
+            result.append(dict(
+                name=link.name, stage=link.stage, hidden=link.hidden, shares=list(_SHARES), scores=scores,
+                measured={str(width): list(pair) for width, pair in own.items() if width},
+                left_out=list(own[LEFT_OUT]) if LEFT_OUT in own else None))
+        return result

@@ -1,0 +1,110 @@
+"""The candidates of every block: narrower widths and leaving it out, each with its cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Optional
+
+from fna_mm.adaptation.chain import Chain, Link
+from fna_mm.architecture import Architecture, Stage
+from fna_mm.checks import check_integer, check_number
+from fna_mm.families import BlockSpec
+
+COSTS = ('madds', 'params')
+#: Hidden channels are multiples of this number, as hardware likes them.
+STEP = 8
+#: Width of a block that is left out.
+LEFT_OUT = 0
+
+
+class Candidate(NamedTuple):
+    """What may become of a block.
+
+    Args:
+        width (int): Hidden channels; 0 leaves the block out.
+        spec (BlockSpec, optional): Spec of the block; None if it is left out.
+        cost (int): Multiply-adds or parameters.
+    """
+
+    width: int
+    spec: Optional[BlockSpec]
+    cost: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the candidates are limited to.
+
+    Args:
+        min_width (float): Smallest width of a block, as a share of its hidden channels. Defaults to 0: 8 channels.
+        min_depth (int): Layers that every stage keeps at least, if it has as many. Defaults to 1.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    min_width: float = 0.
+    min_depth: int = 1
+
+    def __post_init__(self) -> None:
+        check_number('min_width', self.min_width, least=0)
+        if self.min_width > 1:
+            raise ValueError(f'min_width is a share of a block\'s hidden channels from 0 to 1, not {self.min_width}')
+        check_integer('min_depth', self.min_depth)
+
+
+def link_cost(link: Link, spec: BlockSpec, cost: str) -> int:
+    """The multiply-adds or parameters of a block in the place of another one."""
+    return (link.place.madds(spec) if cost == 'madds' else
+            spec.params(link.place.in_channels, link.place.out_channels))
+
+
+def widths(channels: int, least: float = 0.) -> tuple[int, ...]:
+    """The widths of a block, falling: its own, and all smaller multiples of 8.
+
+    Args:
+        channels (int): Hidden channels of the block.
+        least (float): Smallest width, as a share of the hidden channels. Defaults to 0.
+    """
+    floor = max(STEP, int(least * channels))
+    return (channels, *(width for width in range((channels - 1) // STEP * STEP, 0, -STEP) if width >= floor))
+
+
+def candidates_of(chain: Chain, cost: str, limits: Limits) -> list[tuple[Candidate, ...]]:
+    """The candidates of every block of a chain, the block itself first.
+
+    A tapped block, whose hidden features a head takes, keeps its width.
+
+    Args:
+        chain (Chain): The backbone; its places know their size.
+        cost (str): ``madds`` or ``params``.
+        limits (Limits): Limits of width and depth.
+    """
+    result = []
+    depths = [len(stage.layers) for stage in chain.backbone.architecture.stages]
+    for link in chain.links:
+        found = [Candidate(link.hidden, link.spec, link_cost(link, link.spec, cost))]
+        tapped = link.layer == 0 and link.stage in chain.backbone.tapped_stages
+        if link.spec.searchable and not tapped:
+            for width in widths(link.hidden, limits.min_width)[1:]:
+                spec = link.spec.resized(link.spec.kernel_size, width, link.place.in_channels)
+                found.append(Candidate(width, spec, link_cost(link, spec, cost)))
+        if link.shortcut and depths[link.stage] > limits.min_depth:
+            found.append(Candidate(LEFT_OUT, None, 0))
+        result.append(tuple(found))
+    return result
+
+
+def chosen_architecture(architecture: Architecture, choice: Sequence[Candidate]) -> Architecture:
+    """The architecture in which every block of another one has become what was chosen for it.
+
+    Args:
+        architecture (Architecture): The architecture of the trained backbone.
+        choice (Sequence[Candidate]): One candidate for every block, in order.
+    """
+    rest = iter(choice)
+    stages = []
+    for stage in architecture.stages:
+        specs = [next(rest).spec for _ in stage.layers]
+        stages.append(Stage(stage.in_channels, stage.out_channels, stage.stride,
+                            tuple(spec for spec in specs if spec is not None)))
+    return Architecture(tuple(stages), architecture.family)

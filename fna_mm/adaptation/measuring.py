@@ -1,0 +1,145 @@
+"""Measuring a trained model on images: resumable, and shared among the processes of a run."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Optional
+
+import numpy as np
+from mmengine.dist import all_gather_object, get_dist_info
+from torch import Tensor
+
+from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.images import MeasuredImages
+from fna_mm.adaptation.scores import Replacement, Scorer
+from fna_mm.adaptation.statistics import BlockStatistics, collect
+from fna_mm.adaptation.work_folder import WorkFolder, gather_scores
+
+#: Seconds between two savings of what was measured.
+_SAVE_EVERY = 15.
+
+#: Image → candidate → loss; None stands for the trained model.
+Losses = Mapping[int, Mapping[Optional[Replacement], float]]
+
+
+#: (what is done, number of steps) → a context that gives a progress bar, whose ``update(n)`` goes on by n steps.
+Progress = Callable[[str, int], AbstractContextManager[Any]]
+
+
+class _NoBar:
+    def update(self, steps: int) -> None:
+        pass
+
+
+@contextmanager
+def no_progress(label: str, steps: int) -> Iterator[Any]:
+    """Show nothing."""
+    yield _NoBar()
+
+
+class _Clock:
+    """Says when it is time to save."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def due(self) -> bool:
+        if time.monotonic() - self.last < _SAVE_EVERY:
+            return False
+        self.last = time.monotonic()
+        return True
+
+
+def normalised_images(model: Any, images: MeasuredImages, positions: Sequence[int]) -> Iterator[Tensor]:
+    """The images at some places, (1, 3, H, W) each, as the model's backbone takes them."""
+    for position in positions:
+        yield model.data_preprocessor(images[position], False)['inputs']
+
+
+def measure_statistics(model: Any, chain: Chain, statistics: Mapping[int, BlockStatistics], images: MeasuredImages,
+                       positions: Sequence[int], folder: WorkFolder, progress: Optional[Progress] = None) -> None:
+    """Add up the statistics of all blocks over images, and find the orders of elimination.
+
+    Args:
+        model (nn.Module): The trained model.
+        chain (Chain): Its backbone.
+        statistics (Mapping[int, BlockStatistics]): The statistics; they are empty at first.
+        images (MeasuredImages): The images.
+        positions (Sequence[int]): Which of them are used.
+        folder (WorkFolder): Where sums are saved.
+        progress (Progress, optional): Shows the progress. Defaults to None: nothing is shown.
+    """
+    if folder.finished_statistics(statistics):
+        return
+    rank, world = get_dist_info()
+    known = folder.load_statistics(statistics)
+    done = list(known) if rank == 0 else []
+    own = [position for position in positions if position not in known][rank::world]
+    clock, show = _Clock(), progress or no_progress
+    with show('statistics', len(own)) as bar:
+        for position, inputs in zip(own, normalised_images(model, images, own)):
+            collect(chain, inputs, statistics)
+            done.append(position)
+            bar.update(1)
+            if clock.due():
+                folder.save_statistics(statistics, done)
+    for block in statistics.values():
+        block.moments.merge()
+    shared = [index for index, block in statistics.items() if block.link.spec.searchable]
+    with show('elimination', len(shared[rank::world])) as bar:
+        orders = {}
+        for index in shared[rank::world]:
+            orders[index] = statistics[index].order.tolist()
+            bar.update(1)
+    for part in all_gather_object(orders):
+        for index, order in part.items():
+            statistics[index].set_order(order)
+    folder.finish_statistics(statistics)
+
+
+def measure_losses(scorer: Scorer, images: MeasuredImages, positions: Sequence[int], measured: Sequence[Replacement],
+                   folder: WorkFolder, progress: Optional[Progress] = None) -> Losses:
+    """Measure candidates on images, as far as they are not measured yet.
+
+    Args:
+        scorer (Scorer): Measures.
+        images (MeasuredImages): The images.
+        positions (Sequence[int]): Which of them are used.
+        measured (Sequence[Replacement]): The candidates.
+        folder (WorkFolder): Where losses are saved.
+        progress (Progress, optional): Shows the progress. Defaults to None: nothing is shown.
+
+    Returns:
+        Losses: The losses that all processes have measured, also earlier ones.
+    """
+    rank, world = get_dist_info()
+    rows = folder.load_scores()
+    wanted: list[Optional[Replacement]] = [None, *measured]
+    missing = {position: [key for key in wanted if key not in rows.get(position, {})] for position in positions}
+    own = {position: keys for position, keys in list(missing.items())[rank::world] if keys}
+    clock, show = _Clock(), progress or no_progress
+    with show('scores', sum(map(len, own.values()))) as bar:
+        for position, keys in own.items():
+            for key, loss in scorer.losses(images[position], keys):
+                rows.setdefault(position, {})[key] = loss
+                bar.update(1)
+                if clock.due():
+                    folder.save_scores(rows)
+    folder.save_scores(rows)
+    return gather_scores(rows)
+
+
+def differences(losses: Losses, positions: Sequence[int]) -> tuple[np.ndarray, dict[Replacement, np.ndarray]]:
+    """The losses of the trained model on images, and what every candidate adds to them.
+
+    Args:
+        losses (Losses): Replacement losses.
+        positions (Sequence[int]): Images on which all candidates were measured.
+
+    Returns:
+        tuple: The trained model's losses, (images,), and candidate → differences, (images,).
+    """
+    seed = np.array([losses[position][None] for position in positions])
+    found = {key for position in positions for key in losses[position] if key is not None}
+    complete = sorted(key for key in found if all(key in losses[position] for position in positions))
+    return seed, {key: np.array([losses[position][key] for position in positions]) - seed for key in complete}

@@ -1,0 +1,99 @@
+"""The page of an adaptation, made from ``front.json``."""
+
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from fna_mm.adaptation.figures import front_figure, removed_figure, scores_figure
+from fna_mm.report.canvas import to_image, to_svg
+from fna_mm.report.drawing import Drawn
+from fna_mm.report.html import figures_html, table_html, whole_page
+
+#: Metrics that are shown first, if they are there.
+_METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'pascal_voc/mAP')
+
+
+def shown_metric(metrics: Mapping[str, float]) -> str:
+    """The metric that stands for a model; an empty text if there is none."""
+    return next((name for name in (*_METRICS, *metrics) if name in metrics), '')
+
+
+def _drawn(name: str, caption: str, draw: Any, narrow: bool = True) -> Drawn:
+    wide = draw(False)
+    return Drawn(name, caption, to_image(wide), to_svg(wide), to_svg(draw(True)) if narrow else None)
+
+
+def adaptation_figures(values: Mapping[str, Any]) -> list[Drawn]:
+    """The figures of an adaptation.
+
+    Args:
+        values (Mapping): The content of ``front.json``.
+    """
+    blocks, metric = values['blocks'], shown_metric(values['trained']['metrics'])
+    figures = [
+        _drawn('front', 'What the model costs and what its loss is, on training images that no fit saw. The curve is '
+               'the prediction from scores; the points are children after their refit, without any training.',
+               lambda narrow: front_figure(values, metric, narrow)),
+        _drawn('scores', 'By how much the loss grows when one block keeps a share of its hidden channels, all else '
+               'unchanged. Points were measured, the rest is interpolated.',
+               lambda narrow: scores_figure(blocks, narrow))]
+    for child in values['children']:
+        figures.append(_drawn(
+            f'removed_{child["budget"]}', f'What the child of budget {child["budget"]} kept.',
+            lambda narrow, child=child: removed_figure(blocks, child['widths'], f'budget {child["budget"]}', narrow),
+            narrow=False))
+    return figures
+
+
+def _percent(share: float) -> str:
+    return f'{share:.1%}'
+
+
+def _results(values: Mapping[str, Any]) -> str:
+    trained, metric = values['trained'], shown_metric(values['trained']['metrics'])
+    unit = {'madds': 'MMAdds', 'params': 'M parameters'}[values['unit']]
+    headers = ['', f'backbone, {unit}', 'share of the backbone', f'model, {unit}', 'share of the model',
+               'loss, predicted', 'loss, measured', *([f'{metric}, validation'] if metric else [])]
+    rows = [['trained model', f'{trained["backbone"] / 1e6:.4g}', '100%', f'{trained["model"] / 1e6:.4g}', '100%', '',
+             f'{trained["loss"]:.4f}', *([f'{trained["metrics"][metric]:.4g}'] if metric else [])]]
+    rest = trained['model'] - trained['backbone']
+    for child in values['children']:
+        rows.append([
+            f'budget {child["budget"]}', f'{child["cost"] / 1e6:.4g}', _percent(child['share']),
+            f'{(child["cost"] + rest) / 1e6:.4g}', _percent(child['share_of_model']),
+            f'{trained["loss"] + child["predicted"]:.4f} ± {child["predicted_error"]:.4f}',
+            f'{trained["loss"] + child["measured"]:.4f}',
+            *([f'{child["metrics"][metric]:.4g}' if metric in child['metrics'] else '–'] if metric else [])])
+    return table_html(headers, rows, 'Children as they were written, without any training. A multiply-add counts once; '
+                      f'counted at {values["input_shape"][0]}x{values["input_shape"][1]}.', kind='results')
+
+
+def _commands(values: Mapping[str, Any], folder: str) -> str:
+    lines = []
+    for child in values['children']:
+        config = os.path.join(folder, child['folder'], 'child_config.py')
+        checkpoint = os.path.join(folder, child['folder'], 'child.pth')
+        lines += [f'mim test {values["package"]} {config} --checkpoint {checkpoint}',
+                  f'mim train {values["package"]} {config}']
+    return '<p>Evaluate a child as it is, or fine-tune it:</p><pre>' + escape('\n'.join(lines)) + '</pre>\n'
+
+
+def adaptation_page(values: Mapping[str, Any], folder: str, figures: Sequence[Drawn]) -> str:
+    """Make the page.
+
+    Args:
+        values (Mapping): The content of ``front.json``.
+        folder (str): Path of the work directory, for the commands.
+        figures (Sequence[Drawn]): What :func:`adaptation_figures` gave.
+    """
+    minutes = table_html(
+        ('', *values['seconds'], 'in all'),
+        [['minutes', *(f'{seconds / 60:.1f}' for seconds in values['seconds'].values()),
+          f'{sum(values["seconds"].values()) / 60:.1f}']],
+        f'Statistics on {values["images"]["statistics"]} training images; {values["candidates"]} candidates scored on '
+        f'{values["images"]["scores"]} others.')
+    return whole_page(f'FNA: {values["config"]} adapted', f'''<h1>Measured adaptation of {escape(values["config"])}</h1>
+{_results(values)}{_commands(values, folder)}<h2>What was removed, and why</h2>
+{figures_html(figures)}<h2>Cost</h2>
+{minutes}''')

@@ -1,0 +1,207 @@
+"""Scores: how much the task loss of the trained model grows when one block becomes something else."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Optional, Union
+
+import numpy as np
+import torch
+from scipy.interpolate import PchipInterpolator
+from scipy.optimize import isotonic_regression
+from torch import Tensor
+from torch.nn import functional
+
+from fna_mm.adaptation.candidates import LEFT_OUT, STEP
+from fna_mm.adaptation.chain import Chain, GivenFeatures, Maps, Watched, watched
+from fna_mm.adaptation.fitting import Fit
+from fna_mm.adaptation.statistics import BlockStatistics
+
+#: Shares of a block's hidden channels that are measured first.
+FIRST_SHARES = (.75, .5, .3, .15)
+
+
+class Replacement(NamedTuple):
+    """A measured candidate.
+
+    Args:
+        block (int): Index of the block in the chain.
+        width (int): Its hidden channels; 0 leaves it out.
+    """
+
+    block: int
+    width: int
+
+
+def first_measured(chain: Chain, allowed: Sequence[Sequence[int]]) -> list[Replacement]:
+    """The candidates that are measured first: a handful of widths of every block, and leaving it out.
+
+    Args:
+        chain (Chain): The backbone.
+        allowed (Sequence[Sequence[int]]): The widths of every block's candidates.
+    """
+    result = []
+    for index, (link, legal) in enumerate(zip(chain.links, allowed)):
+        wanted = {max(STEP, round(share * link.hidden / STEP) * STEP) for share in FIRST_SHARES}
+        smallest = min((width for width in legal if width != LEFT_OUT), default=link.hidden)
+        wanted = {width for width in (*wanted, smallest) if width in legal and width != link.hidden}
+        result += [Replacement(index, width) for width in sorted(wanted, reverse=True)]
+        if LEFT_OUT in legal:
+            result.append(Replacement(index, LEFT_OUT))
+    return result
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Start from the same random numbers, which some losses sample with, and put back what was there."""
+    states = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+class Scorer:
+    """Measures the task loss with one block replaced.
+
+    Args:
+        model (nn.Module): The trained model in evaluation mode.
+        chain (Chain): Its backbone.
+        statistics (Mapping[int, BlockStatistics]): Statistics of its blocks.
+    """
+
+    def __init__(self, model: Any, chain: Chain, statistics: Mapping[int, BlockStatistics]) -> None:
+        self.model, self.chain, self.statistics = model, chain, statistics
+        self._fits: dict[Replacement, tuple[Tensor, Fit]] = {}
+
+    def _fit(self, measured: Replacement) -> tuple[Tensor, Fit]:
+        if measured not in self._fits:
+            if measured.width == LEFT_OUT:
+                block = self.statistics[measured.block - 1]
+                kept = block.kept(block.channels)
+                self._fits[measured] = kept, block.fit(kept, absorb=True)
+            else:
+                block = self.statistics[measured.block]
+                kept = block.kept(measured.width)
+                self._fits[measured] = kept, block.fit(kept)
+        return self._fits[measured]
+
+    def losses(self, batch: Mapping[str, Any], wanted: Sequence[Optional[Replacement]]
+               ) -> Iterator[tuple[Optional[Replacement], float]]:
+        """Measure losses of a batch, one after the other.
+
+        Args:
+            batch (Mapping): A batch as the model's data preprocessor takes it.
+            wanted (Sequence[Replacement | None]): The candidates; None stands for the trained model.
+
+        Yields:
+            tuple: Candidate and loss.
+        """
+        given, backbone = GivenFeatures(), self.model.backbone
+        links = self.chain.links
+        with torch.no_grad():
+            data = self.model.data_preprocessor(batch, False)
+            inputs: list[Tensor] = []
+            noted: list[Maps] = []
+            maps: Maps = {}
+            x = self.chain.stem(data['inputs'])
+            with watched({index: link.output for index, link in enumerate(links)}) as seen:
+                for index in range(len(links)):
+                    inputs.append(x)
+                    x = self.chain.step(index, x, maps)
+                    noted.append(dict(maps))  # with what the block's tap gives, without its output
+                    self.chain.note(index, x, maps)
+            for candidate in wanted:
+                if candidate is None:
+                    features = self.chain.results(x, maps)
+                else:
+                    y = self._replaced(candidate, inputs, seen)
+                    features = self.chain.after(candidate.block, y, noted[candidate.block])
+                self.model.backbone = given
+                try:
+                    loss = self._loss(given, features, data)
+                finally:
+                    self.model.backbone = backbone
+                yield candidate, loss
+
+    def _replaced(self, candidate: Replacement, inputs: Sequence[Tensor], seen: Mapping[int, Watched]) -> Tensor:
+        """The output of a block, or of the one before it if it is left out, with the candidate in its place."""
+        kept, fit = self._fit(candidate)
+        source = candidate.block - (candidate.width == LEFT_OUT)
+        features = seen[source].features
+        y = functional.conv2d(features[:, kept.to(features.device)], fit.weight.to(features)[..., None, None],
+                              fit.bias.to(features))
+        return y + inputs[source] if self.chain.links[source].shortcut else y
+
+    def _loss(self, given: GivenFeatures, features: tuple[Tensor, ...], data: Mapping[str, Any]) -> float:
+        given.features = features
+        with same_random_numbers():
+            losses = self.model.loss(data['inputs'], data['data_samples'])
+        return float(self.model.parse_losses(losses)[0])
+
+
+class Curve:
+    """The score of a block at every width, from those that were measured.
+
+    Scores are made monotone (isotonic regression, weighted by their precision), zero at the block's own width and never
+    below zero, and interpolated monotonically (PCHIP) between measured widths. The value of a candidate is its score
+    plus one standard error: noise is no gain, and what is not certain costs.
+
+    Args:
+        channels (int): Hidden channels of the block.
+        differences (Mapping[int, np.ndarray]): Replacement width → difference of the loss on every image.
+    """
+
+    def __init__(self, channels: int, differences: Mapping[int, np.ndarray]) -> None:
+        self.channels = channels
+        self.left_out = differences.get(LEFT_OUT)
+        known = sorted((width, *mean_and_error(values)) for width, values in differences.items() if width != LEFT_OUT)
+        self.widths = np.array([*(width for width, _, _ in known), channels], float)
+        means = np.array([*(mean for _, mean, _ in known), 0.])
+        errors = np.array([*(error for _, _, error in known), 0.])
+        floor = errors[errors > 0].min(initial=1e-9) if len(errors) > 1 else 1.
+        precision = 1 / np.maximum(errors, floor)**2
+        precision[-1] = precision.sum() * 1e6
+        smooth = isotonic_regression(means, weights=precision, increasing=False).x
+        self.scores = np.maximum(smooth - smooth[-1], 0)
+        self.errors = errors
+        several = len(self.widths) > 1
+        self._score = PchipInterpolator(self.widths, self.scores) if several else None
+        self._error = PchipInterpolator(self.widths, np.maximum.accumulate(errors[::-1])[::-1]) if several else None
+
+    def __call__(self, width: int) -> tuple[float, float]:
+        """The score of a width and its standard error.
+
+        Raises:
+            ValueError: If it is below the smallest measured width.
+        """
+        if width == LEFT_OUT:
+            if self.left_out is None:
+                raise ValueError('leaving the block out was not measured')
+            mean, error = mean_and_error(self.left_out)
+            return max(mean, 0.), error
+        if width == self.channels:
+            return 0., 0.
+        if self._score is None or self._error is None or width < self.widths[0]:
+            raise ValueError(f'width {width} is below the measured ones')
+        return max(float(self._score(width)), 0.), max(float(self._error(width)), 0.)
+
+    def value(self, width: int) -> float:
+        """What a choice adds up: the score plus one standard error."""
+        return sum(self(width))
+
+
+def mean_and_error(values: Union[Sequence[float], np.ndarray]) -> tuple[float, float]:
+    """The mean of values and its standard error.
+
+    Args:
+        values (Sequence[float]): At least one value; of one alone the error is infinite.
+    """
+    array = np.asarray(values, float)
+    return float(array.mean()), float(array.std(ddof=1) / len(array)**.5) if len(array) > 1 else float('inf')

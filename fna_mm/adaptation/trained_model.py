@@ -1,0 +1,178 @@
+"""A trained model whose backbone is measured: config and checkpoint → the model, with a child as its backbone."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
+from torch import Tensor, nn
+
+from fna_mm import families
+from fna_mm.architecture import Architecture
+from fna_mm.backbones.fna_child_net import FNAChildNet
+from fna_mm.checkpoints.opening import load_checkpoint
+from fna_mm.configs import CHILD, SUPERNET
+from fna_mm.remapping.parameter_remapping import remap_parameters
+from fna_mm.remapping.seed_checkpoint import read_seed
+
+#: mm's own backbone that a child takes the place of.
+SEED = 'MobileNetV2'
+_SHOWN = 3
+#: Side of the random image on which a child is compared with the backbone that it replaces.
+_TRIAL = 64
+
+
+@dataclass
+class TrainedModel:
+    """A trained model with a child as its backbone, in evaluation mode.
+
+    Args:
+        config (Config): The model's config; its backbone section is that of the child.
+        model (nn.Module): The model with the checkpoint's weights.
+        checkpoint (str): Path of the checkpoint.
+    """
+
+    config: Config
+    model: Any
+    checkpoint: str
+
+    @property
+    def backbone(self) -> FNAChildNet:
+        """The backbone of the model."""
+        return self.model.backbone
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of the backbone."""
+        return self.backbone.architecture
+
+
+def load_trained(config: str, checkpoint: str) -> TrainedModel:
+    """Build a config's model, load its checkpoint, and put a child with the same function in its backbone's place.
+
+    Args:
+        config (str): Path of an mmdet or mmseg config whose backbone is mm's MobileNetV2 or an ``FNAChildNet``.
+        checkpoint (str): Path or URL of the trained model's checkpoint.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If the backbone is of another kind, or the checkpoint does not fit the config, holds a NaN, or is
+            not that of a trained model.
+    """
+    cfg = Config.fromfile(config)
+    section: Any = (cfg.get('model') or {}).get('backbone') or {}
+    kind = str(section.get('type')).rpartition('.')[2]
+    if kind == SUPERNET:
+        raise ValueError(f'{config} is the config of a search: adapt takes a trained model, such as the child of that '
+                         'search')
+    if kind not in (SEED, CHILD):
+        raise ValueError(f'the backbone of {config} is {kind}: adapt works on {SEED} of mmdet and mmseg and on {CHILD}')
+    state = _state_dict(checkpoint)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(copy.deepcopy(cfg.model))
+    _load(model, state, config, checkpoint)
+    model.eval()
+    if kind == SEED:
+        section = child_section(section, model.backbone)
+        model.backbone = _child_like(model.backbone, section)
+    else:
+        section = copy.deepcopy(section)
+    section.pop('init_cfg', None)
+    cfg.model.backbone = Config(dict(section))._cfg_dict
+    cfg.model.pop('pretrained', None)
+    _check_backbone(model.backbone, checkpoint)
+    return TrainedModel(cfg, model, checkpoint)
+
+
+def _state_dict(checkpoint: str) -> dict[str, Tensor]:
+    loaded = load_checkpoint(checkpoint)
+    # With an EMA hook, mmengine writes the averaged weights, which it evaluates with, under this key.
+    state = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else {}
+    tensors = {str(key).removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f'checkpoint={checkpoint!r} holds no weights: expected the checkpoint of a training')
+    broken = [key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise ValueError(f'checkpoint={checkpoint!r} holds a NaN or infinity in {_some(broken)}: the training went '
+                         'wrong, or the file is damaged')
+    return tensors
+
+
+def _load(model: nn.Module, state: Mapping[str, Tensor], config: str, checkpoint: str) -> None:
+    own = model.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith('num_batches_tracked')]
+    unknown = [key for key in state if key not in own]
+    shapes = [f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}' for key in own
+              if key in state and state[key].shape != own[key].shape]
+    for keys, what in ((shapes, 'has other shapes'), (missing, 'lacks'), (unknown, 'has besides')):
+        if keys:
+            raise ValueError(f'checkpoint={checkpoint!r} does not fit {config}: it {what}: {_some(keys)}')
+    model.load_state_dict(dict(state), strict=False)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
+    return ', '.join(names[:_SHOWN]) + more
+
+
+def child_section(section: Mapping[str, Any], backbone: nn.Module) -> dict[str, Any]:
+    """The config section of a child that takes the place of mm's MobileNetV2.
+
+    Args:
+        section (Mapping): The section of mmdet's or mmseg's MobileNetV2.
+        backbone (nn.Module): The backbone that was built from it.
+
+    Raises:
+        ValueError: If the backbone has strides or dilations that a child cannot have.
+    """
+    values = dict(section)
+    strides, dilations = (values.pop(name, None) for name in ('strides', 'dilations'))
+    for name in ('type', 'init_cfg', 'pretrained', 'conv_cfg'):
+        values.pop(name, None)
+    defaults = dict(out_indices=getattr(backbone, 'out_indices', (1, 2, 4, 6)), widen_factor=1.)
+    values = {**defaults, **values}
+    values['out_indices'] = tuple(values['out_indices'])
+    architecture = Architecture.create('mobilenet_v2')
+    own = tuple(stage.stride for stage in architecture.stages)
+    strides, dilations = tuple(strides or own), tuple(dilations or (1, ) * len(own))
+    output_stride = families.family(architecture.family).stem_stride
+    for stride in strides:
+        output_stride *= stride
+    wanted = architecture.strides_and_dilations(output_stride) if output_stride in (8, 16, 32) else ()
+    if tuple(zip(strides, dilations)) != tuple(wanted):
+        raise ValueError(f'the backbone has strides={strides} and dilations={dilations}, which is no output stride of '
+                         f'{CHILD}: of output stride {output_stride} are (stride, dilation) = {tuple(wanted)}')
+    return dict(type=CHILD, arch='mobilenet_v2', output_stride=output_stride, **values)
+
+
+def _child_like(backbone: nn.Module, section: Mapping[str, Any]) -> FNAChildNet:
+    """Build the child of a section with the weights of mm's backbone, and check that it computes the same."""
+    child = MODELS.build(dict(section)).eval()
+    weights, report = remap_parameters(read_seed(backbone.state_dict()), child.state_dict())
+    if report.problems():
+        raise ValueError(f'the backbone cannot become an {CHILD}: {_some(report.problems())}')
+    child.load_state_dict(weights)
+    image = torch.randn(1, 3, _TRIAL, _TRIAL, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pairs = list(zip(backbone(image), child(image)))
+    if not all(one.shape == two.shape and torch.allclose(one, two, rtol=1e-3, atol=1e-3) for one, two in pairs):
+        raise ValueError(f'an {CHILD} with the weights of the backbone does not compute what the backbone computes')
+    return child
+
+
+def _check_backbone(backbone: FNAChildNet, checkpoint: str) -> None:
+    family = families.family(backbone.family)
+    norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
+    if norms and all(not norm.running_mean.any() and (norm.running_var == 1).all() for norm in norms):
+        raise ValueError(f'checkpoint={checkpoint!r} was never trained: every running mean of the backbone is 0 and '
+                         'every running variance 1')
+    for stage in range(backbone.num_stages):
+        for block in backbone.stage(stage).children():
+            norm: Any = block.get_submodule(family.part_name(family.output_part, 'bn').rpartition('.')[0]).norm
+            if not isinstance(norm, _BatchNorm) or not norm.affine or not norm.track_running_stats:
+                raise ValueError(f'the backbone has {type(norm).__name__} behind its blocks: adapt needs BN or SyncBN '
+                                 'with scale, shift and running statistics')

@@ -1,0 +1,156 @@
+"""The work directory of an adaptation: what was measured so far, so that a stopped run goes on."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.dist import all_gather_object, barrier, get_rank, is_main_process
+
+from fna_mm.adaptation.scores import Replacement
+from fna_mm.adaptation.statistics import BlockStatistics
+from fna_mm.checkpoints.opening import load_checkpoint
+from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
+
+IDENTITY = 'adaptation.json'
+#: Key of the trained model's own loss in a file of scores.
+_SEED = 'trained model'
+_STATISTICS = 'statistics.pth'
+
+
+def file_digest(path: str) -> str:
+    """A digest of a file's content."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else \
+            hashlib.sha256(file.read()).hexdigest()
+
+
+class WorkFolder:
+    """Files of an adaptation. Every process writes what it measured; whoever goes on reads all of it.
+
+    Args:
+        path (str): The folder. It is created if it does not exist.
+        identity (Mapping): What the measurements depend on, as plain values. A folder with another identity is refused.
+
+    Raises:
+        ValueError: If the folder holds something else than this adaptation.
+    """
+
+    def __init__(self, path: str, identity: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        known = self.path / IDENTITY
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f'work_dir={path!r} is a file: give the path of a folder')
+        # JSON has no tuples: both sides are compared as JSON.
+        wanted = json.loads(json.dumps(identity))
+        if known.exists():
+            found = json.loads(known.read_text(encoding='utf-8'))
+            other = [f'{name}: {found.get(name)!r} there, {wanted.get(name)!r} here'
+                     for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+            if other:
+                raise ValueError(f'work_dir={path!r} holds another adaptation ({"; ".join(other)}): give another '
+                                 'folder, or remove this one')
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise ValueError(f'work_dir={path!r} holds files, but no adaptation: give a new or empty folder')
+        barrier()
+        if is_main_process():
+            write_whole({str(known): (json.dumps(wanted, indent=1) + '\n').encode()})
+        barrier()
+
+    def file(self, name: str) -> str:
+        """The path of a file in the folder."""
+        return str(self.path / name)
+
+    def _parts(self, kind: str) -> list[Path]:
+        return sorted(path for path in self.path.glob(f'{kind}_*') if re.fullmatch(rf'{kind}_\d+\.\w+', path.name))
+
+    def save_statistics(self, statistics: Mapping[int, BlockStatistics], done: Sequence[int]) -> None:
+        """Save the sums of this process, with the images that are in them."""
+        state = dict(done=list(done), moments={index: block.moments.state() for index, block in statistics.items()})
+        write_whole({self.file(f'statistics_{get_rank()}.pth'): checkpoint_bytes(state)})
+
+    def load_statistics(self, statistics: Mapping[int, BlockStatistics]) -> list[int]:
+        """Load what all processes have saved; the first process takes over the sums, all learn which images are done.
+
+        Returns:
+            list[int]: The images that are in the sums.
+        """
+        done: list[int] = []
+        for number, path in enumerate(self._parts('statistics')):
+            state = load_checkpoint(str(path))
+            done += state['done']
+            if is_main_process():
+                for index, block in statistics.items():
+                    block.moments.load(state['moments'][index], add=number > 0)
+        return done
+
+    def finish_statistics(self, statistics: Mapping[int, BlockStatistics]) -> None:
+        """Save the sums of all processes and the orders of elimination; partial sums are removed."""
+        if is_main_process():
+            state = {index: dict(moments=block.moments.state(),
+                                 order=block.order.tolist() if block.link.spec.searchable else [])
+                     for index, block in statistics.items()}
+            write_whole({self.file(_STATISTICS): checkpoint_bytes(state)})
+        barrier()
+        if is_main_process():
+            for path in self._parts('statistics'):
+                os.remove(path)
+
+    def finished_statistics(self, statistics: Mapping[int, BlockStatistics]) -> bool:
+        """Load the finished sums and orders, if there are any, and say whether there are."""
+        if not os.path.exists(self.file(_STATISTICS)):
+            return False
+        state = load_checkpoint(self.file(_STATISTICS))
+        for index, block in statistics.items():
+            block.moments.load(state[index]['moments'])
+            block.set_order(state[index]['order'])
+        return True
+
+    def save_scores(self, rows: Mapping[int, Mapping[Optional[Replacement], float]]) -> None:
+        """Save the losses that this process has measured.
+
+        Args:
+            rows (Mapping): Image → candidate → loss; None stands for the trained model.
+        """
+        values = {str(image): {_SEED if key is None else f'{key.block}:{key.width}': loss
+                               for key, loss in row.items()} for image, row in rows.items()}
+        write_whole({self.file(f'scores_{get_rank()}.json'): json.dumps(values).encode()})
+
+    def load_scores(self) -> dict[int, dict[Optional[Replacement], float]]:
+        """Load the losses that all processes have saved."""
+        rows: dict[int, dict[Optional[Replacement], float]] = {}
+        for path in self._parts('scores'):
+            for image, row in json.loads(path.read_text(encoding='utf-8')).items():
+                rows.setdefault(int(image), {}).update(
+                    (None if key == _SEED else Replacement(*map(int, key.split(':'))), loss)
+                    for key, loss in row.items())
+        return rows
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of every part so far, over all runs of the command."""
+        path = self.path / 'seconds.json'
+        return json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+
+    def add_seconds(self, part: str, seconds: float) -> None:
+        """Add to the seconds of a part."""
+        if is_main_process():
+            known = self.seconds()
+            known[part] = known.get(part, 0.) + seconds
+            write_whole({self.file('seconds.json'): json.dumps(known).encode()})
+
+
+def gather_scores(rows: Mapping[int, Mapping[Optional[Replacement], float]]
+                  ) -> dict[int, dict[Optional[Replacement], float]]:
+    """The losses of all processes, in the order of the images.
+
+    Args:
+        rows (Mapping): What this process has measured.
+    """
+    merged: dict[int, dict[Optional[Replacement], float]] = {}
+    for part in all_gather_object(dict(rows)):
+        for image, row in part.items():
+            merged.setdefault(image, {}).update(row)
+    return dict(sorted(merged.items()))

@@ -1,0 +1,229 @@
+"""The whole of measured adaptation on a tiny trained model."""
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+from toy_search import assert_same, load
+
+from fna_mm import Architecture
+from fna_mm.adaptation import AdaptOptions, Limits, adapt
+from fna_mm.adaptation.candidates import LEFT_OUT, candidates_of, chosen_architecture
+from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.child import build_child, origins_of
+from fna_mm.adaptation.images import MeasuredImages
+from fna_mm.adaptation.measuring import measure_statistics
+from fna_mm.adaptation.refit import fit_alone, refit
+from fna_mm.adaptation.scores import Replacement, Scorer
+from fna_mm.adaptation.statistics import statistics_of
+from fna_mm.adaptation.trained_model import load_trained
+from fna_mm.adaptation.work_folder import WorkFolder
+
+OPTIONS = AdaptOptions(statistics_images=12, score_images=8, tolerance=1.)
+
+
+@pytest.fixture(scope='module')
+def adapted(segmentor, tmp_path_factory):
+    """The work directory of an adaptation, and its children."""
+    folder = tmp_path_factory.mktemp('adapted') / 'work'
+    return folder, adapt(*segmentor, ('0.7', '0.45'), str(folder), OPTIONS)
+
+
+@pytest.fixture(scope='module')
+def measured(segmentor, tmp_path_factory):
+    """The trained model, its chain, its statistics and the images."""
+    trained = load_trained(*segmentor)
+    images = MeasuredImages(trained.config)
+    chain = Chain(trained.backbone, (32, 32))
+    statistics = statistics_of(chain)
+    folder = WorkFolder(str(tmp_path_factory.mktemp('measured') / 'work'), dict(a=1))
+    measure_statistics(trained.model, chain, statistics, images, range(12), folder)
+    return trained, chain, statistics, images
+
+
+def loss_of(model, images, position):
+    with torch.no_grad():
+        data = model.data_preprocessor(images[position], False)
+        return float(model.parse_losses(model.loss(data['inputs'], data['data_samples']))[0])
+
+
+def child_of(trained, chain, statistics, widths):
+    """The backbone in which some blocks have other widths, fitted alone."""
+    options = candidates_of(chain, 'madds', Limits())
+    choice = [next(candidate for candidate in block if candidate.width == widths.get(index, block[0].width))
+              for index, block in enumerate(options)]
+    origins = origins_of(chain, choice, statistics)
+    child = build_child(trained.backbone, dict(trained.config.model.backbone),
+                        chosen_architecture(trained.architecture, choice), origins)
+    fit_alone(Chain(child), chain, origins, statistics)
+    return child, origins
+
+
+def with_backbone(trained, child):
+    model = MODELS.build(dict(trained.config.model, backbone=dict(trained.config.model.backbone))).eval()
+    model.load_state_dict(trained.model.state_dict())
+    model.backbone = child
+    return model
+
+
+def test_children_are_within_their_budgets(adapted):
+    folder, children = adapted
+    trained = Architecture.create(load_trained_arch(folder))
+    whole = trained.madds((32, 32), 8)
+    for child, budget in zip(children, (.7, .45)):
+        assert .9 * budget < child.architecture.madds((32, 32), 8) / whole <= budget
+        assert child.share == pytest.approx(child.architecture.madds((32, 32), 8) / whole)
+        assert child.share < child.share_of_model < 1
+        assert Architecture.create(str(Path(child.folder) / 'arch.json')) == child.architecture
+
+
+def load_trained_arch(folder):
+    return json.loads((folder / 'front.json').read_text())['trained']['arch']
+
+
+def test_a_child_is_an_ordinary_config_and_checkpoint(adapted, tmp_path):
+    _, children = adapted
+    for child in children:
+        cfg = Config.fromfile(str(Path(child.folder) / 'child_config.py'))
+        cfg.work_dir = str(tmp_path / child.budget)
+        assert cfg.load_from == str(Path(child.folder) / 'child.pth')
+        assert cfg.train_cfg.max_iters == 40  # a fifth of 200
+        assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.02)
+        runner = Runner.from_cfg(cfg)
+        before = runner.val()['mIoU']
+        assert before > 60  # the ground alone would have less than 50
+        state = load(Path(child.folder) / 'child.pth')
+        assert_same(OrderedDict(runner.model.state_dict()), OrderedDict(state['state_dict']))
+        runner.train()
+
+
+def test_the_page_and_the_front(adapted):
+    folder, children = adapted
+    values = json.loads((folder / 'front.json').read_text())
+    assert [child['budget'] for child in values['children']] == ['0.7', '0.45']
+    shares = [point['share'] for point in values['front']]
+    predicted = [point['predicted'] for point in values['front']]
+    assert shares == sorted(shares)
+    assert predicted[-1] == 0
+    assert set(values['seconds']) == {'statistics', 'scores', 'refit', 'check'}
+    page = (folder / 'report/index.html').read_text()
+    assert 'share of the model' in page
+    assert f'--checkpoint {folder}/budget_0.7/child.pth' in page
+    assert (folder / 'report/scores.png').exists()
+
+
+def test_the_whole_budget_changes_nothing(segmentor, tmp_path):
+    child, = adapt(*segmentor, (1, ), str(tmp_path / 'work'), OPTIONS)
+    assert child.architecture == load_trained(*segmentor).architecture
+    assert child.measured == 0
+    own, theirs = load(Path(child.folder) / 'child.pth')['state_dict'], load(segmentor[1])['state_dict']
+    assert own.keys() == theirs.keys()
+    for key, value in own.items():
+        assert torch.equal(value, theirs[key])
+
+
+@pytest.mark.parametrize(('block', 'width'), [(1, 16), (1, 8), (2, 24), (2, LEFT_OUT), (3, 16), (4, 32), (5, LEFT_OUT)])
+def test_a_score_is_that_of_the_swapped_block(measured, block, width):
+    trained, chain, statistics, images = measured
+    scorer = Scorer(trained.model, chain, statistics)
+    child, _ = child_of(trained, chain, statistics, {block: width})
+    model = with_backbone(trained, child)
+    for position in (13, 17):
+        (none, seed), (key, score) = scorer.losses(images[position], [None, Replacement(block, width)])
+        assert none is None
+        assert key == Replacement(block, width)
+        assert seed == pytest.approx(loss_of(trained.model, images, position), rel=1e-6)
+        assert score == pytest.approx(loss_of(model, images, position), rel=1e-5)
+        assert score != seed
+
+
+def test_refitted_children_are_closer_to_the_trained_model(measured):
+    trained, chain, statistics, images = measured
+    child, origins = child_of(trained, chain, statistics, {1: 8, 2: 16, 3: 16, 4: LEFT_OUT, 5: 16})
+
+    def distance(backbone):
+        total = 0.
+        with torch.no_grad():
+            for position in range(12):
+                image = trained.model.data_preprocessor(images[position], False)['inputs']
+                total += float((backbone(image)[-1] - trained.backbone(image)[-1]).square().mean())
+        return total
+
+    alone = distance(child)
+    refit(chain, Chain(child), origins, lambda: (
+        trained.model.data_preprocessor(images[position], False)['inputs'] for position in range(12)))
+    assert distance(child) < .8 * alone
+
+
+def test_remembered_features_change_nothing(measured, monkeypatch):
+    trained, chain, statistics, images = measured
+
+    def result():
+        child, origins = child_of(trained, chain, statistics, {1: 8, 2: LEFT_OUT, 3: 16})
+        refit(chain, Chain(child), origins, lambda: (
+            trained.model.data_preprocessor(images[position], False)['inputs'] for position in range(6)))
+        return child.state_dict()
+
+    remembered = result()
+    monkeypatch.setattr('fna_mm.adaptation.refit.REMEMBERED', 0)
+    assert_same(dict(remembered), dict(result()))
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAfter:
+    """A progress that stops the run after a number of steps of one part."""
+
+    def __init__(self, part, steps):
+        self.part, self.steps, self.seen = part, steps, []
+
+    def __call__(self, label, steps):
+        self.seen.append((label.split()[0], steps))
+        return _Bar(self, label.split()[0])
+
+
+class _Bar:
+    def __init__(self, owner, part):
+        self.owner, self.part = owner, part
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def update(self, steps):
+        if self.part == self.owner.part:
+            self.owner.steps -= steps
+            if self.owner.steps == 0:
+                raise Stop
+
+
+@pytest.mark.parametrize(('part', 'steps'), [('statistics', 5), ('elimination', 2), ('scores', 40), ('refit', 4)])
+def test_a_stopped_run_goes_on_and_ends_alike(segmentor, adapted, tmp_path, monkeypatch, part, steps):
+    monkeypatch.setattr('fna_mm.adaptation.measuring._SAVE_EVERY', 0)
+    folder = tmp_path / 'work'
+    with pytest.raises(Stop):
+        adapt(*segmentor, ('0.7', '0.45'), str(folder), OPTIONS, StopAfter(part, steps))
+    again = StopAfter('', 0)
+    children = adapt(*segmentor, ('0.7', '0.45'), str(folder), OPTIONS, again)
+    whole, expected = adapted
+    counts = dict(reversed(again.seen))
+    if part == 'statistics':
+        assert counts['statistics'] == 12 - steps + 1  # the image at which it stopped was not saved
+    elif part == 'scores':
+        assert counts['scores'] % 1 == 0
+        assert 'statistics' not in counts
+    for child, other in zip(children, expected):
+        assert_same(load(Path(child.folder) / 'child.pth'), load(Path(other.folder) / 'child.pth'))
+    fronts = [json.loads((place / 'front.json').read_text()) for place in (folder, whole)]
+    for front in fronts:
+        front.pop('seconds')
+    assert fronts[0] == fronts[1]
