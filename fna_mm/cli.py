@@ -247,13 +247,13 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
 @click.option('--work-dir', type=FILE, help='Folder of all files. Defaults to work_dirs/<name of CONFIG>_adapted.')
 @click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width at which MAdds are counted. '
               'Defaults to those of the first measured image.')
-@click.option('--min-width', default=0., show_default=True, help="Smallest width of a block, as a share of its own.")
+@click.option('--min-width', default=.1, show_default=True, help='Smallest width of a block, as a share of its own.')
 @click.option('--min-depth', default=1, show_default=True, help='Layers that every stage keeps at least.')
 @click.option('--statistics-images', type=int, help='Training images for statistics. Defaults to 256, at most 60 % of '
               'the data.')
 @click.option('--score-images', type=int, help='Training images for scores at most. Defaults to 128 of the others.')
-@click.option('--tolerance', default=.01, show_default=True, help='Images are added until the standard error of the '
-              'predicted loss is at most this share of the loss.')
+@click.option('--tolerance', default=.05, show_default=True, help='Images are added until the standard error of every '
+              "child's predicted loss is at most this share of it.")
 @click.option('--schedule', default=.2, show_default=True, help="Length of the fine-tuning, as a share of CONFIG's.")
 @click.option('--rate', default=.2, show_default=True, help="Learning rate of the fine-tuning, as a share of CONFIG's.")
 @click.option('--seed', default=0, show_default=True, help='Random seed of the order of images.')
@@ -266,22 +266,25 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
     trained model. For every budget, hidden channels and layers that the model's loss needs least are removed
     from the backbone, and the rest is fitted to make up for them, without training. Each child is a
     checkpoint and a config: mim test evaluates it as it is, mim train fine-tunes it. Stopped, the same
-    command goes on.
+    command goes on. Under torchrun, processes share the images.
 
     \b
     Example:  fna adapt my_config.py epoch_24.pth --budget 0.5 --budget 0.35 --evaluate
     """
     from fna_mm.adaptation import AdaptOptions, Limits
     from fna_mm.adaptation import adapt as run
+    from fna_mm.adaptation.page import shown_metric
+    from fna_mm.adaptation.processes import join_processes
     settings = AdaptOptions(shape=shape or None, limits=Limits(min_width, min_depth), **options)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm warns when it builds models
-        children = run(config, checkpoint, budgets, work_dir, settings, bar)
-    for child in children:
-        metrics = ', '.join(f'{name} {value:.4g}' for name, value in list(child.metrics.items())[:1])
+        with join_processes() as first:
+            children = run(config, checkpoint, budgets, work_dir, settings, bar if first else None)
+    for child in children if first else ():
+        metric = shown_metric(child.metrics)
         click.echo(f'budget {child.budget}: {child.share:.3f} of the backbone, {child.share_of_model:.3f} of the '
                    f'model; loss {child.measured:+.4f} (predicted {child.predicted:+.4f})'
-                   f'{"; " if metrics else ""}{metrics}')
+                   + (f'; {metric} {child.metrics[metric]:.4g}' if metric else ''))
         click.echo(f'  written: {child.folder}')
 
 

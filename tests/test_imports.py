@@ -39,7 +39,7 @@ ROWS = [
      'adaptation.scores', 'adaptation.choice', 'adaptation.candidate_table', 'adaptation.child', 'adaptation.refit',
      'adaptation.budget', 'adaptation.trained_model', 'adaptation.images', 'adaptation.work_folder',
      'adaptation.measuring', 'adaptation.finetuning', 'adaptation.evaluation', 'adaptation.figures',
-     'adaptation.page', 'adaptation.adapt', 'adaptation'],
+     'adaptation.page', 'adaptation.adapt', 'adaptation', 'adaptation.processes'],
     ['demo', 'demo.shapes', 'demo.flow', 'cli', '__main__', ''],
 ]
 ORDER = [module for row in ROWS for module in row]

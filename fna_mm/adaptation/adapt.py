@@ -67,8 +67,8 @@ class AdaptOptions:
         statistics_images (int, optional): Number of images for statistics. Defaults to None: 256, at most 60 % of the
             training data.
         score_images (int, optional): Largest number of images for scores. Defaults to None: 128, or what is left.
-        tolerance (float): Images are added until the standard error of a child's predicted loss is at most this share
-            of the trained model's loss. Defaults to 0.01.
+        tolerance (float): Images are added until the standard error of every child's predicted loss is at most this
+            share of it. Defaults to 0.05.
         schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
         rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
         evaluate (bool): Evaluate the trained model and every child on the validation data. Defaults to False.
@@ -84,7 +84,7 @@ class AdaptOptions:
     seed: int = 0
     statistics_images: Optional[int] = None
     score_images: Optional[int] = None
-    tolerance: float = .01
+    tolerance: float = .05
     schedule: float = .2
     rate: float = .2
     evaluate: bool = False
@@ -255,16 +255,16 @@ class _Adaptation:
             choices = [choice for _, limit in self.budgets if (choice := self.table.choose(limit))]
             more = list(dict.fromkeys(key for choice in choices for key in self.table.unmeasured(choice)))
             more = more[:MOST_MEASURED - len(measured)]
-            error = max(choice.error for choice in choices)
+            error = max(choice.error / (self.seed_loss + choice.predicted) for choice in choices)
             if more:
                 measured += more
-            elif error > self.options.tolerance * self.seed_loss and number < len(self.score_positions):
+            elif error > self.options.tolerance and number < len(self.score_positions):
                 number = min(len(self.score_positions), number + number // 2)
             else:
                 break
         self.measured, self.number_of_score_images = measured, number
         print_log(f'{len(measured)} candidates on {number} images; the loss is {self.seed_loss:.4f}, the standard '
-                  f'error of the predicted change at most {error:.4f}', logger='current')
+                  f'error of a predicted loss at most {error:.1%} of it', logger='current')
         return positions
 
     def _child(self, budget: Budget, choice: Choice, positions: Sequence[int]) -> AdaptedChild:

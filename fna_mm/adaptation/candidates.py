@@ -35,14 +35,15 @@ class Limits:
     """What the candidates are limited to.
 
     Args:
-        min_width (float): Smallest width of a block, as a share of its hidden channels. Defaults to 0: 8 channels.
+        min_width (float): Smallest width of a block, as a share of its hidden channels; 8 channels at least. Defaults
+            to 0.1.
         min_depth (int): Layers that every stage keeps at least, if it has as many. Defaults to 1.
 
     Raises:
         ValueError: If a number is out of range.
     """
 
-    min_width: float = 0.
+    min_width: float = .1
     min_depth: int = 1
 
     def __post_init__(self) -> None:
@@ -65,7 +66,7 @@ def widths(channels: int, least: float = 0.) -> tuple[int, ...]:
         channels (int): Hidden channels of the block.
         least (float): Smallest width, as a share of the hidden channels. Defaults to 0.
     """
-    floor = max(STEP, int(least * channels))
+    floor = max(STEP, least * channels)
     return (channels, *(width for width in range((channels - 1) // STEP * STEP, 0, -STEP) if width >= floor))
 
 

@@ -81,7 +81,11 @@ class MeasuredImages:
             section = copy.deepcopy(leaf)
             section['pipeline'] = evaluation_pipeline(view, _pipeline(leaf, train['dataset']))
             section['test_mode'] = False
-            self.parts.append(DATASETS.build(section))
+            try:
+                self.parts.append(DATASETS.build(section))
+            except ValueError as error:  # mm concatenates the images' records, also if there are none
+                raise ValueError(f'the training data set {leaf.get("type")} in {leaf.get("data_root")} has no images, '
+                                 f'or cannot be read: {error}') from error
         self.places = [(part, index) for part, dataset in enumerate(self.parts) for index in range(len(dataset))]
         if not self.places:
             raise ValueError(f'the training data set has no images: {_leaves(train["dataset"])[0]}')

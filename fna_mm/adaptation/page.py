@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from fna_mm.adaptation.figures import front_figure, removed_figure, scores_figure
+from fna_mm.adaptation.figures import UNITS, front_figure, removed_figure, scores_figure
 from fna_mm.report.canvas import to_image, to_svg
 from fna_mm.report.drawing import Drawn
 from fna_mm.report.html import figures_html, table_html, whole_page
@@ -52,7 +52,7 @@ def _percent(share: float) -> str:
 
 def _results(values: Mapping[str, Any]) -> str:
     trained, metric = values['trained'], shown_metric(values['trained']['metrics'])
-    unit = {'madds': 'MMAdds', 'params': 'M parameters'}[values['unit']]
+    unit = f'M{"" if values["unit"] == "madds" else " "}{UNITS[values["unit"]]}'
     headers = ['', f'backbone, {unit}', 'share of the backbone', f'model, {unit}', 'share of the model',
                'loss, predicted', 'loss, measured', *([f'{metric}, validation'] if metric else [])]
     rows = [['trained model', f'{trained["backbone"] / 1e6:.4g}', '100%', f'{trained["model"] / 1e6:.4g}', '100%', '',

@@ -18,7 +18,7 @@ from fna_mm.adaptation.fitting import Fit
 from fna_mm.adaptation.statistics import BlockStatistics
 
 #: Shares of a block's hidden channels that are measured first.
-FIRST_SHARES = (.75, .5, .3, .15)
+FIRST_SHARES = (.75, .5, .3)
 
 
 class Replacement(NamedTuple):

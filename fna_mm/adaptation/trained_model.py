@@ -146,7 +146,10 @@ def child_section(section: Mapping[str, Any], backbone: nn.Module) -> dict[str, 
     if tuple(zip(strides, dilations)) != tuple(wanted):
         raise ValueError(f'the backbone has strides={strides} and dilations={dilations}, which is no output stride of '
                          f'{CHILD}: of output stride {output_stride} are (stride, dilation) = {tuple(wanted)}')
-    return dict(type=CHILD, arch='mobilenet_v2', output_stride=output_stride, **values)
+    made = dict(type=CHILD, arch='mobilenet_v2', output_stride=output_stride, **values)
+    if max(dilations) > 1:
+        made['dilated'] = 'first'  # mmseg dilates the first layer of a stage alone
+    return made
 
 
 def _child_like(backbone: nn.Module, section: Mapping[str, Any]) -> FNAChildNet:
@@ -158,7 +161,8 @@ def _child_like(backbone: nn.Module, section: Mapping[str, Any]) -> FNAChildNet:
     child.load_state_dict(weights)
     image = torch.randn(1, 3, _TRIAL, _TRIAL, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        pairs = list(zip(backbone(image), child(image)))
+        wanted, found = backbone(image), child(image)
+    pairs = list(zip((wanted, ) if isinstance(wanted, Tensor) else wanted, found))
     if not all(one.shape == two.shape and torch.allclose(one, two, rtol=1e-3, atol=1e-3) for one, two in pairs):
         raise ValueError(f'an {CHILD} with the weights of the backbone does not compute what the backbone computes')
     return child

@@ -31,7 +31,8 @@ def check_norm_cfg(norm_cfg: Mapping[str, Any]) -> None:
         raise ValueError(f'norm_cfg={dict(norm_cfg)!r}: there is no such normalisation; use BN, SyncBN or GN')
 
 
-def build_stage(place: PlacedStage, family: str, norm_cfg: dict, act_cfg: dict, with_cp: bool) -> nn.Sequential:
+def build_stage(place: PlacedStage, family: str, norm_cfg: dict, act_cfg: dict, with_cp: bool,
+                dilated: str = 'stage') -> nn.Sequential:
     """Build the layers of a stage that is not searched.
 
     Args:
@@ -40,10 +41,13 @@ def build_stage(place: PlacedStage, family: str, norm_cfg: dict, act_cfg: dict, 
         norm_cfg (dict): Normalisation of the blocks.
         act_cfg (dict): Activation of the blocks.
         with_cp (bool): Recompute blocks in the backward pass to save memory.
+        dilated (str): Which layers of a dilated stage are dilated: all of the ``stage``, or the ``first``. Defaults to
+            'stage'.
     """
     build = families.family(family).build_block
     return nn.Sequential(*(build(spec, BlockOptions(
-        layer.in_channels, layer.out_channels, layer.stride, layer.dilation, norm_cfg, act_cfg, with_cp))
+        layer.in_channels, layer.out_channels, layer.stride,
+        layer.dilation if dilated == 'stage' or layer.index == 0 else 1, norm_cfg, act_cfg, with_cp))
         for spec, layer in place.layers()))
 
 

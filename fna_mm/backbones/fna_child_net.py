@@ -42,6 +42,8 @@ class FNAChildNet(FNABackbone):
         act_cfg (dict): Activation of all layers. Defaults to dict(type='ReLU6').
         init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
             last. Defaults to None: Kaiming for convolutions.
+        dilated (str): Which layers of a dilated stage are dilated: all of the ``stage``, as in the authors' release, or
+            the ``first``, as in mmseg's MobileNetV2, whose checkpoints need it. Defaults to 'stage'.
 
     Raises:
         ValueError: If an argument is illegal; the message says what is legal.
@@ -64,13 +66,16 @@ class FNAChildNet(FNABackbone):
                  with_cp: bool = False,
                  norm_cfg: Mapping[str, Any] = dict(type='BN'),
                  act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
-                 init_cfg: Optional[Union[dict, list]] = None) -> None:
+                 init_cfg: Optional[Union[dict, list]] = None,
+                 dilated: str = 'stage') -> None:
         architecture = Architecture.create(arch).widened(widen_factor)
         head_channels = int((head_channels or families.family(architecture.family).head_channels)
                             * max(1., widen_factor))
         norm_cfg, act_cfg = dict(norm_cfg), dict(act_cfg)
+        if dilated not in ('stage', 'first'):
+            raise ValueError(f"dilated={dilated!r} must be 'stage' or 'first'")
         check_norm_cfg(norm_cfg)
-        stages = [build_stage(place, architecture.family, norm_cfg, act_cfg, with_cp)
+        stages = [build_stage(place, architecture.family, norm_cfg, act_cfg, with_cp, dilated)
                   for place in architecture.walk(output_stride)]
         super().__init__(architecture, stages, out_indices, head_channels, frozen_stages, norm_eval,
                          norm_cfg, act_cfg, init_cfg)
