@@ -86,7 +86,8 @@ def main(out, mode):
     rank = torch.distributed.get_rank()
     if mode == 'batches':
         make_batches(out)
-        make_scaled(out)
+        if hasattr(torch.amp, 'GradScaler'):  # from PyTorch 2.3 on; the one for CUDA alone is older
+            make_scaled(out)
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
         return

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.model import convert_sync_batchnorm
 from mmengine.registry import MODELS
+from mmengine.utils import digit_version
 from torch import nn
 from toy_search import (
     CHILD,
@@ -43,6 +44,8 @@ def test_sync_bn_takes_the_place_of_every_bn(backbone):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(digit_version(torch.__version__) < digit_version('2.4'),
+                    reason='the compiler of PyTorch 2.1 fails on it with an internal error')
 def test_a_compiled_child_trains_as_one_that_is_not(tmp_path):
     runs = [train(child_net_config(tmp_path / name, compile=compile, randomness=dict(seed=5, deterministic=True)))
             for name, compile in (('plain', False), ('compiled', dict(backend='aot_eager')))]

@@ -14,7 +14,6 @@ import torch
 from mmengine.dist import barrier, get_dist_info, is_main_process
 from mmengine.logging import print_log
 
-from fna_mm.adaptation.budget import WHOLES, Budget
 from fna_mm.adaptation.candidate_table import MOST_MEASURED, CandidateTable, Choice
 from fna_mm.adaptation.candidates import COSTS, Limits, chosen_architecture
 from fna_mm.adaptation.chain import Chain
@@ -40,6 +39,7 @@ from fna_mm.architecture import Architecture
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.checks import check_input_shape, check_integer, check_number
 from fna_mm.configs import config_text
+from fna_mm.cost.budget import WHOLES, Budget
 from fna_mm.cost.complexity import count_config
 from fna_mm.report.canvas import image_to_png
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate, Limits, candidates_of
 from fna_mm.adaptation.chain import Chain
-from fna_mm.adaptation.choice import DepthLimit, choose
 from fna_mm.adaptation.scores import Curve, Replacement, mean_and_error
+from fna_mm.cost.choice import DepthLimit, choose
 
 #: Candidates of one network are measured at most.
 MOST_MEASURED = 150

@@ -1,6 +1,6 @@
 """The backbone that holds every architecture of a search space."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -125,6 +125,8 @@ class FNASuperNet(FNABackbone):
         self._first_layer = {stage: next(i for i, layer in enumerate(space.layers) if layer.stage == stage)
                              for stage in space.searched_stages}
         self._mode = 'best_path'
+        self._most_probable: Optional[Callable[[list[list[float]]], Optional[tuple[int, ...]]]] = None
+        self._solved: Optional[tuple[Tensor, tuple[int, ...]]] = None
         self._path: tuple[int, ...] = ()
         self._weights: tuple[Tensor, ...] = ()
         self._sampled: Optional[tuple[tuple[int, ...], ...]] = None
@@ -200,11 +202,26 @@ class FNASuperNet(FNABackbone):
         index = torch.from_numpy((np.array(sampled) + starts[:, None]).ravel()).to(self.architecture_parameters.device)
         return index, self.architecture_parameters[index].view(len(sampled), -1).softmax(1)
 
+    def limit_best_path(self, most_probable: Callable[[list[list[float]]], Optional[tuple[int, ...]]]) -> None:
+        """Let :meth:`best_path` be the most probable path that is allowed, from now on.
+
+        Args:
+            most_probable (Callable): Logarithms of the probabilities of every layer's candidates → that path.
+        """
+        self._most_probable, self._solved = most_probable, None
+
     def best_path(self) -> tuple[int, ...]:
-        """Index of the most probable candidate of every layer."""
-        with torch.no_grad():
-            return tuple(int(alpha.argmax()) for alpha in
-                         self.architecture_parameters.detach().cpu().split(self._sizes))
+        """Index of a candidate for every layer: the most probable path, of those that are allowed."""
+        parameters = self.architecture_parameters.detach().cpu()
+        alphas = parameters.double().split(self._sizes)
+        if self._most_probable is None:
+            return tuple(int(alpha.argmax()) for alpha in alphas)
+        # Evaluation asks for every image, and a knapsack takes milliseconds.
+        if self._solved is None or not torch.equal(self._solved[0], parameters):
+            path = self._most_probable([alpha.log_softmax(0).tolist() for alpha in alphas])
+            assert path is not None  # that there is one was checked before the search
+            self._solved = parameters.clone(), path
+        return self._solved[1]
 
     def best_architecture(self) -> Architecture:
         """The architecture of the best path."""

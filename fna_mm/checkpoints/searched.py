@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from fna_mm.architecture import Architecture
 from fna_mm.configs import SUPERNET
+from fna_mm.cost.best_path import most_probable_path
+from fna_mm.cost.madds import CostTable
 from fna_mm.search_space import SPACE_ARGUMENTS, SearchSpace
 
 if TYPE_CHECKING:  # reading an arch.json needs no PyTorch
@@ -13,6 +15,8 @@ if TYPE_CHECKING:  # reading an arch.json needs no PyTorch
 #: Key of the architecture's text in the ``meta`` of checkpoints that this package's commands write.
 ARCHITECTURE_META = 'arch'
 _PARAMETERS = 'architecture_parameters'
+#: Key of the search's state in its checkpoints.
+_SEARCH_STATE = 'alternating_optimizer'
 #: Arguments of a supernet's section that decide its search space.
 _SPACE = (*SPACE_ARGUMENTS, 'out_indices')
 
@@ -81,7 +85,13 @@ def best_architecture(checkpoint: Any) -> Architecture:
         ValueError: If it is not the checkpoint of a search.
     """
     space, alphas = search_parameters(checkpoint)
-    return space.architecture([int(alpha.argmax()) for alpha in alphas])
+    path: Any = [int(alpha.argmax()) for alpha in alphas]
+    cost = (checkpoint.get(_SEARCH_STATE) or {}).get('cost')
+    if cost:  # the search had a budget
+        table = CostTable(cost['fixed'], tuple(map(tuple, cost['layers'])))
+        path = most_probable_path([alpha.double().log_softmax(0).tolist() for alpha in alphas], table,
+                                  cost['gmadds']) or path
+    return space.architecture(path)
 
 
 def read_architecture(source: str) -> Architecture:

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -21,8 +22,9 @@ from torch.utils.data import DataLoader
 
 from fna_mm.backbones import find_supernet
 from fna_mm.checks import check_integer
+from fna_mm.cost.best_path import most_probable_path
 from fna_mm.cost.cost_loss import expected_cost
-from fna_mm.cost.madds import CostTable, madds_table
+from fna_mm.cost.madds import GIGA, CostTable, madds_table
 from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches
 from fna_mm.hooks.preflight import (
     check_costs_are_finite,
@@ -187,6 +189,11 @@ class AlternatingOptimizerHook(Hook):
                              f'no architecture step would be made; use at most {runner.max_iters - 1}')
         return self.begin_iter
 
+    @property
+    def _budget(self) -> bool:
+        """Whether the cost term has a budget. Other cost terms than MAddsCost may have none."""
+        return getattr(self.cost, 'budget', None) is not None
+
     def is_arch_step(self, iteration: int) -> bool:
         """Whether an architecture step follows the weight step of ``iteration`` (from 0)."""
         weight_steps = iteration + 1 - self._first_iter
@@ -223,6 +230,11 @@ class AlternatingOptimizerHook(Hook):
             self._table = madds_table(self._supernet.search_space, self.cost.input_shape,
                                       self._supernet.output_stride, self._supernet.built_head_channels)
             check_costs_are_finite(self._table)
+            if self._budget:
+                size = self.cost.input_shape, self._supernet.output_stride, self._supernet.built_head_channels
+                self.cost.resolve(self._table, self._supernet.search_space.seed.madds(*size) / GIGA)
+                self._supernet.limit_best_path(partial(
+                    most_probable_path, table=self._table, budget=self.cost.gmadds))
         check_parts_are_disjoint(runner.train_dataloader.dataset, dataloader.dataset)
         check_space(self._model, runner.work_dir)
         self._checkpoint_hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
@@ -252,6 +264,8 @@ class AlternatingOptimizerHook(Hook):
             return
         self.optim_wrapper.load_state_dict(state['optim_wrapper'])
         self.arch_steps, self.skipped_steps = state['arch_steps'], state['skipped_steps']
+        if self._budget and state.get('cost'):
+            self.cost.load_state_dict(state['cost'])
         then, now = state['world_size'], get_world_size()
         if then != now:
             runner.logger.warning(
@@ -272,6 +286,8 @@ class AlternatingOptimizerHook(Hook):
             world_size=get_world_size(),
             seed=self._seed,
             candidates=self._supernet.search_space.candidate_names(),
+            cost=dict(self.cost.state_dict(), gmadds=self.cost.gmadds, fixed=self._table.fixed,
+                      layers=[list(costs) for costs in self._table.layers]) if self._budget and self._table else None,
             data=self._batches.state_dict())
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
@@ -349,8 +365,10 @@ class AlternatingOptimizerHook(Hook):
             and best path's GMAdds; mean entropy of the layers' distributions, nats.
         """
         architecture = self._supernet.architecture_parameters
+        expected = None
         with only_architecture_trains(self._model, self._supernet):
             loss, log_vars = self._mixture_loss(batch)
+            task_loss = loss.detach().clone()
             logs = {f'arch_{name}': float(torch.as_tensor(value).detach()) for name, value in log_vars.items()}
             if self._table is not None:
                 cost_loss = self.cost(expected_cost(self._supernet.mixture_probabilities(), self._table.layers,
@@ -364,6 +382,10 @@ class AlternatingOptimizerHook(Hook):
                 all_reduce(architecture.grad, op='mean')
                 self._step(architecture)
         self.arch_steps += 1
+        if self._budget and expected is not None:
+            all_reduce(task_loss, op='mean')  # the ranks see other images, and must go on with the same weight
+            self.cost.follow(float(expected.detach()), float(task_loss))
+            logs['arch_cost_multiplier'] = self.cost.multiplier
         if self._table is not None:
             logs['best_path_gmadds'] = self._table.of_path(self._supernet.best_path())
         entropies = self._layer_entropies().values()

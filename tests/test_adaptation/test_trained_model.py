@@ -14,10 +14,10 @@ from toy_segmentation import TOY, write_config
 
 from fna_mm import FNAChildNet
 from fna_mm.adaptation import AdaptOptions, Limits, adapt
-from fna_mm.adaptation.budget import Budget
 from fna_mm.adaptation.images import MeasuredImages, evaluation_pipeline
 from fna_mm.adaptation.trained_model import child_section, load_trained
 from fna_mm.cli import main
+from fna_mm.cost.budget import Budget
 
 BACKBONE = f'''dict(type='FNAChildNet', arch="""{TOY}""", out_indices=(1, 2), output_stride=8, norm_cfg=norm_cfg)'''
 LABELS = "    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='RandomFlip', prob=0.5),"

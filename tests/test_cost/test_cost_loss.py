@@ -134,3 +134,68 @@ def test_illegal_arguments(arguments, message):
         arguments = dict(arguments, input_shape=(64, 64))
     with pytest.raises(ValueError, match=message):
         MAddsCost(**arguments)
+
+
+TABLE = madds_table(SearchSpace(), (128, 128))
+SEED = SearchSpace().seed.madds((128, 128)) / 1e9
+
+
+@pytest.mark.parametrize(('budget', 'gmadds'), [(.8, .8 * SEED), (1.2, 1.2 * SEED), ('80M', .08)])
+def test_a_budget_in_gmadds(budget, gmadds):
+    cost = MAddsCost((128, 128), budget=budget)
+    with pytest.raises(ValueError, match='a seed that it does not know yet'):
+        cost(torch.tensor(1.))
+    cost.resolve(TABLE, SEED)
+    assert cost.gmadds == pytest.approx(gmadds)
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (dict(budget=.5, weight=.02), r'both weight=0\.02 and budget=0\.5'),
+    (dict(budget=0), 'budget=0 must be a share above 0'), (dict(budget='much'), "budget='much' must be a share")])
+def test_illegal_budgets(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MAddsCost((128, 128), **arguments)
+
+
+@pytest.mark.parametrize('budget', [.05, 50., '1M'])
+def test_budgets_that_no_path_has(budget):
+    with pytest.raises(ValueError, match=r'the paths of the search space cost from 0\.\d+ to'):
+        MAddsCost((128, 128), budget=budget).resolve(TABLE, SEED)
+
+
+@pytest.mark.parametrize(('budget', 'scale'), [(.6, 1.), (1.5, 1.), (.8, 100.)])
+def test_the_weight_follows_the_constraint(budget, scale):
+    """A task that likes cost, with noise as in a search: the expected cost still becomes the budget."""
+    cost = MAddsCost((128, 128), budget=budget)
+    cost.resolve(TABLE, SEED)
+    sizes = [len(layer) for layer in TABLE.layers]
+    alphas = torch.zeros(sum(sizes), requires_grad=True)
+    optimizer = torch.optim.Adam([alphas], lr=.05, betas=(.5, .999))
+    costs = torch.tensor([value for layer in TABLE.layers for value in layer])
+    generator = torch.Generator().manual_seed(0)
+    errors = []
+    for _ in range(400):
+        probabilities = [alpha.softmax(0) for alpha in alphas.split(sizes)]
+        expected = expected_cost(probabilities, TABLE.layers, TABLE.fixed)
+        liking = .05 * torch.randn(len(alphas), generator=generator) - .05 * costs / costs.max()
+        task = scale * (1 + (liking * torch.cat(probabilities)).sum())
+        optimizer.zero_grad()
+        (task + cost(expected)).backward()
+        optimizer.step()
+        cost.follow(float(expected.detach()), float(task.detach()))
+        errors.append(float(expected.detach()) / cost.gmadds - 1)
+    assert max(map(abs, errors[-100:])) < .1
+    assert abs(sum(errors[-100:])) / 100 < .04
+
+
+def test_the_state_of_a_budget():
+    one, other = (MAddsCost((128, 128), budget=.8) for _ in range(2))
+    for cost in (one, other):
+        cost.resolve(TABLE, SEED)
+    for loss in (2., 3., float('nan')):
+        one.follow(SEED, loss)
+    other.load_state_dict(one.state_dict())
+    expected = torch.tensor(.9 * SEED)
+    assert float(one(expected)) == float(other(expected))
+    assert one.multiplier == pytest.approx(3 * .3 * math.log(1 / .8))
+    assert one.task_loss == pytest.approx(2.1)

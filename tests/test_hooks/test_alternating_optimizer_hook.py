@@ -28,6 +28,7 @@ from toy_search import (
 )
 
 from fna_mm import FNASuperNet, MAddsCost
+from fna_mm.checkpoints.searched import best_architecture
 from fna_mm.cost import madds_table
 from fna_mm.hooks.alternating_optimizer_hook import (
     build_architecture_optimizer,
@@ -629,3 +630,45 @@ def test_a_plain_training_has_no_use_for_the_hook(tmp_path):
     cfg.custom_hooks = search_config(tmp_path, hook=dict(begin_epoch=0)).custom_hooks
     with pytest.raises(ValueError, match='set model.backbone.type to FNASuperNet'):
         train(cfg)
+
+
+# A budget instead of a weight
+
+BUDGET = dict(type='MAddsCost', input_shape=COST['input_shape'], budget=.7)
+
+
+def test_a_search_with_a_budget_ends_within_it(tmp_path):
+    runner = train(search_config(tmp_path, epochs=4, hook=dict(cost=BUDGET)))
+    hook, net = find_hook(runner, 'AlternatingOptimizerHook'), runner.model.backbone
+    seed = net.search_space.seed.madds(COST['input_shape'], 8) / 1e9
+    assert hook.cost.gmadds == pytest.approx(.7 * seed)
+    found = net.best_architecture()
+    assert found.madds(COST['input_shape'], 8) / 1e9 <= hook.cost.gmadds
+    # Without the budget, the most probable path is the one of the largest parameters.
+    alphas = net.architecture_parameters.split([len(layer.candidates) for layer in net.search_space.layers])
+    table = madds_table(net.search_space, COST['input_shape'], 8)
+    free = [int(alpha.argmax()) for alpha in alphas]
+    assert table.of_path(net.best_path()) <= hook.cost.gmadds
+    state = load(tmp_path / 'epoch_4.pth')
+    assert state['alternating_optimizer']['cost']['multiplier'] == hook.cost.multiplier != 0
+    assert best_architecture(state) == found
+    net.limit_best_path(lambda log_probabilities: tuple(free))
+    assert net.best_path() == tuple(free)
+
+
+def test_a_resumed_search_with_a_budget_is_the_uninterrupted_one(tmp_path):
+    def config(folder):
+        return search_config(tmp_path / folder, epochs=4, hook=dict(cost=BUDGET))
+
+    train(config('whole'))
+    stop_at(config('resumed'), tmp_path / 'whole/epoch_3.pth')
+    whole, resumed = (load(tmp_path / folder / 'epoch_4.pth') for folder in ('whole', 'resumed'))
+    for part in ('state_dict', 'optimizer', 'alternating_optimizer'):
+        assert_same(resumed[part], whole[part], part)
+    assert whole['alternating_optimizer']['cost']['task_loss'] > 0
+
+
+def test_a_budget_that_cannot_be_reached_stops_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r'budget=0\.01 of MAddsCost is .* GMAdds, but the paths'):
+        train(search_config(tmp_path, hook=dict(cost=dict(BUDGET, budget=.01))))
+    assert not list(tmp_path.glob('*.pth'))

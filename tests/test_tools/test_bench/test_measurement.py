@@ -91,7 +91,8 @@ def test_machine_and_settings(quick):
     output, result = quick
     assert result['machine']['cpu']
     assert result['machine']['torch_threads'] == torch.get_num_threads()
-    assert result['versions']['torch'] == torch.__version__
+    # The wheel's version may lack what the module's has behind a plus, such as the release of CUDA.
+    assert result['versions']['torch'].partition('+')[0] == torch.__version__.partition('+')[0]
     assert result['settings']['quick'] is True
     assert result['settings']['keep_memory'] is False
     assert 'projected_gpu_hours' not in result

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fna_mm.adaptation.choice import DepthLimit, choose
+from fna_mm.cost.choice import DepthLimit, choose
 
 problems = st.lists(
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 10**7)), min_size=1, max_size=4), min_size=1, max_size=4)

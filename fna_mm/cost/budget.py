@@ -26,11 +26,12 @@ class Budget:
     absolute: Optional[float]
 
     @classmethod
-    def parse(cls, value: Union[str, float]) -> 'Budget':
+    def parse(cls, value: Union[str, float], most: float = 1.) -> 'Budget':
         """Read a budget: ``0.5`` is a share, ``'250M'`` or ``'1.2G'`` an absolute number.
 
         Args:
             value (str | float): The budget.
+            most (float): The largest share. Defaults to 1.
 
         Raises:
             ValueError: If it is neither.
@@ -42,11 +43,10 @@ class Budget:
         try:
             number = float(text)
         except ValueError:
-            raise ValueError(f'budget={value!r} must be a share from 0 to 1, such as 0.5, or a number with K, M or G, '
-                             "such as '250M'") from None
-        if not 0 < number <= 1:
-            raise ValueError(f'budget={value!r} must be a share above 0 and not above 1 (growing beyond the trained '
-                             "network is another command), or a number with K, M or G, such as '250M'")
+            number = float('nan')
+        if not 0 < number <= most:
+            raise ValueError(f'budget={value!r} must be a share above 0 and not above {most:g}, such as 0.5, or a '
+                             "number with K, M or G, such as '250M'")
         return cls(f'{number:g}', number, None)
 
     def of_backbone(self, backbone: float, rest: float, whole: str) -> float:
