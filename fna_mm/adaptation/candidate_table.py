@@ -90,38 +90,74 @@ class CandidateTable:
             differences (Mapping[Replacement, np.ndarray]): Candidate → what it adds to the loss of every image.
         """
         self._differences = differences
-        self.curves = [Curve(link.hidden, {key.width: values for key, values in differences.items()
-                                           if key.block == index}) for index, link in enumerate(self.chain.links)]
+        own = {key: values for key, values in differences.items() if not key.kernel}
+        self.curves = [Curve(link.hidden, {key.width: values for key, values in own.items() if key.block == index})
+                       for index, link in enumerate(self.chain.links)]
+        added: dict[tuple[int, int], list[tuple[float, float]]] = {}
+        for key, values in differences.items():
+            if key.kernel:
+                mean, error = mean_and_error(values)
+                added.setdefault((key.block, key.kernel), []).append(
+                    (mean - self.curves[key.block](key.width)[0], error))
+        #: (block, smaller kernel) → what it adds to the score of any width, and its standard error.
+        self._kernels = {place: (max(0., float(np.mean([mean for mean, _ in pairs]))), max(error for _, error in pairs))
+                         for place, pairs in added.items()}
+
+    def score(self, block: int, candidate: Candidate) -> tuple[float, float]:
+        """The score of a candidate and its standard error.
+
+        A smaller kernel adds the same to the score of every width: what it added to those that were measured with it.
+
+        Args:
+            block (int): Index of the block.
+            candidate (Candidate): One of its candidates.
+        """
+        mean, error = self.curves[block](candidate.width)
+        if candidate.kernel in (0, self.chain.links[block].spec.kernel_size):
+            return mean, error
+        added, own_error = self._kernels[block, candidate.kernel]
+        return mean + added, float(np.hypot(error, own_error))
 
     def choose(self, budget: float) -> Optional[Choice]:
-        """The choice for a budget of the backbone; None if nothing is within it."""
-        values = [[curve.value(candidate.width) for candidate in block]
-                  for curve, block in zip(self.curves, self.candidates)]
+        """The choice for a budget of the backbone; None if nothing is within it.
+
+        What is added up is each score plus one standard error: noise is no gain, and what is not certain costs.
+        """
+        values = [[sum(self.score(index, candidate)) for candidate in block]
+                  for index, block in enumerate(self.candidates)]
         chosen = self._solve(values, self.costs, budget - self.fixed)
         if chosen is None:
             return None
-        predicted = sum(curve(candidate.width)[0] for curve, candidate in zip(self.curves, chosen))
+        predicted = sum(self.score(index, candidate)[0] for index, candidate in enumerate(chosen))
         return Choice(chosen, self.fixed + sum(candidate.cost for candidate in chosen), predicted, self._error(chosen))
+
+    def _kernel(self, block: int, candidate: Candidate) -> int:
+        """The kernel as replacements have it: 0 for the block's own, or if it is left out."""
+        return 0 if candidate.kernel == self.chain.links[block].spec.kernel_size else candidate.kernel
 
     def _error(self, chosen: Sequence[Candidate]) -> float:
         """The standard error of the sum of scores. Images are shared by all scores, so errors do not just add up."""
         rows = []
         for index, (link, candidate) in enumerate(zip(self.chain.links, chosen)):
-            if candidate.width == link.hidden:
+            kernel = self._kernel(index, candidate)
+            if candidate.width == link.hidden and not kernel:
                 continue
             near = min((key for key in self._differences if key.block == index
                         and (key.width == LEFT_OUT) == (candidate.width == LEFT_OUT)),
-                       key=lambda key: abs(key.width - candidate.width))
+                       key=lambda key: (key.kernel != kernel, abs(key.width - candidate.width)))
             rows.append(self._differences[near])
         return mean_and_error(np.sum(rows, 0))[1] if rows else 0.
 
     def unmeasured(self, choice: Choice) -> list[Replacement]:
-        """The chosen widths that are far from every measured one."""
+        """The chosen candidates whose width is far from every one that was measured with their kernel."""
         result = []
         for index, (link, candidate) in enumerate(zip(self.chain.links, choice.candidates)):
-            known = [link.hidden, *(key.width for key in self._differences if key.block == index and key.width)]
+            kernel = self._kernel(index, candidate)
+            known = [key.width for key in self._differences
+                     if key.block == index and key.width and key.kernel == kernel]
+            known += [] if kernel else [link.hidden]
             if candidate.width and all(not 1 / _NEAR <= candidate.width / width <= _NEAR for width in known):
-                result.append(Replacement(index, candidate.width))
+                result.append(Replacement(index, candidate.width, kernel))
         return result
 
     def blocks(self) -> list[dict[str, Any]]:
@@ -129,7 +165,7 @@ class CandidateTable:
         result = []
         for index, (link, curve) in enumerate(zip(self.chain.links, self.curves)):
             own = {key.width: mean_and_error(values) for key, values in self._differences.items()
-                   if key.block == index}
+                   if key.block == index and not key.kernel}
             floor = min((width for width in own if width), default=link.hidden)
             scores = [curve(round(share * link.hidden))[0] if round(share * link.hidden) >= floor else None
                       for share in _SHARES]

@@ -1,10 +1,11 @@
-"""The candidates of every block: narrower widths and leaving it out, each with its cost."""
+"""The candidates of every block: narrower widths, smaller kernels and leaving it out, each with its cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from fna_mm.adaptation.chain import Chain, Link
+from fna_mm.adaptation.kernels import smaller_kernels
 from fna_mm.architecture import Architecture, Stage
 from fna_mm.checks import check_integer, check_number
 from fna_mm.families import BlockSpec
@@ -28,6 +29,11 @@ class Candidate(NamedTuple):
     width: int
     spec: Optional[BlockSpec]
     cost: int
+
+    @property
+    def kernel(self) -> int:
+        """Side of the kernel; 0 if the block is left out."""
+        return 0 if self.spec is None else self.spec.kernel_size
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def widths(channels: int, least: float = 0.) -> tuple[int, ...]:
 def candidates_of(chain: Chain, cost: str, limits: Limits) -> list[tuple[Candidate, ...]]:
     """The candidates of every block of a chain, the block itself first.
 
-    A tapped block, whose hidden features a head takes, keeps its width.
+    A tapped block, whose hidden features a head takes, keeps its width. Kernels are the block's own and smaller ones.
 
     Args:
         chain (Chain): The backbone; its places know their size.
@@ -85,10 +91,13 @@ def candidates_of(chain: Chain, cost: str, limits: Limits) -> list[tuple[Candida
     for link in chain.links:
         found = [Candidate(link.hidden, link.spec, link_cost(link, link.spec, cost))]
         tapped = link.layer == 0 and link.stage in chain.backbone.tapped_stages
-        if link.spec.searchable and not tapped:
-            for width in widths(link.hidden, limits.min_width)[1:]:
-                spec = link.spec.resized(link.spec.kernel_size, width, link.place.in_channels)
-                found.append(Candidate(width, spec, link_cost(link, spec, cost)))
+        if link.spec.searchable:
+            legal = widths(link.hidden, 1. if tapped else limits.min_width)
+            for kernel in (link.spec.kernel_size, *reversed(smaller_kernels(link))):
+                for width in legal:
+                    spec = link.spec.resized(kernel, width, link.place.in_channels)
+                    if (kernel, width) != (link.spec.kernel_size, link.hidden):
+                        found.append(Candidate(width, spec, link_cost(link, spec, cost)))
         if link.shortcut and depths[link.stage] > limits.min_depth:
             found.append(Candidate(LEFT_OUT, None, 0))
         result.append(tuple(found))

@@ -11,7 +11,7 @@ from fna_mm import families
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.fitting import Fit, Normalised, normalised
-from fna_mm.adaptation.statistics import BlockStatistics
+from fna_mm.adaptation.statistics import Statistics
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.fna_child_net import FNAChildNet
 
@@ -23,20 +23,22 @@ class Origin(NamedTuple):
         block (int): Index of its block in the trained backbone.
         upto (int): Index of the last block that it stands for: behind it, blocks were left out.
         kept (Tensor): The hidden channels that it keeps, (K,).
+        kernel (int): Side of its kernel.
     """
 
     block: int
     upto: int
     kept: Tensor
+    kernel: int
 
 
-def origins_of(chain: Chain, choice: Sequence[Candidate], statistics: dict[int, BlockStatistics]) -> list[Origin]:
+def origins_of(chain: Chain, choice: Sequence[Candidate], statistics: Statistics) -> list[Origin]:
     """Where every block of the child comes from.
 
     Args:
         chain (Chain): The trained backbone.
         choice (Sequence[Candidate]): One candidate for every block.
-        statistics (dict[int, BlockStatistics]): Statistics of the trained backbone's blocks.
+        statistics (Statistics): Statistics of the trained backbone's blocks.
     """
     result: list[Origin] = []
     for index, candidate in enumerate(choice):
@@ -44,8 +46,9 @@ def origins_of(chain: Chain, choice: Sequence[Candidate], statistics: dict[int, 
             result[-1] = result[-1]._replace(upto=index)
         else:
             whole = candidate.width == chain.links[index].hidden
-            kept = torch.arange(candidate.width) if whole else statistics[index].kept(candidate.width)
-            result.append(Origin(index, index, kept))
+            kept = (torch.arange(candidate.width) if whole else
+                    statistics[index, candidate.kernel].kept(candidate.width))
+            result.append(Origin(index, index, kept, candidate.kernel))
     return result
 
 
@@ -68,7 +71,7 @@ def take_over(block: nn.Module, source: nn.Module, kept: Tensor, family: str) ->
 
 
 def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Architecture,
-                origins: Sequence[Origin]) -> FNAChildNet:
+                origins: Sequence[Origin], statistics: Statistics) -> FNAChildNet:
     """Build the backbone of a child with the weights of the trained one's kept channels.
 
     Args:
@@ -76,13 +79,17 @@ def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Arc
         section (dict): Its config section.
         architecture (Architecture): The child's architecture.
         origins (Sequence[Origin]): Where every block of the child comes from.
+        statistics (Statistics): Statistics of the trained backbone's blocks; they hold those with smaller kernels.
     """
     child = MODELS.build(child_section_of(section, architecture))
     device = next(trained.parameters()).device
     child.to(device).eval()
     own, theirs = Chain(child), Chain(trained)
     for link, origin in zip(own.links, origins):
-        take_over(link.block, theirs.links[origin.block].block, origin.kept, trained.family)
+        source = theirs.links[origin.block]
+        if origin.kernel != source.spec.kernel_size:
+            source = statistics[origin.block, origin.kernel].link
+        take_over(link.block, source.block, origin.kept, trained.family)
     for name in ('conv1', 'conv2'):
         if hasattr(child, name):
             getattr(child, name).load_state_dict(getattr(trained, name).state_dict())

@@ -32,7 +32,7 @@ from fna_mm.adaptation.measuring import (
 from fna_mm.adaptation.page import adaptation_figures, adaptation_page
 from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, mean_and_error
-from fna_mm.adaptation.statistics import BlockStatistics, statistics_of
+from fna_mm.adaptation.statistics import Statistics, statistics_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
 from fna_mm.architecture import Architecture
@@ -194,7 +194,7 @@ class _Adaptation:
                              f'{len(images)}, give at most {len(images) - 2}')
         self.statistics_positions = range(statistics)
         self.score_positions = range(statistics, min(len(images), statistics + scores))
-        self.statistics: dict[int, BlockStatistics] = {}
+        self.statistics: Statistics = {}
 
     def _limit(self, budget: Budget) -> float:
         table, of = self.table, self.options.of
@@ -272,7 +272,7 @@ class _Adaptation:
         architecture = chosen_architecture(self.trained.architecture, choice.candidates)
         origins = origins_of(self.chain, choice.candidates, self.statistics)
         section = dict(self.trained.config.model.backbone)
-        backbone = build_child(self.trained.backbone, section, architecture, origins)
+        backbone = build_child(self.trained.backbone, section, architecture, origins, self.statistics)
         child = Chain(backbone, self.shape)
         fit_alone(child, self.chain, origins, self.statistics)
         rank, world = get_dist_info()

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.images import MeasuredImages
+from fna_mm.adaptation.kernels import fit_kernels
 from fna_mm.adaptation.scores import Replacement, Scorer
-from fna_mm.adaptation.statistics import BlockStatistics, collect
+from fna_mm.adaptation.statistics import Statistics, collect
 from fna_mm.adaptation.work_folder import WorkFolder, gather_scores
 
 #: Seconds between two savings of what was measured.
 _SAVE_EVERY = 15.
+#: Images on which the normalisations behind smaller kernels are set right.
+_KERNEL_IMAGES = 16
 
 #: Image → candidate → loss; None stands for the trained model.
 Losses = Mapping[int, Mapping[Optional[Replacement], float]]
@@ -56,19 +59,23 @@ def normalised_images(model: Any, images: MeasuredImages, positions: Sequence[in
         yield model.data_preprocessor(images[position], False)['inputs']
 
 
-def measure_statistics(model: Any, chain: Chain, statistics: Mapping[int, BlockStatistics], images: MeasuredImages,
+def measure_statistics(model: Any, chain: Chain, statistics: Statistics, images: MeasuredImages,
                        positions: Sequence[int], folder: WorkFolder, progress: Optional[Progress] = None) -> None:
     """Add up the statistics of all blocks over images, and find the orders of elimination.
 
     Args:
         model (nn.Module): The trained model.
         chain (Chain): Its backbone.
-        statistics (Mapping[int, BlockStatistics]): The statistics; they are empty at first.
+        statistics (Statistics): The statistics; they are empty at first.
         images (MeasuredImages): The images.
         positions (Sequence[int]): Which of them are used.
         folder (WorkFolder): Where sums are saved.
         progress (Progress, optional): Shows the progress. Defaults to None: nothing is shown.
     """
+    own_kernels = {(index, link.spec.kernel_size) for index, link in enumerate(chain.links)}
+    # On every process alike, and again in every run: they are few.
+    fit_kernels(chain, {key: block.link for key, block in statistics.items() if key not in own_kernels},
+                normalised_images(model, images, list(positions)[:_KERNEL_IMAGES]))
     if folder.finished_statistics(statistics):
         return
     rank, world = get_dist_info()
@@ -85,15 +92,15 @@ def measure_statistics(model: Any, chain: Chain, statistics: Mapping[int, BlockS
                 folder.save_statistics(statistics, done)
     for block in statistics.values():
         block.moments.merge()
-    shared = [index for index, block in statistics.items() if block.link.spec.searchable]
+    shared = [key for key, block in statistics.items() if block.link.spec.searchable]
     with show('elimination', len(shared[rank::world])) as bar:
         orders = {}
-        for index in shared[rank::world]:
-            orders[index] = statistics[index].order.tolist()
+        for key in shared[rank::world]:
+            orders[key] = statistics[key].order.tolist()
             bar.update(1)
     for part in all_gather_object(orders):
-        for index, order in part.items():
-            statistics[index].set_order(order)
+        for key, order in part.items():
+            statistics[key].set_order(order)
     folder.finish_statistics(statistics)
 
 

@@ -10,7 +10,7 @@ from fna_mm.adaptation.chain import Chain, Maps
 from fna_mm.adaptation.child import Origin, write_fit
 from fna_mm.adaptation.fitting import Fit, folded, ridge_fit
 from fna_mm.adaptation.moments import Moments
-from fna_mm.adaptation.statistics import linear_map
+from fna_mm.adaptation.statistics import Statistics
 
 #: Bytes of features that are remembered between blocks. Images beyond are run again from their start.
 REMEMBERED = 2**29
@@ -38,7 +38,9 @@ class _Front:
 def first_changed(trained: Chain, origins: Sequence[Origin]) -> int:
     """Index of the child's first block that is not the trained backbone's."""
     for index, origin in enumerate(origins):
-        if origin.upto > origin.block or len(origin.kept) < trained.links[origin.block].hidden:
+        source = trained.links[origin.block]
+        if (origin.upto > origin.block or len(origin.kept) < source.hidden
+                or origin.kernel != source.spec.kernel_size):
             return index
     return len(origins)
 
@@ -117,22 +119,21 @@ def fit_of(moments: Moments, output: Any) -> Fit:
                      moments.target_variance, prior)
 
 
-def fit_alone(child: Chain, trained: Chain, origins: Sequence[Origin], statistics: dict) -> None:
+def fit_alone(child: Chain, trained: Chain, origins: Sequence[Origin], statistics: Statistics) -> None:
     """Write into every changed block the fit that its own statistics give: the start of the refit.
 
     Args:
         child (Chain): The child.
         trained (Chain): The trained backbone.
         origins (Sequence[Origin]): Where every block of the child comes from.
-        statistics (dict[int, BlockStatistics]): Statistics of the trained backbone's blocks.
+        statistics (Statistics): Statistics of the trained backbone's blocks.
     """
     for link, origin in zip(child.links, origins):
-        block = statistics.get(origin.block)
+        block = statistics.get((origin.block, origin.kernel))
         source = trained.links[origin.block]
-        if block is None or (len(origin.kept) == source.hidden and origin.upto == origin.block):
+        same = len(origin.kept) == source.hidden and origin.kernel == source.spec.kernel_size
+        if block is None or (same and origin.upto == origin.block):
             continue
         absorb = origin.upto > origin.block
         write_fit(link.output, block.fit(origin.kept, absorb), source.output.norm.running_var)
 
-
-__all__ = ['first_changed', 'fit_alone', 'fit_of', 'linear_map', 'refit']

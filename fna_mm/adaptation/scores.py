@@ -15,7 +15,8 @@ from torch.nn import functional
 from fna_mm.adaptation.candidates import LEFT_OUT, STEP
 from fna_mm.adaptation.chain import Chain, GivenFeatures, Maps, Watched, watched
 from fna_mm.adaptation.fitting import Fit
-from fna_mm.adaptation.statistics import BlockStatistics
+from fna_mm.adaptation.kernels import smaller_kernels
+from fna_mm.adaptation.statistics import Statistics, hidden_features
 
 #: Shares of a block's hidden channels that are measured first.
 FIRST_SHARES = (.75, .5, .3)
@@ -27,10 +28,12 @@ class Replacement(NamedTuple):
     Args:
         block (int): Index of the block in the chain.
         width (int): Its hidden channels; 0 leaves it out.
+        kernel (int): Side of its kernel. Defaults to 0: the block's own.
     """
 
     block: int
     width: int
+    kernel: int = 0
 
 
 def first_measured(chain: Chain, allowed: Sequence[Sequence[int]]) -> list[Replacement]:
@@ -48,6 +51,8 @@ def first_measured(chain: Chain, allowed: Sequence[Sequence[int]]) -> list[Repla
         result += [Replacement(index, width) for width in sorted(wanted, reverse=True)]
         if LEFT_OUT in legal:
             result.append(Replacement(index, LEFT_OUT))
+        half = min((width for width in legal if width != LEFT_OUT), key=lambda width: abs(width - link.hidden / 2))
+        result += [Replacement(index, half, kernel) for kernel in smaller_kernels(link) if link.spec.searchable]
     return result
 
 
@@ -73,24 +78,28 @@ class Scorer:
     Args:
         model (nn.Module): The trained model in evaluation mode.
         chain (Chain): Its backbone.
-        statistics (Mapping[int, BlockStatistics]): Statistics of its blocks.
+        statistics (Statistics): Statistics of its blocks.
     """
 
-    def __init__(self, model: Any, chain: Chain, statistics: Mapping[int, BlockStatistics]) -> None:
+    def __init__(self, model: Any, chain: Chain, statistics: Statistics) -> None:
         self.model, self.chain, self.statistics = model, chain, statistics
         self._fits: dict[Replacement, tuple[Tensor, Fit]] = {}
 
     def _fit(self, measured: Replacement) -> tuple[Tensor, Fit]:
         if measured not in self._fits:
             if measured.width == LEFT_OUT:
-                block = self.statistics[measured.block - 1]
+                source = measured.block - 1
+                block = self.statistics[source, self.chain.links[source].spec.kernel_size]
                 kept = block.kept(block.channels)
                 self._fits[measured] = kept, block.fit(kept, absorb=True)
             else:
-                block = self.statistics[measured.block]
+                block = self.statistics[measured.block, self._kernel(measured)]
                 kept = block.kept(measured.width)
                 self._fits[measured] = kept, block.fit(kept)
         return self._fits[measured]
+
+    def _kernel(self, replacement: Replacement) -> int:
+        return replacement.kernel or self.chain.links[replacement.block].spec.kernel_size
 
     def losses(self, batch: Mapping[str, Any], wanted: Sequence[Optional[Replacement]]
                ) -> Iterator[tuple[Optional[Replacement], float]]:
@@ -134,7 +143,8 @@ class Scorer:
         """The output of a block, or of the one before it if it is left out, with the candidate in its place."""
         kept, fit = self._fit(candidate)
         source = candidate.block - (candidate.width == LEFT_OUT)
-        features = seen[source].features
+        features = (hidden_features(self.statistics[source, candidate.kernel].link, inputs[source])
+                    if candidate.kernel else seen[source].features)
         y = functional.conv2d(features[:, kept.to(features.device)], fit.weight.to(features)[..., None, None],
                               fit.bias.to(features))
         return y + inputs[source] if self.chain.links[source].shortcut else y
@@ -150,8 +160,7 @@ class Curve:
     """The score of a block at every width, from those that were measured.
 
     Scores are made monotone (isotonic regression, weighted by their precision), zero at the block's own width and never
-    below zero, and interpolated monotonically (PCHIP) between measured widths. The value of a candidate is its score
-    plus one standard error: noise is no gain, and what is not certain costs.
+    below zero, and interpolated monotonically (PCHIP) between measured widths.
 
     Args:
         channels (int): Hidden channels of the block.
@@ -191,11 +200,6 @@ class Curve:
         if self._score is None or self._error is None or width < self.widths[0]:
             raise ValueError(f'width {width} is below the measured ones')
         return max(float(self._score(width)), 0.), max(float(self._error(width)), 0.)
-
-    def value(self, width: int) -> float:
-        """What a choice adds up: the score plus one standard error."""
-        return sum(self(width))
-
 
 def mean_and_error(values: Union[Sequence[float], np.ndarray]) -> tuple[float, float]:
     """The mean of values and its standard error.

@@ -1,6 +1,6 @@
 """Statistics of a trained backbone: the hidden features of every block, and what its last convolution makes of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Optional
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fna_mm.adaptation.chain import Chain, Link, watched
 from fna_mm.adaptation.fitting import Fit, elimination_order, folded, kept_channels, ridge_fit
+from fna_mm.adaptation.kernels import smaller_kernels, with_smaller_kernel
 from fna_mm.adaptation.moments import Moments
 
 
@@ -80,28 +81,53 @@ class BlockStatistics:
                          prior=linear_map(self.link)[0][:, kept])
 
 
-def collect(chain: Chain, images: Tensor, statistics: Mapping[int, BlockStatistics]) -> None:
+#: (index of a block in the chain, side of its kernel) → statistics.
+Statistics = dict[tuple[int, int], BlockStatistics]
+
+
+def collect(chain: Chain, images: Tensor, statistics: Statistics) -> None:
     """Run a batch through a backbone in evaluation mode and add its features to the statistics of the blocks.
 
     Args:
         chain (Chain): The backbone.
         images (Tensor): (N, 3, H, W), normalised as the backbone takes them.
-        statistics (Mapping[int, BlockStatistics]): The statistics of blocks, by their index in the chain.
+        statistics (Statistics): The statistics of blocks.
     """
-    wanted = sorted({*statistics, *(index + 1 for index, block in statistics.items() if block.following)})
-    with torch.no_grad(), watched({index: chain.links[index].output for index in wanted}) as seen:
-        chain.backbone(images)
-        for index, block in statistics.items():
-            following = seen[index + 1].output if block.following else None
-            block.add(seen[index].features, seen[index].output, following)
-
-
-def statistics_of(chain: Chain) -> dict[int, BlockStatistics]:
-    """Empty statistics of all blocks whose width can change or that can make up for the next one."""
     links = chain.links
-    found = {}
+    small = {key: block for key, block in statistics.items() if key[1] != links[key[0]].spec.kernel_size}
+    wanted = {index for index, _ in statistics} | {index + 1 for (index, _), block in statistics.items()
+                                                   if block.following}
+    with torch.no_grad(), watched({index: links[index].output for index in sorted(wanted)}) as seen, \
+            watched({index: links[index].block for index in sorted({index for index, _ in small})}) as blocks:
+        chain.backbone(images)
+        for (index, kernel), block in statistics.items():
+            following = seen[index + 1].output if block.following else None
+            features = (hidden_features(block.link, blocks[index].features) if (index, kernel) in small else
+                        seen[index].features)
+            block.add(features, seen[index].output, following)
+
+
+def hidden_features(link: Link, x: Tensor) -> Tensor:
+    """The features in front of a block's last convolution, (N, C, H, W), for an input of the block."""
+    with watched({0: link.output}) as seen:
+        link.block(x)
+    return seen[0].features
+
+
+def statistics_of(chain: Chain) -> Statistics:
+    """Empty statistics of all blocks whose width can change or that can make up for the next one, for every kernel.
+
+    The blocks with smaller kernels have the central part of the trained one's; :func:`fit_kernels` sets them right.
+
+    Args:
+        chain (Chain): The trained backbone.
+    """
+    links = chain.links
+    found: Statistics = {}
     for index, link in enumerate(links):
         following = links[index + 1] if index + 1 < len(links) and links[index + 1].shortcut else None
         if link.spec.searchable or following:
-            found[index] = BlockStatistics(link, following)
+            found[index, link.spec.kernel_size] = BlockStatistics(link, following)
+        for kernel in smaller_kernels(link) if link.spec.searchable else ():
+            found[index, kernel] = BlockStatistics(with_smaller_kernel(link, kernel), following)
     return found

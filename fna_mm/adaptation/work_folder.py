@@ -11,7 +11,7 @@ from typing import Any, Optional
 from mmengine.dist import all_gather_object, barrier, get_rank, is_main_process
 
 from fna_mm.adaptation.scores import Replacement
-from fna_mm.adaptation.statistics import BlockStatistics
+from fna_mm.adaptation.statistics import Statistics
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 
@@ -19,6 +19,10 @@ IDENTITY = 'adaptation.json'
 #: Key of the trained model's own loss in a file of scores.
 _SEED = 'trained model'
 _STATISTICS = 'statistics.pth'
+
+
+def _name(*numbers: int) -> str:
+    return ':'.join(map(str, numbers))
 
 
 def file_digest(path: str) -> str:
@@ -67,12 +71,12 @@ class WorkFolder:
     def _parts(self, kind: str) -> list[Path]:
         return sorted(path for path in self.path.glob(f'{kind}_*') if re.fullmatch(rf'{kind}_\d+\.\w+', path.name))
 
-    def save_statistics(self, statistics: Mapping[int, BlockStatistics], done: Sequence[int]) -> None:
+    def save_statistics(self, statistics: Statistics, done: Sequence[int]) -> None:
         """Save the sums of this process, with the images that are in them."""
-        state = dict(done=list(done), moments={index: block.moments.state() for index, block in statistics.items()})
+        state = dict(done=list(done), moments={_name(*key): block.moments.state() for key, block in statistics.items()})
         write_whole({self.file(f'statistics_{get_rank()}.pth'): checkpoint_bytes(state)})
 
-    def load_statistics(self, statistics: Mapping[int, BlockStatistics]) -> list[int]:
+    def load_statistics(self, statistics: Statistics) -> list[int]:
         """Load what all processes have saved; the first process takes over the sums, all learn which images are done.
 
         Returns:
@@ -83,30 +87,30 @@ class WorkFolder:
             state = load_checkpoint(str(path))
             done += state['done']
             if is_main_process():
-                for index, block in statistics.items():
-                    block.moments.load(state['moments'][index], add=number > 0)
+                for key, block in statistics.items():
+                    block.moments.load(state['moments'][_name(*key)], add=number > 0)
         return done
 
-    def finish_statistics(self, statistics: Mapping[int, BlockStatistics]) -> None:
+    def finish_statistics(self, statistics: Statistics) -> None:
         """Save the sums of all processes and the orders of elimination; partial sums are removed."""
         if is_main_process():
-            state = {index: dict(moments=block.moments.state(),
-                                 order=block.order.tolist() if block.link.spec.searchable else [])
-                     for index, block in statistics.items()}
+            state = {_name(*key): dict(moments=block.moments.state(),
+                                       order=block.order.tolist() if block.link.spec.searchable else [])
+                     for key, block in statistics.items()}
             write_whole({self.file(_STATISTICS): checkpoint_bytes(state)})
         barrier()
         if is_main_process():
             for path in self._parts('statistics'):
                 os.remove(path)
 
-    def finished_statistics(self, statistics: Mapping[int, BlockStatistics]) -> bool:
+    def finished_statistics(self, statistics: Statistics) -> bool:
         """Load the finished sums and orders, if there are any, and say whether there are."""
         if not os.path.exists(self.file(_STATISTICS)):
             return False
         state = load_checkpoint(self.file(_STATISTICS))
-        for index, block in statistics.items():
-            block.moments.load(state[index]['moments'])
-            block.set_order(state[index]['order'])
+        for key, block in statistics.items():
+            block.moments.load(state[_name(*key)]['moments'])
+            block.set_order(state[_name(*key)]['order'])
         return True
 
     def save_scores(self, rows: Mapping[int, Mapping[Optional[Replacement], float]]) -> None:
@@ -115,7 +119,7 @@ class WorkFolder:
         Args:
             rows (Mapping): Image → candidate → loss; None stands for the trained model.
         """
-        values = {str(image): {_SEED if key is None else f'{key.block}:{key.width}': loss
+        values = {str(image): {_SEED if key is None else _name(*key): loss
                                for key, loss in row.items()} for image, row in rows.items()}
         write_whole({self.file(f'scores_{get_rank()}.json'): json.dumps(values).encode()})
 

@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from swapped_blocks import child_of, loss_of, with_backbone
 from toy_search import assert_same, load
 
 from fna_mm import Architecture
-from fna_mm.adaptation import AdaptOptions, Limits, adapt
-from fna_mm.adaptation.candidates import LEFT_OUT, candidates_of, chosen_architecture
+from fna_mm.adaptation import AdaptOptions, adapt
+from fna_mm.adaptation.candidates import LEFT_OUT
 from fna_mm.adaptation.chain import Chain
-from fna_mm.adaptation.child import build_child, origins_of
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.measuring import measure_statistics
-from fna_mm.adaptation.refit import fit_alone, refit
+from fna_mm.adaptation.refit import refit
 from fna_mm.adaptation.scores import Replacement, Scorer
 from fna_mm.adaptation.statistics import statistics_of
 from fna_mm.adaptation.trained_model import load_trained
@@ -44,31 +43,6 @@ def measured(segmentor, tmp_path_factory):
     folder = WorkFolder(str(tmp_path_factory.mktemp('measured') / 'work'), dict(a=1))
     measure_statistics(trained.model, chain, statistics, images, range(12), folder)
     return trained, chain, statistics, images
-
-
-def loss_of(model, images, position):
-    with torch.no_grad():
-        data = model.data_preprocessor(images[position], False)
-        return float(model.parse_losses(model.loss(data['inputs'], data['data_samples']))[0])
-
-
-def child_of(trained, chain, statistics, widths):
-    """The backbone in which some blocks have other widths, fitted alone."""
-    options = candidates_of(chain, 'madds', Limits())
-    choice = [next(candidate for candidate in block if candidate.width == widths.get(index, block[0].width))
-              for index, block in enumerate(options)]
-    origins = origins_of(chain, choice, statistics)
-    child = build_child(trained.backbone, dict(trained.config.model.backbone),
-                        chosen_architecture(trained.architecture, choice), origins)
-    fit_alone(Chain(child), chain, origins, statistics)
-    return child, origins
-
-
-def with_backbone(trained, child):
-    model = MODELS.build(dict(trained.config.model, backbone=dict(trained.config.model.backbone))).eval()
-    model.load_state_dict(trained.model.state_dict())
-    model.backbone = child
-    return model
 
 
 def test_children_are_within_their_budgets(adapted):
