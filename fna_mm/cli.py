@@ -258,8 +258,11 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
 @click.option('--rate', default=.2, show_default=True, help="Learning rate of the fine-tuning, as a share of CONFIG's.")
 @click.option('--seed', default=0, show_default=True, help='Random seed of the order of images.')
 @click.option('--evaluate', is_flag=True, help='Evaluate the trained model and every child on the validation data.')
+@click.option('--prepare-search', 'search', type=FILE, metavar='SEARCH.py', help='Make no child, but a checkpoint from '
+              'which the gradient search of this config starts: every candidate fitted to the trained model.')
 def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Optional[str],
-          shape: Optional[tuple[int, int]], min_width: float, min_depth: int, **options: Any) -> None:
+          shape: Optional[tuple[int, int]], min_width: float, min_depth: int, search: Optional[str],
+          **options: Any) -> None:
     """Make a trained model cheaper, and keep what it knows.
 
     CONFIG is an mmdet or mmseg config whose backbone is mm's MobileNetV2 or an FNAChildNet, CHECKPOINT the
@@ -271,7 +274,7 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
     \b
     Example:  fna adapt my_config.py epoch_24.pth --budget 0.5 --budget 0.35 --evaluate
     """
-    from fna_mm.adaptation import AdaptOptions, Limits
+    from fna_mm.adaptation import AdaptOptions, Limits, prepare_search
     from fna_mm.adaptation import adapt as run
     from fna_mm.adaptation.page import shown_metric
     from fna_mm.adaptation.processes import join_processes
@@ -279,7 +282,14 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm warns when it builds models
         with join_processes() as first:
-            children = run(config, checkpoint, budgets, work_dir, settings, bar if first else None)
+            shown = bar if first else None
+            if search is not None:
+                path = prepare_search(config, checkpoint, search, work_dir, settings, shown)
+                children = []
+            else:
+                children = run(config, checkpoint, budgets, work_dir, settings, shown)
+    if search is not None and first:
+        click.echo(f'written: {path}; the search starts from it with --cfg-options load_from={path}')
     for child in children if first else ():
         metric = shown_metric(child.metrics)
         click.echo(f'budget {child.budget}: {child.share:.3f} of the backbone, {child.share_of_model:.3f} of the '

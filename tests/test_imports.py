@@ -40,7 +40,7 @@ ROWS = [
      'adaptation.statistics', 'adaptation.scores', 'adaptation.candidate_table', 'adaptation.child',
      'adaptation.refit', 'adaptation.trained_model', 'adaptation.images', 'adaptation.work_folder',
      'adaptation.measuring', 'adaptation.finetuning', 'adaptation.evaluation', 'adaptation.figures',
-     'adaptation.page', 'adaptation.flow', 'adaptation', 'adaptation.processes'],
+     'adaptation.page', 'adaptation.prepared_search', 'adaptation.flow', 'adaptation', 'adaptation.processes'],
     ['demo', 'demo.shapes', 'demo.flow', 'cli', '__main__', ''],
 ]
 ORDER = [module for row in ROWS for module in row]

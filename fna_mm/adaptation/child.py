@@ -14,6 +14,7 @@ from fna_mm.adaptation.fitting import Fit, Normalised, normalised
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.fna_child_net import FNAChildNet
+from fna_mm.remapping.tensor_remapping import remap_kernel
 
 
 class Origin(NamedTuple):
@@ -52,21 +53,30 @@ def origins_of(chain: Chain, choice: Sequence[Candidate], statistics: Statistics
     return result
 
 
-def take_over(block: nn.Module, source: nn.Module, kept: Tensor, family: str) -> None:
-    """Copy a trained block into a narrower one: the kept hidden channels of every tensor that has them.
+def copy_block(block: nn.Module, source: nn.Module, kept: Tensor, family: str) -> None:
+    """Copy a trained block into one that is narrower or has another kernel.
+
+    Every tensor that has the hidden channels keeps the same ones. A larger kernel has the trained one in its centre
+    (equation 3). Tensors that the block does not have, such as running statistics, are left out.
 
     Args:
-        block (nn.Module): The narrower block.
+        block (nn.Module): The block; it is changed.
         source (nn.Module): The trained block.
-        kept (Tensor): Indices of the channels, (K,).
+        kept (Tensor): Indices of the hidden channels, (K,).
         family (str): Name of the family of both.
     """
     own = families.family(family)
     places = {name: place for table in own.layouts[0].slots for name, place in table.items()}
-    state = {}
+    wanted, state = block.state_dict(), {}
     for key, value in source.state_dict().items():
+        if key not in wanted:
+            continue
         dim = own.hidden_dims.get(places[key.rpartition('.')[0]])
-        state[key] = value.index_select(dim, kept.to(value.device)) if dim is not None and value.dim() > dim else value
+        if dim is not None and value.dim() > dim:
+            value = value.index_select(dim, kept.to(value.device))
+        if value.dim() == 4 and value.shape[-1] != wanted[key].shape[-1]:
+            value = remap_kernel(value, wanted[key].shape[-1])
+        state[key] = value
     block.load_state_dict(state)
 
 
@@ -89,7 +99,7 @@ def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Arc
         source = theirs.links[origin.block]
         if origin.kernel != source.spec.kernel_size:
             source = statistics[origin.block, origin.kernel].link
-        take_over(link.block, source.block, origin.kept, trained.family)
+        copy_block(link.block, source.block, origin.kept, trained.family)
     for name in ('conv1', 'conv2'):
         if hasattr(child, name):
             getattr(child, name).load_state_dict(getattr(trained, name).state_dict())
@@ -115,7 +125,8 @@ def write_fit(output: Any, fit: Fit, running_var: Tensor) -> None:
     written: Normalised = normalised(fit, running_var, norm.eps)
     with torch.no_grad():
         output.conv.weight.copy_(written.weight.reshape(output.conv.weight.shape))
-        norm.running_mean.copy_(written.running_mean)
-        norm.running_var.copy_(written.running_var)
+        if norm.track_running_stats:
+            norm.running_mean.copy_(written.running_mean)
+            norm.running_var.copy_(written.running_var)
         norm.weight.copy_(written.scale)
         norm.bias.copy_(written.shift)

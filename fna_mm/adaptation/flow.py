@@ -30,6 +30,7 @@ from fna_mm.adaptation.measuring import (
     normalised_images,
 )
 from fna_mm.adaptation.page import adaptation_figures, adaptation_page
+from fna_mm.adaptation.prepared_search import build_search, prepare_model
 from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, mean_and_error
 from fna_mm.adaptation.statistics import Statistics, statistics_of
@@ -163,9 +164,52 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[Union[str, float]] = (
     images = MeasuredImages(trained.config, options.seed)
     images.check_labels()
     adaptation = _Adaptation(trained, images, wanted, options, progress or no_progress)
-    name = os.path.splitext(os.path.basename(config))[0]
-    adaptation.open_folder(work_dir or os.path.join('work_dirs', f'{name}_adapted'), config, checkpoint)
+    adaptation.open_folder(work_dir or _default_folder(config), config, checkpoint)
     return adaptation.run(config)
+
+
+def prepare_search(config: str, checkpoint: str, search: str, work_dir: Optional[str] = None,
+                   options: Optional[AdaptOptions] = None, progress: Optional[Progress] = None) -> str:
+    """Write a checkpoint from which a gradient search starts where a trained model is.
+
+    Every candidate of the search is fitted to the trained model, and the architecture parameters are what the scores
+    say. The search loads the file with ``load_from``.
+
+    Args:
+        config (str): Path of the trained model's config.
+        checkpoint (str): Path of its checkpoint.
+        search (str): Path of the search's config.
+        work_dir (str, optional): As in :func:`adapt`. Defaults to None.
+        options (AdaptOptions, optional): As in :func:`adapt`. Defaults to None.
+        progress (Progress, optional): As in :func:`adapt`. Defaults to None.
+
+    Returns:
+        str: Path of the checkpoint.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If anything that was given is wrong.
+    """
+    options = options or AdaptOptions()
+    trained = load_trained(config, checkpoint)
+    model = build_search(search, trained)
+    images = MeasuredImages(trained.config, options.seed)
+    images.check_labels()
+    # Images are added until the scores are good enough for a child of half the cost.
+    adaptation = _Adaptation(trained, images, [Budget.parse(.5)], options, progress or no_progress)
+    adaptation.open_folder(work_dir or _default_folder(config), config, checkpoint)
+    adaptation.measure()
+    counts = prepare_model(model, trained, adaptation.chain, adaptation.table, adaptation.statistics)
+    path = adaptation.folder.file('prepared_search.pth')
+    if is_main_process():
+        meta = dict(made_by='fna_mm adapt', search=os.path.basename(search), **counts)
+        write_whole({path: checkpoint_bytes(dict(meta=meta, state_dict=model.state_dict()))})
+    barrier()
+    return path
+
+
+def _default_folder(config: str) -> str:
+    return os.path.join('work_dirs', f'{os.path.splitext(os.path.basename(config))[0]}_adapted')
 
 
 class _Adaptation:
@@ -223,15 +267,18 @@ class _Adaptation:
         finally:
             self.folder.add_seconds(part, time.monotonic() - start)
 
-    def run(self, config: str) -> list[AdaptedChild]:
-        """Measure, choose, refit and write."""
+    def measure(self) -> list[int]:
+        """Measure statistics and scores; return the images of the scores."""
         self.statistics = statistics_of(self.chain)
         with self._timed('statistics'):
             measure_statistics(self.model, self.chain, self.statistics, self.images, self.statistics_positions,
                                self.folder, self.progress)
         with self._timed('scores'):
-            positions = self._score()
-        children = []
+            return self._score()
+
+    def run(self, config: str) -> list[AdaptedChild]:
+        """Measure, choose, refit and write."""
+        positions, children = self.measure(), []
         for budget, limit in self.budgets:
             choice = self.table.choose(limit)
             assert choice is not None

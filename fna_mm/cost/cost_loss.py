@@ -14,7 +14,7 @@ from fna_mm.cost.madds import GIGA, CostTable
 #: λ of the paper's RetinaNet, where neither weight nor budget is given.
 _WEIGHT = .02
 #: Largest share of the seed's cost that a budget may be; supernets are several times as large as their seed.
-_MOST = 100.
+MOST = 100.
 
 
 def expected_cost(probabilities: Sequence[Tensor], costs: Sequence[Sequence[float]], fixed: float = 0.) -> Tensor:
@@ -86,7 +86,7 @@ class MAddsCost:
         self.weight = check_number('weight (λ) of MAddsCost', _WEIGHT if weight is None else weight, least=0)
         self.log_base = check_number('log_base (τ) of MAddsCost', log_base, above=1)
         self.scale = check_number('scale (γ) of MAddsCost', scale, above=0)
-        self.budget = None if budget is None else Budget.parse(budget, most=_MOST)
+        self.budget = None if budget is None else Budget.parse(budget, most=MOST)
         #: The budget in GMAdds, as soon as the seed's cost is known.
         self.gmadds: Optional[float] = None
         self.multiplier = 0.

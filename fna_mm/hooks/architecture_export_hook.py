@@ -3,7 +3,7 @@
 import os.path as osp
 import time
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 import torch
@@ -13,10 +13,14 @@ from mmengine.fileio import join_path, put, put_text
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from fna_mm.architecture import Architecture
 from fna_mm.backbones import find_supernet
 from fna_mm.checks import check_integer
 from fna_mm.configs import child_config, dump_child_config
-from fna_mm.cost.madds import GIGA, madds_table
+from fna_mm.cost.best_path import most_probable_path
+from fna_mm.cost.budget import Budget
+from fna_mm.cost.cost_loss import MOST, MAddsCost
+from fna_mm.cost.madds import GIGA, CostTable, madds_table
 from fna_mm.hooks.alternating_optimizer_hook import AlternatingOptimizerHook
 from fna_mm.hooks.preflight import check_can_write
 from fna_mm.report import write_report
@@ -32,6 +36,8 @@ STATE = 'architecture_export'
 EXPORTED = ('architecture', 'probabilities')
 #: Largest share of the time that is spent on drawing reports.
 REPORT_SHARE = .05
+#: The smallest probability whose logarithm is taken.
+_LEAST = 1e-300
 
 
 @HOOKS.register_module(force=True)
@@ -52,10 +58,14 @@ class ArchitectureExportHook(Hook):
         child_config (str, optional): Path of a retraining config with an ``FNAChildNet``, on which the
             child's config is built. Defaults to None: the search's own config without the search.
         out_dir (str, optional): Folder of all files but the report. Defaults to None: the work directory.
+        budgets (Sequence[float | str], optional): Budgets as in ``MAddsCost``. For each one the most probable
+            architecture within it is written, too: ``arch_budget_0.5.json`` and ``child_config_budget_0.5.py``.
+            Defaults to None: none.
 
     Raises:
-        ValueError: If ``interval`` is no positive integer; before training, if ``child_config`` has
-            no ``FNAChildNet``, or the config has no ``AlternatingOptimizerHook``.
+        ValueError: If ``interval`` is no positive integer or a budget illegal; before training, if ``child_config`` has
+            no ``FNAChildNet``, the config has no ``AlternatingOptimizerHook`` with a cost term, or a budget cannot be
+            reached.
         FileNotFoundError: Before training, if ``child_config`` does not exist.
     """
 
@@ -66,11 +76,15 @@ class ArchitectureExportHook(Hook):
                  interval: int = 1,
                  by_epoch: bool = True,
                  child_config: Optional[str] = None,
-                 out_dir: Optional[str] = None) -> None:
+                 out_dir: Optional[str] = None,
+                 budgets: Optional[Sequence[Union[float, str]]] = None) -> None:
         self.interval = check_integer('interval of ArchitectureExportHook', interval)
         self.by_epoch = by_epoch
         self.child_config = child_config
         self.out_dir = out_dir
+        self.budgets = list(budgets or ())
+        for budget in self.budgets:
+            Budget.parse(budget, MOST)
         self._retraining: Optional[Config] = None
         self._loaded_seconds: Optional[dict[str, float]] = None
         self._exported: Optional[tuple[str, int]] = None
@@ -90,6 +104,17 @@ class ArchitectureExportHook(Hook):
             check_can_write(self.out_dir or runner.work_dir)
             start_history(runner.work_dir, runner.iter)
         self._searching = searching[0]
+        shape: Any = getattr(self._searching.cost, 'input_shape', None)
+        if self.budgets and shape is None:
+            raise ValueError('budgets of ArchitectureExportHook need the size of the images: give '
+                             'AlternatingOptimizerHook a cost with an input_shape')
+        self._limits: dict[str, tuple[CostTable, float]] = {}
+        for value in self.budgets:
+            size = shape, supernet.output_stride, supernet.built_head_channels
+            cost, table = MAddsCost(shape, budget=value), madds_table(supernet.search_space, *size)
+            cost.resolve(table, supernet.search_space.seed.madds(*size) / GIGA)
+            assert cost.gmadds is not None  # it is resolved
+            self._limits[Budget.parse(value, MOST).text] = table, cost.gmadds
         self._arch_steps = self._searching.arch_steps
         self._account = TimeAccount(self._loaded_seconds if runner.iter > 0 else None)
 
@@ -184,6 +209,11 @@ class ArchitectureExportHook(Hook):
         # Everything is made before anything is written, so that an error leaves the last export as it was.
         images = {name: to_image(figure) for name, figure in figures.items()}
         text = architecture.to_json()
+        for budget, within in self._architectures_within(find_supernet(runner.model)).items():
+            other = child_config(runner.cfg, within, osp.join(runner.work_dir, f'child_budget_{budget}'),
+                                 self._retraining)
+            put_text(within.to_json(), join_path(out_dir, f'arch_budget_{budget}.json'))
+            dump_child_config(other, join_path(out_dir, f'child_config_budget_{budget}.py'))
         put_text(text, join_path(out_dir, f'arch_{moment}.json'))
         put_text(text, join_path(out_dir, 'arch.json'))
         dump_child_config(config, join_path(out_dir, 'child_config.py'))
@@ -203,6 +233,16 @@ class ArchitectureExportHook(Hook):
         # The last report is drawn after the last evaluation.
         if step < runner.max_iters and time.perf_counter() >= self._next_report:
             self._report(runner, step)
+
+    def _architectures_within(self, supernet: Any) -> dict[str, Architecture]:
+        """The most probable architecture within each of the budgets."""
+        found = {}
+        for budget, (table, gmadds) in self._limits.items():
+            logs = [p.detach().double().clamp(min=_LEAST).log().cpu().tolist() for p in supernet.probabilities()]
+            path = most_probable_path(logs, table, gmadds)
+            assert path is not None  # that there is one was checked before training
+            found[budget] = supernet.search_space.architecture(path)
+        return found
 
     def _report(self, runner: Any, step: int) -> None:
         start = time.perf_counter()

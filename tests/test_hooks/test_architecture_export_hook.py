@@ -9,7 +9,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
-from toy_search import TOY, build, child_net_config, find_hook, load, search_config, toy_dataloader, train
+from toy_search import SIZE, TOY, build, child_net_config, find_hook, load, search_config, toy_dataloader, train
 
 from fna_mm import Architecture
 from fna_mm.checkpoints.searched import best_architecture, search_parameters
@@ -318,3 +318,29 @@ def test_every_backend_gets_scalars_and_figures(tmp_path):
             'arch_loss', 'loss', 'arch_entropy'} <= set(scalars)
     local = {path.name for path in Path(runner.log_dir).glob('vis_data/vis_image/*')}
     assert {f'fna_{name}_4.png' for name in FIGURES} <= local
+
+
+def test_a_front_of_several_budgets(tmp_path):
+    runner = train(exporting(tmp_path, dict(budgets=(.6, '200k')), epochs=2))
+    seed = runner.model.backbone.search_space.seed.madds((SIZE, SIZE), 8)
+    for budget, most in (('0.6', .6 * seed), ('200k', 200e3)):
+        found = Architecture.create(str(tmp_path / f'arch_budget_{budget}.json'))
+        assert found.madds((SIZE, SIZE), 8) <= most
+        child = Config.fromfile(str(tmp_path / f'child_config_budget_{budget}.py'))
+        assert Architecture.create(child.model.backbone.arch) == found
+        assert child.work_dir.endswith(f'child_budget_{budget}')
+
+
+@pytest.mark.parametrize(('budgets', 'message'), [
+    ((.6, 0), 'budget=0 must be a share'), ((.01, ), r'budget=0\.01 of MAddsCost is .* GMAdds, but the paths')])
+def test_wrong_budgets_stop_before_training(tmp_path, budgets, message):
+    with pytest.raises(ValueError, match=message):
+        train(exporting(tmp_path, dict(budgets=budgets)))
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_budgets_need_a_size(tmp_path):
+    cfg = exporting(tmp_path, dict(budgets=(.6, )))
+    cfg.custom_hooks[0].pop('cost')
+    with pytest.raises(ValueError, match='budgets of ArchitectureExportHook need the size of the images'):
+        train(cfg)
