@@ -35,7 +35,7 @@ from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, mean_and_error
 from fna_mm.adaptation.statistics import Statistics, statistics_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
-from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
+from fna_mm.adaptation.work_folder import WorkFolder, digest, file_digest, gather_scores
 from fna_mm.architecture import Architecture
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.checks import check_input_shape, check_integer, check_number
@@ -156,7 +156,7 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[Union[str, float]] = (
         FileNotFoundError: If the config or the checkpoint does not exist.
         ValueError: If anything that was given is wrong; nothing was written then.
     """
-    wanted = [Budget.parse(budget) for budget in budgets]
+    wanted = list(dict.fromkeys(Budget.parse(budget) for budget in budgets))
     if not wanted:
         raise ValueError('give at least one budget, such as 0.5')
     options = options or AdaptOptions()
@@ -239,6 +239,7 @@ class _Adaptation:
         self.statistics_positions = range(statistics)
         self.score_positions = range(statistics, min(len(images), statistics + scores))
         self.statistics: Statistics = {}
+        self.seed_metrics: dict[str, float] = {}
 
     def _limit(self, budget: Budget) -> float:
         table, of = self.table, self.options.of
@@ -254,8 +255,9 @@ class _Adaptation:
 
     def open_folder(self, work_dir: str, config: str, checkpoint: str) -> None:
         """Open the work directory, or refuse it."""
-        identity = dict(config=os.path.basename(config), model=str(self.trained.config.model.to_dict()),
-                        data=str(self.trained.config.train_dataloader.to_dict()), checkpoint=file_digest(checkpoint),
+        identity = dict(config=os.path.basename(config), model=digest(str(self.trained.config.model.to_dict())),
+                        data=digest(str(self.trained.config.train_dataloader.to_dict())),
+                        checkpoint=file_digest(checkpoint),
                         seed=self.options.seed, statistics_images=len(self.statistics_positions))
         self.folder = WorkFolder(work_dir, identity)
 
@@ -370,8 +372,6 @@ class _Adaptation:
             return [replace(child, metrics=evaluate_checkpoint(
                 os.path.join(child.folder, 'child_config.py'), os.path.join(child.folder, 'child.pth'),
                 os.path.join(child.folder, 'evaluation'))) for child in children]
-
-    seed_metrics: dict[str, float] = {}
 
     def _write_front(self, children: Sequence[AdaptedChild], config: str) -> None:
         table, front = self.table, []

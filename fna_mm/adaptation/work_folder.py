@@ -19,17 +19,27 @@ IDENTITY = 'adaptation.json'
 #: Key of the trained model's own loss in a file of scores.
 _SEED = 'trained model'
 _STATISTICS = 'statistics.pth'
+_DIGITS = 16
 
 
 def _name(*numbers: int) -> str:
     return ':'.join(map(str, numbers))
 
 
+def digest(text: str) -> str:
+    """A short digest of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
 def file_digest(path: str) -> str:
-    """A digest of a file's content."""
+    """A short digest of a local file's content; another address stands for itself."""
+    if not os.path.isfile(path):
+        return path
+    sha = hashlib.sha256()
     with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else \
-            hashlib.sha256(file.read()).hexdigest()
+        while part := file.read(2**20):
+            sha.update(part)
+    return sha.hexdigest()[:_DIGITS]
 
 
 class WorkFolder:
