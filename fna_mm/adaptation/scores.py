@@ -101,6 +101,7 @@ class Scorer:
     def _kernel(self, replacement: Replacement) -> int:
         return replacement.kernel or self.chain.links[replacement.block].spec.kernel_size
 
+    @torch.no_grad()
     def losses(self, batch: Mapping[str, Any], wanted: Sequence[Optional[Replacement]]
                ) -> Iterator[tuple[Optional[Replacement], float]]:
         """Measure losses of a batch, one after the other.
@@ -114,30 +115,29 @@ class Scorer:
         """
         given, backbone = GivenFeatures(), self.model.backbone
         links = self.chain.links
-        with torch.no_grad():
-            data = self.model.data_preprocessor(batch, False)
-            inputs: list[Tensor] = []
-            noted: list[Maps] = []
-            maps: Maps = {}
-            x = self.chain.stem(data['inputs'])
-            with watched({index: link.output for index, link in enumerate(links)}) as seen:
-                for index in range(len(links)):
-                    inputs.append(x)
-                    x = self.chain.step(index, x, maps)
-                    noted.append(dict(maps))  # with what the block's tap gives, without its output
-                    self.chain.note(index, x, maps)
-            for candidate in wanted:
-                if candidate is None:
-                    features = self.chain.results(x, maps)
-                else:
-                    y = self._replaced(candidate, inputs, seen)
-                    features = self.chain.after(candidate.block, y, noted[candidate.block])
-                self.model.backbone = given
-                try:
-                    loss = self._loss(given, features, data)
-                finally:
-                    self.model.backbone = backbone
-                yield candidate, loss
+        data = self.model.data_preprocessor(batch, False)
+        inputs: list[Tensor] = []
+        noted: list[Maps] = []
+        maps: Maps = {}
+        x = self.chain.stem(data['inputs'])
+        with watched({index: link.output for index, link in enumerate(links)}) as seen:
+            for index in range(len(links)):
+                inputs.append(x)
+                x = self.chain.step(index, x, maps)
+                noted.append(dict(maps))  # with what the block's tap gives, without its output
+                self.chain.note(index, x, maps)
+        for candidate in wanted:
+            if candidate is None:
+                features = self.chain.results(x, maps)
+            else:
+                y = self._replaced(candidate, inputs, seen)
+                features = self.chain.after(candidate.block, y, noted[candidate.block])
+            self.model.backbone = given
+            try:
+                loss = self._loss(given, features, data)
+            finally:
+                self.model.backbone = backbone
+            yield candidate, loss
 
     def _replaced(self, candidate: Replacement, inputs: Sequence[Tensor], seen: Mapping[int, Watched]) -> Tensor:
         """The output of a block, or of the one before it if it is left out, with the candidate in its place."""

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from swapped_blocks import child_of, loss_of, with_backbone
 from toy_search import assert_same, load
+from toy_segmentation import write_config
 
 from fna_mm import Architecture
 from fna_mm.adaptation import AdaptOptions, adapt
@@ -201,3 +202,21 @@ def test_a_stopped_run_goes_on_and_ends_alike(segmentor, adapted, tmp_path, monk
     for front in fronts:
         front.pop('seconds')
     assert fronts[0] == fronts[1]
+
+
+@pytest.mark.parametrize('replaced', [
+    dict(frozen=('output_stride=8, norm_cfg=norm_cfg', 'output_stride=8, norm_cfg=norm_cfg, frozen_stages=2, '
+                 'norm_eval=True, with_cp=True')),
+    dict(synchronised=("norm_cfg = dict(type='BN', requires_grad=True)",
+                       "norm_cfg = dict(type='SyncBN', requires_grad=True)"))])
+def test_other_ways_of_training_have_the_same_child(segmentor, adapted, tmp_path, replaced):
+    """Frozen stages, BN in evaluation mode, recomputation and SyncBN change how a model trains alone."""
+    path = write_config(Path(segmentor[0]).parent, **replaced)
+    child, _ = adapt(str(path), segmentor[1], ('0.7', '0.45'), str(tmp_path / 'work'), OPTIONS)
+    _, (other, _) = adapted
+    assert child.architecture == other.architecture
+    assert_same(load(Path(child.folder) / 'child.pth'), load(Path(other.folder) / 'child.pth'))
+    made = Config.fromfile(str(Path(child.folder) / 'child_config.py')).model.backbone
+    before = Config.fromfile(str(path)).model.backbone
+    assert {name: made.get(name) for name in ('frozen_stages', 'norm_eval', 'with_cp', 'norm_cfg')} == {
+        name: before.get(name) for name in ('frozen_stages', 'norm_eval', 'with_cp', 'norm_cfg')}
