@@ -252,8 +252,8 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
 @click.option('--statistics-images', type=int, help='Training images for statistics. Defaults to 256, at most 60 % of '
               'the data.')
 @click.option('--score-images', type=int, help='Training images for scores at most. Defaults to 128 of the others.')
-@click.option('--tolerance', default=.05, show_default=True, help='Images are added until the standard error of every '
-              "child's predicted loss is at most this share of it.")
+@click.option('--tolerance', default=.25, show_default=True, help='Images are added until the standard error of every '
+              "child's predicted growth of the loss is at most this share of it, or 2 % of the loss.")
 @click.option('--schedule', default=.2, show_default=True, help="Length of the fine-tuning, as a share of CONFIG's.")
 @click.option('--rate', default=.2, show_default=True, help="Learning rate of the fine-tuning, as a share of CONFIG's.")
 @click.option('--seed', default=0, show_default=True, help='Random seed of the order of images.')

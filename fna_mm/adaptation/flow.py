@@ -50,6 +50,8 @@ _STATISTICS, _SCORES, _FIRST_SCORES = 256, 128, 24
 _STATISTICS_SHARE = .6
 _LEAST_IMAGES = 8
 FRONT = 'front.json'
+#: Share of the trained model's loss below which the error of a predicted growth does not matter.
+_SMALL = .02
 _TITLE = ('An adapted model, written by fna_mm: mim test evaluates child.pth beside this file, mim train fine-tunes '
           'it.')
 
@@ -68,8 +70,8 @@ class AdaptOptions:
         statistics_images (int, optional): Number of images for statistics. Defaults to None: 256, at most 60 % of the
             training data.
         score_images (int, optional): Largest number of images for scores. Defaults to None: 128, or what is left.
-        tolerance (float): Images are added until the standard error of every child's predicted loss is at most this
-            share of it. Defaults to 0.05.
+        tolerance (float): Images are added until the standard error of every child's predicted growth of the loss is
+            at most this share of it, or 2 % of the loss. Defaults to 0.25.
         schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
         rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
         evaluate (bool): Evaluate the trained model and every child on the validation data. Defaults to False.
@@ -85,7 +87,7 @@ class AdaptOptions:
     seed: int = 0
     statistics_images: Optional[int] = None
     score_images: Optional[int] = None
-    tolerance: float = .05
+    tolerance: float = .25
     schedule: float = .2
     rate: float = .2
     evaluate: bool = False
@@ -304,16 +306,18 @@ class _Adaptation:
             choices = [choice for _, limit in self.budgets if (choice := self.table.choose(limit))]
             more = list(dict.fromkeys(key for choice in choices for key in self.table.unmeasured(choice)))
             more = more[:MOST_MEASURED - len(measured)]
-            error = max(choice.error / (self.seed_loss + choice.predicted) for choice in choices)
+            error = max(choice.error for choice in choices)
+            enough = all(choice.error <= max(self.options.tolerance * choice.predicted, _SMALL * self.seed_loss)
+                         for choice in choices)
             if more:
                 measured += more
-            elif error > self.options.tolerance and number < len(self.score_positions):
+            elif not enough and number < len(self.score_positions):
                 number = min(len(self.score_positions), number + number // 2)
             else:
                 break
         self.measured, self.number_of_score_images = measured, number
         print_log(f'{len(measured)} candidates on {number} images; the loss is {self.seed_loss:.4f}, the standard '
-                  f'error of a predicted loss at most {error:.1%} of it', logger='current')
+                  f'error of its predicted growth at most {error:.4f}', logger='current')
         return positions
 
     def _child(self, budget: Budget, choice: Choice, positions: Sequence[int]) -> AdaptedChild:

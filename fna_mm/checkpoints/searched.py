@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from fna_mm.architecture import Architecture
 from fna_mm.configs import SUPERNET
-from fna_mm.cost.best_path import most_probable_path
-from fna_mm.cost.madds import CostTable
 from fna_mm.search_space import SPACE_ARGUMENTS, SearchSpace
 
 if TYPE_CHECKING:  # reading an arch.json needs no PyTorch
@@ -88,6 +86,8 @@ def best_architecture(checkpoint: Any) -> Architecture:
     path: Any = [int(alpha.argmax()) for alpha in alphas]
     cost = (checkpoint.get(_SEARCH_STATE) or {}).get('cost')
     if cost:  # the search had a budget
+        from fna_mm.cost.best_path import most_probable_path  # imports PyTorch, which an arch.json does not need
+        from fna_mm.cost.madds import CostTable
         table = CostTable(cost['fixed'], tuple(map(tuple, cost['layers'])))
         path = most_probable_path([alpha.double().log_softmax(0).tolist() for alpha in alphas], table,
                                   cost['gmadds']) or path

@@ -2,6 +2,7 @@
 
 import json
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from fna_mm.adaptation.statistics import statistics_of
 from fna_mm.adaptation.trained_model import load_trained
 from fna_mm.adaptation.work_folder import WorkFolder
 
-OPTIONS = AdaptOptions(statistics_images=12, score_images=8, tolerance=1.)
+OPTIONS = AdaptOptions(statistics_images=12, score_images=8, tolerance=100.)
 
 
 @pytest.fixture(scope='module')
@@ -220,3 +221,11 @@ def test_other_ways_of_training_have_the_same_child(segmentor, adapted, tmp_path
     before = Config.fromfile(str(path)).model.backbone
     assert {name: made.get(name) for name in ('frozen_stages', 'norm_eval', 'with_cp', 'norm_cfg')} == {
         name: before.get(name) for name in ('frozen_stages', 'norm_eval', 'with_cp', 'norm_cfg')}
+
+
+@pytest.mark.parametrize(('tolerance', 'images'), [(1e-9, 8), (100., 3)])
+def test_the_number_of_images_follows_from_the_error(segmentor, tmp_path, monkeypatch, tolerance, images):
+    monkeypatch.setattr('fna_mm.adaptation.flow._FIRST_SCORES', 3)
+    monkeypatch.setattr('fna_mm.adaptation.flow._SMALL', 0.)
+    adapt(*segmentor, (.6, ), str(tmp_path / 'work'), replace(OPTIONS, tolerance=tolerance))
+    assert json.loads((tmp_path / 'work/front.json').read_text())['images'] == dict(statistics=12, scores=images)

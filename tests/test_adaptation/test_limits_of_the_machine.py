@@ -10,7 +10,7 @@ from toy_search import assert_same, load
 
 from fna_mm.adaptation import AdaptOptions, adapt
 
-OPTIONS = AdaptOptions(statistics_images=12, score_images=8, tolerance=1.)
+OPTIONS = AdaptOptions(statistics_images=12, score_images=8, tolerance=100.)
 
 PEAK = '''
 import resource, sys

@@ -49,7 +49,7 @@ def prepared(segmentor, search, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('prepared') / 'work'
     done = CliRunner().invoke(main, [
         '--debug', 'adapt', *segmentor, '--prepare-search', search, '--work-dir', str(work_dir), '--statistics-images',
-        '12', '--score-images', '8', '--tolerance', '1'])
+        '12', '--score-images', '8', '--tolerance', '100'])
     assert done.exit_code == 0, done.output
     path = work_dir / 'prepared_search.pth'
     assert f'load_from={path}' in done.output
@@ -128,7 +128,7 @@ def test_searches_that_cannot_start_from_it(segmentor, search, tmp_path, before,
     path.write_text(text.replace(before, after))
     done = CliRunner().invoke(main, [
         'adapt', *segmentor, '--prepare-search', str(path), '--work-dir', str(tmp_path / 'work'), '--statistics-images',
-        '12', '--score-images', '8', '--tolerance', '1'])
+        '12', '--score-images', '8', '--tolerance', '100'])
     assert done.exit_code == 1
     assert re.search(message, done.output)
     assert not (tmp_path / 'work').exists()
