@@ -17,6 +17,7 @@ import pytest
 import torch
 from mmdet.datasets import CocoDataset
 from released import FORMS, release_backbone
+from toy_segmentation import train_segmentor
 
 from fna_mm import FNAChildNet
 
@@ -125,6 +126,10 @@ def workplace(tmp_path_factory):
         net.init_weights()
         state = net.state_dict() if name == 'mobilenet_v2' else FORMS['mmdet'](release_backbone(net.state_dict()))
         torch.save(state, root / f'{name}.pth')
+    config, checkpoint = train_segmentor(root)
+    (root / 'my_config.py').symlink_to(config)
+    (root / 'work_dirs/my_config').mkdir(parents=True)
+    (root / 'work_dirs/my_config/epoch_24.pth').symlink_to(checkpoint)
     return root
 
 
