@@ -55,7 +55,7 @@ def progress(items: Sequence[Any]) -> Iterator[Any]:
 
 @contextmanager
 def bar(label: str, steps: int) -> Iterator[Any]:
-    """Show a progress bar with the time left, if the error stream is a terminal."""
+    """Show a progress bar with the time left; where the error stream is no terminal, its label alone."""
     with click.progressbar(length=steps, label=f'{label:14}', file=sys.stderr, show_eta=True) as shown:
         yield shown
 

@@ -83,7 +83,7 @@ class Chain:
         """Run everything behind a block.
 
         Args:
-            position (int): Index of the block; -1 is the stem.
+            position (int): Index of the block.
             x (Tensor): Output of that block, (N, C, H, W).
             maps (dict): Feature maps that the backbone returns and that are made before that output; they are not
                 changed.
@@ -108,8 +108,9 @@ class Chain:
 
     def note(self, position: int, x: Tensor, maps: Maps) -> None:
         """Note the output of a block in the maps if the backbone returns it."""
-        if position >= 0 and self.links[position].last and self.links[position].stage in self.backbone.out_indices:
-            maps[self.links[position].stage] = x
+        link = self.links[position]
+        if link.last and link.stage in self.backbone.out_indices:
+            maps[link.stage] = x
 
     def results(self, x: Tensor, maps: Maps) -> tuple[Tensor, ...]:
         """What the backbone returns, from the output of its last block and the noted maps."""

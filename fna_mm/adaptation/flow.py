@@ -1,4 +1,4 @@
-"""Replacement adaptation: a trained model and a budget in, a child that keeps what the model knows out."""
+"""Measured adaptation: a trained model and a budget in, a child that keeps what the model knows out."""
 
 import copy
 import json
@@ -35,13 +35,14 @@ from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, mean_and_error
 from fna_mm.adaptation.statistics import Statistics, statistics_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
-from fna_mm.adaptation.work_folder import WorkFolder, digest, file_digest, gather_scores
+from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
 from fna_mm.architecture import Architecture
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.checks import check_input_shape, check_integer, check_number
 from fna_mm.configs import config_text
 from fna_mm.cost.budget import WHOLES, Budget
 from fna_mm.cost.complexity import count_config
+from fna_mm.hooks.rank_agreement import digest
 from fna_mm.report.canvas import image_to_png
 
 #: Images for statistics, and the largest and first number of images for scores.
@@ -257,9 +258,9 @@ class _Adaptation:
 
     def open_folder(self, work_dir: str, config: str, checkpoint: str) -> None:
         """Open the work directory, or refuse it."""
-        identity = dict(config=os.path.basename(config), model=digest(str(self.trained.config.model.to_dict())),
-                        data=digest(str(self.trained.config.train_dataloader.to_dict())),
-                        checkpoint=file_digest(checkpoint),
+        sections = self.trained.config.to_dict()
+        identity = dict(config=os.path.basename(config), model=digest(sections['model']),
+                        data=digest(sections['train_dataloader']), checkpoint=file_digest(checkpoint),
                         seed=self.options.seed, statistics_images=len(self.statistics_positions))
         self.folder = WorkFolder(work_dir, identity)
 
@@ -301,7 +302,7 @@ class _Adaptation:
             positions = list(self.score_positions[:number])
             losses = measure_losses(scorer, self.images, positions, measured, self.folder, self.progress)
             seed, found = differences(losses, positions)
-            self.seed_loss = float(seed.mean())
+            self.seed_losses, self.seed_loss = seed, float(seed.mean())
             self.table.learn(found)
             choices = [choice for _, limit in self.budgets if (choice := self.table.choose(limit))]
             more = list(dict.fromkeys(key for choice in choices for key in self.table.unmeasured(choice)))
@@ -332,7 +333,7 @@ class _Adaptation:
         own = list(self.statistics_positions)[rank::world]
         with self._timed('refit'), self.progress(f'refit {budget.text}', len(origins)) as bar:
             refit(self.chain, child, origins, lambda: normalised_images(self.model, self.images, own),
-                  done=lambda index: bar.update(1), merge=lambda moments: moments.merge())
+                  done=lambda index: bar.update(1))
         model = copy.copy(self.model)
         model._modules = {**self.model._modules, 'backbone': backbone}
         with self._timed('check'):
@@ -367,8 +368,8 @@ class _Adaptation:
         own: dict[int, dict[Optional[Replacement], float]] = {
             position: {None: next(scorer.losses(self.images[position], [None]))[1]}
                for position in list(positions)[rank::world]}
-        rows, known = gather_scores(own), self.folder.load_scores()
-        return mean_and_error([rows[position][None] - known[position][None] for position in positions])
+        rows = gather_scores(own)
+        return mean_and_error(np.array([rows[position][None] for position in positions]) - self.seed_losses)
 
     def _evaluate(self, children: Sequence[AdaptedChild], config: str) -> list[AdaptedChild]:
         with self._timed('evaluation'):

@@ -9,7 +9,6 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from fna_mm import families
 from fna_mm.adaptation.candidate_table import CandidateTable
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate
 from fna_mm.adaptation.chain import Chain, Link
@@ -131,8 +130,7 @@ def _fit_candidate(block: Any, spec: BlockSpec, layer: SearchableLayer, link: Li
     block_statistics = statistics[index, min(spec.kernel_size, link.spec.kernel_size)]
     kept = block_statistics.kept(spec.hidden_channels(layer.in_channels))
     copy_block(block, block_statistics.link.block, kept, link.family)
-    output = block.get_submodule(families.family(link.family).part_name(
-        families.family(link.family).output_part).rpartition('.')[0])
+    output = link._replace(block=block).output
     write_fit(output, block_statistics.fit(kept), link.output.norm.running_var)
     if identity:
         nn.init.zeros_(output.norm.weight)

@@ -164,7 +164,7 @@ class Curve:
 
     Args:
         channels (int): Hidden channels of the block.
-        differences (Mapping[int, np.ndarray]): Replacement width → difference of the loss on every image.
+        differences (Mapping[int, np.ndarray]): Measured width → difference of the loss on every image.
     """
 
     def __init__(self, channels: int, differences: Mapping[int, np.ndarray]) -> None:
@@ -178,10 +178,8 @@ class Curve:
         precision = 1 / np.maximum(errors, floor)**2
         precision[-1] = precision.sum() * 1e6
         smooth = isotonic_regression(means, weights=precision, increasing=False).x
-        self.scores = np.maximum(smooth - smooth[-1], 0)
-        self.errors = errors
         several = len(self.widths) > 1
-        self._score = PchipInterpolator(self.widths, self.scores) if several else None
+        self._score = PchipInterpolator(self.widths, np.maximum(smooth - smooth[-1], 0)) if several else None
         self._error = PchipInterpolator(self.widths, np.maximum.accumulate(errors[::-1])[::-1]) if several else None
 
     def __call__(self, width: int) -> tuple[float, float]:
@@ -200,6 +198,7 @@ class Curve:
         if self._score is None or self._error is None or width < self.widths[0]:
             raise ValueError(f'width {width} is below the measured ones')
         return max(float(self._score(width)), 0.), max(float(self._error(width)), 0.)
+
 
 def mean_and_error(values: Union[Sequence[float], np.ndarray]) -> tuple[float, float]:
     """The mean of values and its standard error.

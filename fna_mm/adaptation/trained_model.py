@@ -12,6 +12,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from fna_mm import families
+from fna_mm.adaptation.chain import Chain
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.opening import load_checkpoint
@@ -169,14 +170,12 @@ def _child_like(backbone: nn.Module, section: Mapping[str, Any]) -> FNAChildNet:
 
 
 def _check_backbone(backbone: FNAChildNet, checkpoint: str) -> None:
-    family = families.family(backbone.family)
     norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
     if norms and all(not norm.running_mean.any() and (norm.running_var == 1).all() for norm in norms):
         raise ValueError(f'checkpoint={checkpoint!r} was never trained: every running mean of the backbone is 0 and '
                          'every running variance 1')
-    for stage in range(backbone.num_stages):
-        for block in backbone.stage(stage).children():
-            norm: Any = block.get_submodule(family.part_name(family.output_part, 'bn').rpartition('.')[0]).norm
-            if not isinstance(norm, _BatchNorm) or not norm.affine or not norm.track_running_stats:
-                raise ValueError(f'the backbone has {type(norm).__name__} behind its blocks: adapt needs BN or SyncBN '
-                                 'with scale, shift and running statistics')
+    for link in Chain(backbone).links:
+        norm = link.output.norm
+        if not isinstance(norm, _BatchNorm) or not norm.affine or not norm.track_running_stats:
+            raise ValueError(f'the backbone has {type(norm).__name__} behind its blocks: adapt needs BN or SyncBN '
+                             'with scale, shift and running statistics')

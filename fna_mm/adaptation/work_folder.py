@@ -19,27 +19,21 @@ IDENTITY = 'adaptation.json'
 #: Key of the trained model's own loss in a file of scores.
 _SEED = 'trained model'
 _STATISTICS = 'statistics.pth'
-_DIGITS = 16
 
 
 def _name(*numbers: int) -> str:
     return ':'.join(map(str, numbers))
 
 
-def digest(text: str) -> str:
-    """A short digest of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
-
-
 def file_digest(path: str) -> str:
-    """A short digest of a local file's content; another address stands for itself."""
+    """A digest of a local file's content; another address stands for itself."""
     if not os.path.isfile(path):
         return path
     sha = hashlib.sha256()
     with open(path, 'rb') as file:
         while part := file.read(2**20):
             sha.update(part)
-    return sha.hexdigest()[:_DIGITS]
+    return sha.hexdigest()
 
 
 class WorkFolder:

@@ -183,6 +183,11 @@ class FNASuperNet(FNABackbone):
         """The softmax of the architecture parameters of every layer, each of shape (candidates,)."""
         return tuple(alpha.softmax(0) for alpha in self.architecture_parameters.split(self._sizes))
 
+    def log_probabilities(self) -> list[list[float]]:
+        """The logarithms of the probabilities of every layer's candidates, in double precision."""
+        alphas = self.architecture_parameters.detach().cpu().double().split(self._sizes)
+        return [alpha.log_softmax(0).tolist() for alpha in alphas]
+
     def mixture_probabilities(self) -> tuple[Tensor, ...]:
         """The weights of the candidates in the mixture of every layer, each of shape (candidates,).
 
@@ -213,12 +218,11 @@ class FNASuperNet(FNABackbone):
     def best_path(self) -> tuple[int, ...]:
         """Index of a candidate for every layer: the most probable path, of those that are allowed."""
         parameters = self.architecture_parameters.detach().cpu()
-        alphas = parameters.double().split(self._sizes)
         if self._most_probable is None:
-            return tuple(int(alpha.argmax()) for alpha in alphas)
+            return tuple(int(alpha.argmax()) for alpha in parameters.split(self._sizes))
         # Evaluation asks for every image, and a knapsack takes milliseconds.
         if self._solved is None or not torch.equal(self._solved[0], parameters):
-            path = self._most_probable([alpha.log_softmax(0).tolist() for alpha in alphas])
+            path = self._most_probable(self.log_probabilities())
             assert path is not None  # that there is one was checked before the search
             self._solved = parameters.clone(), path
         return self._solved[1]

@@ -365,7 +365,6 @@ class AlternatingOptimizerHook(Hook):
             and best path's GMAdds; mean entropy of the layers' distributions, nats.
         """
         architecture = self._supernet.architecture_parameters
-        expected = None
         with only_architecture_trains(self._model, self._supernet):
             loss, log_vars = self._mixture_loss(batch)
             task_loss = loss.detach().clone()
@@ -382,9 +381,9 @@ class AlternatingOptimizerHook(Hook):
                 all_reduce(architecture.grad, op='mean')
                 self._step(architecture)
         self.arch_steps += 1
-        if self._budget and expected is not None:
+        if self._budget:
             all_reduce(task_loss, op='mean')  # the ranks see other images, and must go on with the same weight
-            self.cost.follow(float(expected.detach()), float(task_loss))
+            self.cost.follow(logs['expected_gmadds'], float(task_loss))
             logs['arch_cost_multiplier'] = self.cost.multiplier
         if self._table is not None:
             logs['best_path_gmadds'] = self._table.of_path(self._supernet.best_path())

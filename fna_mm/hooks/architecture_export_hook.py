@@ -36,8 +36,6 @@ STATE = 'architecture_export'
 EXPORTED = ('architecture', 'probabilities')
 #: Largest share of the time that is spent on drawing reports.
 REPORT_SHARE = .05
-#: The smallest probability whose logarithm is taken.
-_LEAST = 1e-300
 
 
 @HOOKS.register_module(force=True)
@@ -109,12 +107,14 @@ class ArchitectureExportHook(Hook):
             raise ValueError('budgets of ArchitectureExportHook need the size of the images: give '
                              'AlternatingOptimizerHook a cost with an input_shape')
         self._limits: dict[str, tuple[CostTable, float]] = {}
-        for value in self.budgets:
+        if self.budgets:
             size = shape, supernet.output_stride, supernet.built_head_channels
-            cost, table = MAddsCost(shape, budget=value), madds_table(supernet.search_space, *size)
-            cost.resolve(table, supernet.search_space.seed.madds(*size) / GIGA)
-            assert cost.gmadds is not None  # it is resolved
-            self._limits[Budget.parse(value, MOST).text] = table, cost.gmadds
+            table, seed = madds_table(supernet.search_space, *size), supernet.search_space.seed.madds(*size) / GIGA
+            for value in self.budgets:
+                cost = MAddsCost(shape, budget=value)
+                cost.resolve(table, seed)
+                assert cost.gmadds is not None  # it is resolved
+                self._limits[Budget.parse(value, MOST).text] = table, cost.gmadds
         self._arch_steps = self._searching.arch_steps
         self._account = TimeAccount(self._loaded_seconds if runner.iter > 0 else None)
 
@@ -209,11 +209,12 @@ class ArchitectureExportHook(Hook):
         # Everything is made before anything is written, so that an error leaves the last export as it was.
         images = {name: to_image(figure) for name, figure in figures.items()}
         text = architecture.to_json()
-        for budget, within in self._architectures_within(find_supernet(runner.model)).items():
-            other = child_config(runner.cfg, within, osp.join(runner.work_dir, f'child_budget_{budget}'),
-                                 self._retraining)
+        front = {budget: (within, child_config(runner.cfg, within, osp.join(runner.work_dir, f'child_budget_{budget}'),
+                                               self._retraining))
+                 for budget, within in self._architectures_within(find_supernet(runner.model)).items()}
+        for budget, (within, its_config) in front.items():
             put_text(within.to_json(), join_path(out_dir, f'arch_budget_{budget}.json'))
-            dump_child_config(other, join_path(out_dir, f'child_config_budget_{budget}.py'))
+            dump_child_config(its_config, join_path(out_dir, f'child_config_budget_{budget}.py'))
         put_text(text, join_path(out_dir, f'arch_{moment}.json'))
         put_text(text, join_path(out_dir, 'arch.json'))
         dump_child_config(config, join_path(out_dir, 'child_config.py'))
@@ -238,8 +239,7 @@ class ArchitectureExportHook(Hook):
         """The most probable architecture within each of the budgets."""
         found = {}
         for budget, (table, gmadds) in self._limits.items():
-            logs = [p.detach().double().clamp(min=_LEAST).log().cpu().tolist() for p in supernet.probabilities()]
-            path = most_probable_path(logs, table, gmadds)
+            path = most_probable_path(supernet.log_probabilities(), table, gmadds)
             assert path is not None  # that there is one was checked before training
             found[budget] = supernet.search_space.architecture(path)
         return found
