@@ -11,11 +11,11 @@ from fna_mm import registration
 
 if TYPE_CHECKING:
     from fna_mm.architecture import Architecture, MBConvSpec, Stage
-    from fna_mm.backbones import FNAChildNet, FNADistributedDataParallel, FNASuperNet
+    from fna_mm.backbones import FNAChildNet, FNADistributedDataParallel, FNAElasticNet, FNASuperNet
     from fna_mm.configs import config_path
     from fna_mm.cost import MAddsCost
     from fna_mm.datasets import RandomSplit
-    from fna_mm.hooks import AlternatingOptimizerHook, ArchitectureExportHook, BNCalibrationHook
+    from fna_mm.hooks import AlternatingOptimizerHook, ArchitectureExportHook, BNCalibrationHook, RehearsalHook
     from fna_mm.remapping import ParameterRemapping, ParameterRemappingHook
     from fna_mm.search_space import SearchSpace
 
@@ -23,8 +23,8 @@ __version__ = '0.1.0'
 
 __all__ = [
     'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',
-    'FNADistributedDataParallel', 'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping',
-    'ParameterRemappingHook', 'RandomSplit', 'SearchSpace', 'Stage', '__version__', 'config_path'
+    'FNADistributedDataParallel', 'FNAElasticNet', 'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping',
+    'ParameterRemappingHook', 'RandomSplit', 'RehearsalHook', 'SearchSpace', 'Stage', '__version__', 'config_path'
 ]
 
 registration.register()

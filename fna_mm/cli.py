@@ -258,11 +258,14 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
 @click.option('--rate', default=.2, show_default=True, help="Learning rate of the fine-tuning, as a share of CONFIG's.")
 @click.option('--seed', default=0, show_default=True, help='Random seed of the order of images.')
 @click.option('--evaluate', is_flag=True, help='Evaluate the trained model and every child on the validation data.')
+@click.option('--grow', is_flag=True, help='Let layers also grow: larger kernels, more hidden channels, more layers. '
+              'All are trained together for a while first. Budgets above 1 need it and switch it on.')
+@click.option('--rehearsal', default=500, show_default=True, help='Weight steps of that training.')
 @click.option('--prepare-search', 'search', type=FILE, metavar='SEARCH.py', help='Make no child, but a checkpoint from '
               'which the gradient search of this config starts: every candidate fitted to the trained model.')
 def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Optional[str],
-          shape: Optional[tuple[int, int]], min_width: float, min_depth: int, search: Optional[str],
-          **options: Any) -> None:
+          shape: Optional[tuple[int, int]], min_width: float, min_depth: int, grow: bool, rehearsal: int,
+          search: Optional[str], **options: Any) -> None:
     """Make a trained model cheaper, and keep what it knows.
 
     CONFIG is an mmdet or mmseg config whose backbone is mm's MobileNetV2 or an FNAChildNet, CHECKPOINT the
@@ -274,11 +277,12 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
     \b
     Example:  fna adapt my_config.py epoch_24.pth --budget 0.5 --budget 0.35 --evaluate
     """
-    from fna_mm.adaptation import AdaptOptions, Limits, prepare_search
+    from fna_mm.adaptation import AdaptOptions, Growing, Limits, needs_growing, prepare_search
     from fna_mm.adaptation import adapt as run
     from fna_mm.adaptation.page import shown_metric
     from fna_mm.adaptation.processes import join_processes
-    settings = AdaptOptions(shape=shape or None, limits=Limits(min_width, min_depth), **options)
+    growing = Growing(steps=rehearsal) if grow or needs_growing(budgets) else None
+    settings = AdaptOptions(shape=shape or None, limits=Limits(min_width, min_depth), grow=growing, **options)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm warns when it builds models
         with join_processes() as first:

@@ -17,14 +17,15 @@ from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS, WEIGHT_INITIA
 #: All names that configs use: registry (None for the model wrapper), module, classes.
 REGISTERED: tuple[tuple[Optional[Registry], str, tuple[str, ...]], ...] = (
     (None, 'fna_mm.backbones', ('FNADistributedDataParallel', )),
-    (MODELS, 'fna_mm.backbones', ('FNAChildNet', 'FNASuperNet')),
+    (MODELS, 'fna_mm.backbones', ('FNAChildNet', 'FNAElasticNet', 'FNASuperNet')),
     (MODELS, 'fna_mm.heads.aspp_heads', ('SeparableASPPHead', 'DeepLabV3PlusHead')),
     (MODELS, 'fna_mm.heads.ssd_head', ('SSDLiteHead', )),
     (WEIGHT_INITIALIZERS, 'fna_mm.remapping', ('ParameterRemapping', )),
     (TASK_UTILS, 'fna_mm.cost', ('MAddsCost', )),
     (DATASETS, 'fna_mm.datasets', ('RandomSplit', )),
     (HOOKS, 'fna_mm.remapping', ('ParameterRemappingHook', )),
-    (HOOKS, 'fna_mm.hooks', ('AlternatingOptimizerHook', 'ArchitectureExportHook', 'BNCalibrationHook')),
+    (HOOKS, 'fna_mm.hooks', ('AlternatingOptimizerHook', 'ArchitectureExportHook', 'BNCalibrationHook',
+                              'RehearsalHook')),
 )
 #: The module of every class and function that the package offers by name.
 MODULES: dict[str, str] = {

@@ -8,12 +8,15 @@ import numpy as np
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate, Limits, candidates_of
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.scores import Curve, Replacement, mean_and_error
+from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.cost.choice import DepthLimit, choose
 
 #: Candidates of one network are measured at most.
 MOST_MEASURED = 150
 #: A width is measured itself if it differs from every measured one by more than this factor.
 _NEAR = 1.2
+#: A gain counts less this number of standard errors: of sixty candidates, ten gain one standard error by chance.
+_GAIN_ERRORS = 2.
 #: Shares of a block's hidden channels at which its curve is drawn.
 _SHARES = tuple(round(1 - step / 20, 2) for step in range(20))
 
@@ -41,11 +44,13 @@ class CandidateTable:
         chain (Chain): The trained backbone; its places know their size.
         cost (str): ``madds`` or ``params``.
         limits (Limits): Limits of width and depth.
+        space (ElasticSpace, optional): What the backbone may grow to. Layers that may be added are rows of the table
+            behind the blocks. Defaults to None: it does not grow.
     """
 
-    def __init__(self, chain: Chain, cost: str, limits: Limits) -> None:
-        self.chain, self.limits = chain, limits
-        self.candidates = candidates_of(chain, cost, limits)
+    def __init__(self, chain: Chain, cost: str, limits: Limits, space: Optional[ElasticSpace] = None) -> None:
+        self.chain, self.limits, self.space = chain, limits, space
+        self.candidates = candidates_of(chain, cost, limits, space)
         blocks = sum(block[0].cost for block in self.candidates)
         backbone, architecture = chain.backbone, chain.backbone.architecture
         self.total = (architecture.madds(chain.input_shape or (), backbone.output_stride, backbone.built_head_channels)
@@ -77,6 +82,11 @@ class CandidateTable:
         return [[candidate.cost for candidate in block] for block in self.candidates]
 
     @property
+    def largest(self) -> int:
+        """The cost of the largest child."""
+        return self.fixed + sum(max(costs) for costs in self.costs)
+
+    @property
     def smallest(self) -> int:
         """The least cost that a choice can have, with the stem and what is never changed."""
         cheapest = self._solve(self.costs, [[0.] * len(block) for block in self.candidates], 0.)
@@ -90,11 +100,17 @@ class CandidateTable:
             differences (Mapping[Replacement, np.ndarray]): Candidate → what it adds to the loss of every image.
         """
         self._differences = differences
-        own = {key: values for key, values in differences.items() if not key.kernel}
+        links = self.chain.links
+        grown = {key for key in differences if key.block >= len(links) or key.width > links[key.block].hidden
+                 or key.kernel > links[key.block].spec.kernel_size}
+        #: Candidate of growth → its score, below zero if it is a gain, and its standard error.
+        self.grown = {key: mean_and_error(differences[key]) for key in sorted(grown)}
+        self._own = {key: values for key, values in differences.items() if key not in grown}
+        own = {key: values for key, values in self._own.items() if not key.kernel}
         self.curves = [Curve(link.hidden, {key.width: values for key, values in own.items() if key.block == index})
                        for index, link in enumerate(self.chain.links)]
         added: dict[tuple[int, int], list[tuple[float, float]]] = {}
-        for key, values in differences.items():
+        for key, values in self._own.items():
             if key.kernel:
                 mean, error = mean_and_error(values)
                 added.setdefault((key.block, key.kernel), []).append(
@@ -107,23 +123,40 @@ class CandidateTable:
         """The score of a candidate and its standard error.
 
         A smaller kernel adds the same to the score of every width: what it added to those that were measured with it.
+        What a larger kernel gains is in proportion to the channels that have it.
 
         Args:
-            block (int): Index of the block.
+            block (int): Index of the block, or of a layer that may be added.
             candidate (Candidate): One of its candidates.
         """
-        mean, error = self.curves[block](candidate.width)
-        if candidate.kernel in (0, self.chain.links[block].spec.kernel_size):
+        if block >= len(self.chain.links):
+            return (0., 0.) if candidate.spec is None else self.grown[
+                Replacement(block, candidate.width, candidate.kernel)]
+        link = self.chain.links[block]
+        mean, error = (self.grown[Replacement(block, candidate.width)] if candidate.width > link.hidden else
+                       self.curves[block](candidate.width))
+        if candidate.kernel in (0, link.spec.kernel_size):
             return mean, error
-        added, own_error = self._kernels[block, candidate.kernel]
+        if candidate.kernel > link.spec.kernel_size:
+            added, own_error = self.grown[Replacement(block, link.hidden, candidate.kernel)]
+            share = min(1., candidate.width / link.hidden)
+            added, own_error = (added * share if added < 0 else added), own_error
+        else:
+            added, own_error = self._kernels[block, candidate.kernel]
         return mean + added, float(np.hypot(error, own_error))
+
+    def _value(self, block: int, candidate: Candidate) -> float:
+        """What is added up: the score and what is not certain of it."""
+        mean, error = self.score(block, candidate)
+        return mean + (_GAIN_ERRORS if mean < 0 else 1.) * error
 
     def choose(self, budget: float) -> Optional[Choice]:
         """The choice for a budget of the backbone; None if nothing is within it.
 
-        What is added up is each score plus one standard error: noise is no gain, and what is not certain costs.
+        What is added up is each score plus one standard error, or two if it is a gain: noise is no gain, and what is
+        not certain costs.
         """
-        values = [[sum(self.score(index, candidate)) for candidate in block]
+        values = [[self._value(index, candidate) for candidate in block]
                   for index, block in enumerate(self.candidates)]
         chosen = self._solve(values, self.costs, budget - self.fixed)
         if chosen is None:
@@ -133,14 +166,16 @@ class CandidateTable:
 
     def _kernel(self, block: int, candidate: Candidate) -> int:
         """The kernel as replacements have it: 0 for the block's own, or if it is left out."""
-        return 0 if candidate.kernel == self.chain.links[block].spec.kernel_size else candidate.kernel
+        links = self.chain.links
+        own = block < len(links) and candidate.kernel == links[block].spec.kernel_size
+        return 0 if own else candidate.kernel
 
     def _error(self, chosen: Sequence[Candidate]) -> float:
         """The standard error of the sum of scores. Images are shared by all scores, so errors do not just add up."""
         rows = []
-        for index, (link, candidate) in enumerate(zip(self.chain.links, chosen)):
+        for index, candidate in enumerate(chosen):
             kernel = self._kernel(index, candidate)
-            if candidate.width == link.hidden and not kernel:
+            if candidate == self.candidates[index][0]:
                 continue
             near = min((key for key in self._differences if key.block == index
                         and (key.width == LEFT_OUT) == (candidate.width == LEFT_OUT)),
@@ -153,7 +188,9 @@ class CandidateTable:
         result = []
         for index, (link, candidate) in enumerate(zip(self.chain.links, choice.candidates)):
             kernel = self._kernel(index, candidate)
-            known = [key.width for key in self._differences
+            if candidate.width > link.hidden or kernel > link.spec.kernel_size:
+                continue  # as wide as it was measured, or narrower with a kernel that no narrow block was fitted with
+            known = [key.width for key in self._own
                      if key.block == index and key.width and key.kernel == kernel]
             known += [] if kernel else [link.hidden]
             if candidate.width and all(not 1 / _NEAR <= candidate.width / width <= _NEAR for width in known):
@@ -164,7 +201,7 @@ class CandidateTable:
         """Of every block what a page draws: name, stage, hidden channels, and scores where they are known."""
         result = []
         for index, (link, curve) in enumerate(zip(self.chain.links, self.curves)):
-            own = {key.width: mean_and_error(values) for key, values in self._differences.items()
+            own = {key.width: mean_and_error(values) for key, values in self._own.items()
                    if key.block == index and not key.kernel}
             floor = min((width for width in own if width), default=link.hidden)
             scores = [curve(round(share * link.hidden))[0] if round(share * link.hidden) >= floor else None
@@ -174,3 +211,31 @@ class CandidateTable:
                 measured={str(width): list(pair) for width, pair in own.items() if width},
                 left_out=list(own[LEFT_OUT]) if LEFT_OUT in own else None))
         return result
+
+    def layers_of(self, choice: Choice) -> list[dict[str, Any]]:
+        """Of every layer what a page draws of a child: name, stage, and hidden channels and kernel before and now.
+
+        Args:
+            choice (Choice): A choice.
+        """
+        own = [dict(name=link.name, stage=link.stage, added=False, hidden=link.hidden, kernel=link.spec.kernel_size)
+               for link in self.chain.links]
+        rows = [dict(row, width=candidate.width, new_kernel=candidate.kernel)
+                for row, candidate in zip([*own, *self._added()], choice.candidates)]
+        return sorted(rows, key=lambda row: (row['stage'], row['added']))
+
+    def _added(self) -> list[dict[str, Any]]:
+        return [dict(name=f'layer{layer.stage + 1}.{layer.place}', stage=layer.stage, added=True, hidden=0, kernel=0)
+                for layer in (self.space.added if self.space else ())]
+
+    def growth(self) -> list[dict[str, Any]]:
+        """The measured candidates of growth: name and stage of the layer, what grows, score and standard error."""
+        links = self.chain.links
+        names = [dict(name=link.name, stage=link.stage) for link in links] + self._added()
+        result = []
+        for key, (score, error) in self.grown.items():
+            kind = (f'kernel {key.kernel}' if key.kernel and key.block < len(links) else
+                    'more channels' if key.block < len(links) else f'a layer with kernel {key.kernel}')
+            result.append(dict(name=names[key.block]['name'], stage=names[key.block]['stage'], kind=kind, score=score,
+                               error=error))
+        return sorted(result, key=lambda row: row['stage'])

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
-from fna_mm.adaptation.chain import Chain, Link
+from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.kernels import smaller_kernels
-from fna_mm.architecture import Architecture, Stage
+from fna_mm.architecture import Architecture, PlacedLayer, Stage
+from fna_mm.backbones.elastic_space import STEP, ElasticSpace
 from fna_mm.checks import check_integer, check_number
 from fna_mm.families import BlockSpec
 
 COSTS = ('madds', 'params')
-#: Hidden channels are multiples of this number, as hardware likes them.
-STEP = 8
 #: Width of a block that is left out.
 LEFT_OUT = 0
 
@@ -59,10 +58,9 @@ class Limits:
         check_integer('min_depth', self.min_depth)
 
 
-def link_cost(link: Link, spec: BlockSpec, cost: str) -> int:
-    """The multiply-adds or parameters of a block in the place of another one."""
-    return (link.place.madds(spec) if cost == 'madds' else
-            spec.params(link.place.in_channels, link.place.out_channels))
+def cost_of(place: PlacedLayer, spec: BlockSpec, cost: str) -> int:
+    """The multiply-adds or parameters of a block in a place."""
+    return place.madds(spec) if cost == 'madds' else spec.params(place.in_channels, place.out_channels)
 
 
 def widths(channels: int, least: float = 0.) -> tuple[int, ...]:
@@ -76,31 +74,47 @@ def widths(channels: int, least: float = 0.) -> tuple[int, ...]:
     return (channels, *(width for width in range((channels - 1) // STEP * STEP, 0, -STEP) if width >= floor))
 
 
-def candidates_of(chain: Chain, cost: str, limits: Limits) -> list[tuple[Candidate, ...]]:
+def candidates_of(chain: Chain, cost: str, limits: Limits, space: Optional[ElasticSpace] = None
+                  ) -> list[tuple[Candidate, ...]]:
     """The candidates of every block of a chain, the block itself first.
 
-    A tapped block, whose hidden features a head takes, keeps its width. Kernels are the block's own and smaller ones.
+    A tapped block, whose hidden features a head takes, keeps its width. Kernels are the block's own and smaller ones,
+    and larger ones if it may grow.
 
     Args:
         chain (Chain): The backbone; its places know their size.
         cost (str): ``madds`` or ``params``.
         limits (Limits): Limits of width and depth.
+        space (ElasticSpace, optional): What the backbone may grow to. Added layers follow behind the blocks, absent
+            first. Defaults to None: it does not grow.
     """
     result = []
+    grown: list[tuple[Optional[BlockSpec], ...]] = (
+        [layer.choices[1:] for layer in space.own] if space else [()] * len(chain.links))
     depths = [len(stage.layers) for stage in chain.backbone.architecture.stages]
-    for link in chain.links:
-        found = [Candidate(link.hidden, link.spec, link_cost(link, link.spec, cost))]
+    for link, choices in zip(chain.links, grown):
+        found = [Candidate(link.hidden, link.spec, cost_of(link.place, link.spec, cost))]
         tapped = link.layer == 0 and link.stage in chain.backbone.tapped_stages
         if link.spec.searchable:
             legal = widths(link.hidden, 1. if tapped else limits.min_width)
-            for kernel in (link.spec.kernel_size, *reversed(smaller_kernels(link))):
+            larger = sorted({spec.kernel_size for spec in choices if spec} - {link.spec.kernel_size})
+            for kernel in (link.spec.kernel_size, *reversed(smaller_kernels(link)), *larger):
                 for width in legal:
                     spec = link.spec.resized(kernel, width, link.place.in_channels)
                     if (kernel, width) != (link.spec.kernel_size, link.hidden):
-                        found.append(Candidate(width, spec, link_cost(link, spec, cost)))
+                        found.append(Candidate(width, spec, cost_of(link.place, spec, cost)))
+        wider = [(spec.hidden_channels(link.place.in_channels), spec) for spec in choices if spec]
+        found += [Candidate(width, spec, cost_of(link.place, spec, cost)) for width, spec in wider
+                  if width > link.hidden]
         if link.shortcut and depths[link.stage] > limits.min_depth:
             found.append(Candidate(LEFT_OUT, None, 0))
         result.append(tuple(found))
+    places = list(space.largest.walk(chain.backbone.output_stride, chain.input_shape)) if space else []
+    for layer in space.added if space else ():
+        place = places[layer.stage].layer(layer.place)
+        result.append((Candidate(LEFT_OUT, None, 0), *(
+            Candidate(spec.hidden_channels(layer.in_channels), spec, cost_of(place, spec, cost))
+            for spec in layer.choices if spec)))
     return result
 
 

@@ -56,28 +56,56 @@ def scores_figure(blocks: Sequence[Mapping[str, Any]], narrow: bool = False) -> 
     return figure
 
 
-def removed_figure(blocks: Sequence[Mapping[str, Any]], widths: Sequence[int], title: str,
-                   narrow: bool = False) -> Figure:
-    """The hidden channels of every block: of the trained backbone, and what a child kept.
+def layers_figure(layers: Sequence[Mapping[str, Any]], title: str, narrow: bool = False) -> Figure:
+    """The hidden channels of every layer: of the trained backbone, and of a child.
 
     Args:
-        blocks (Sequence[Mapping]): As in :func:`scores_figure`.
-        widths (Sequence[int]): Hidden channels of every block in the child; 0 is left out.
+        layers (Sequence[Mapping]): Of every layer its name, stage, and hidden channels and kernel before and now; 0
+            channels are no layer.
         title (str): Title of the figure.
         narrow (bool): The layout for narrow pages. Defaults to False.
     """
     figure = new_figure(NARROW if narrow else WIDE / 2, 2.6)
     axes = figure.subplots()
-    places = np.arange(len(blocks))
-    axes.bar(places, [block['hidden'] for block in blocks], color=_SEED, label='trained')
-    axes.bar(places, widths, color=_CHILD, label='child')
-    gone = [index for index, width in enumerate(widths) if width == 0]
+    places = np.arange(len(layers))
+    axes.bar(places, [layer['hidden'] for layer in layers], color=_SEED, label='trained')
+    axes.bar(places, [layer['width'] for layer in layers], .5, color=_CHILD, label='child')
+    gone = [index for index, layer in enumerate(layers) if layer['hidden'] and not layer['width']]
     if gone:
         axes.plot(gone, [0] * len(gone), 'x', color=MARK, clip_on=False, label='left out')
-    _names(axes, blocks)
+    for index, layer in enumerate(layers):
+        if layer['width'] and layer['new_kernel'] != layer['kernel']:
+            axes.annotate(f'k{layer["new_kernel"]}', (index, max(layer['width'], layer['hidden'])), ha='center',
+                          va='bottom', fontsize=7)
+    _names(axes, layers)
     axes.set_ylabel('hidden channels')
     axes.set_title(title, fontsize=10)
     axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def growth_figure(growth: Sequence[Mapping[str, Any]], narrow: bool = False) -> Figure:
+    """What the loss gains or loses when one layer of the rehearsed model grows, with standard errors.
+
+    Args:
+        growth (Sequence[Mapping]): Of every measured candidate the name and stage of its layer, what grows, score and
+            standard error.
+        narrow (bool): The layout for narrow pages. Defaults to False.
+    """
+    figure = new_figure(NARROW if narrow else WIDE, 3.4)
+    axes = figure.subplots()
+    layers = list({row['name']: dict(name=row['name'], stage=row['stage']) for row in growth}.values())
+    places = {layer['name']: place for place, layer in enumerate(layers)}
+    kinds = sorted({row['kind'] for row in growth})
+    for number, kind in enumerate(kinds):
+        rows = [row for row in growth if row['kind'] == kind]
+        shift = (number - (len(kinds) - 1) / 2) * .7 / len(kinds)
+        axes.errorbar([places[row['name']] + shift for row in rows], [row['score'] for row in rows],
+                      [row['error'] for row in rows], fmt='o', markersize=3, linewidth=1, label=kind)
+    axes.axhline(0, color='#888', linewidth=.8)
+    _names(axes, layers)
+    axes.set_ylabel('growth of the loss')
+    axes.legend(fontsize=8, frameon=False, ncols=1 if narrow else 3)
     return figure
 
 
@@ -92,7 +120,8 @@ def front_figure(values: Mapping[str, Any], metric: str = '', narrow: bool = Fal
     panels = 2 if metric else 1
     figure = (new_figure(NARROW, 2.9 * panels) if narrow else new_figure(WIDE * (.5 if panels == 1 else 1), 3.2))
     axes = figure.subplots(*((panels, 1) if narrow else (1, panels)), squeeze=False).ravel()
-    loss, children = values['trained']['loss'], values['children']
+    start = values.get('growth') or values['trained']
+    loss, children = start['loss'], values['children']
     front = sorted(values['front'], key=lambda point: point['share'])
     shares = [point['share'] for point in front]
     predicted = np.array([loss + point['predicted'] for point in front])
@@ -101,7 +130,9 @@ def front_figure(values: Mapping[str, Any], metric: str = '', narrow: bool = Fal
     axes[0].plot(shares, predicted, color=_CHILD, label='predicted')
     axes[0].errorbar([child['share'] for child in children], [loss + child['measured'] for child in children],
                      [child['measured_error'] for child in children], fmt='o', color=MARK, label='children, refitted')
-    axes[0].plot(1, loss, 's', color='black', label='trained model')
+    axes[0].plot(1, values['trained']['loss'], 's', color='black', label='trained model')
+    if 'growth' in values:
+        axes[0].plot(1, loss, 's', color='black', markerfacecolor='white', label='rehearsed model')
     axes[0].set_ylabel('loss')
     axes[0].legend(fontsize=8, frameon=False)
     if metric:

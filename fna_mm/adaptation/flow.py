@@ -6,20 +6,23 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Optional, Union
 
 import numpy as np
 import torch
 from mmengine.dist import barrier, get_dist_info, is_main_process
 from mmengine.logging import print_log
+from torch import Tensor
 
 from fna_mm.adaptation.candidate_table import MOST_MEASURED, CandidateTable, Choice
-from fna_mm.adaptation.candidates import COSTS, Limits, chosen_architecture
+from fna_mm.adaptation.candidates import Candidate, Limits, chosen_architecture
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.child import build_child, child_section_of, origins_of
 from fna_mm.adaptation.evaluation import evaluate_checkpoint
 from fna_mm.adaptation.finetuning import finetuning_config
+from fna_mm.adaptation.growing import CALIBRATION, needed_statistics, rehearse, space_of, teacher_of
+from fna_mm.adaptation.growth import Growth, settle
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.measuring import (
     Progress,
@@ -29,18 +32,19 @@ from fna_mm.adaptation.measuring import (
     no_progress,
     normalised_images,
 )
+from fna_mm.adaptation.options import MOST, AdaptedChild, AdaptOptions, needs_growing
 from fna_mm.adaptation.page import adaptation_figures, adaptation_page
 from fna_mm.adaptation.prepared_search import build_search, prepare_model
 from fna_mm.adaptation.refit import fit_alone, refit
-from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, mean_and_error
+from fna_mm.adaptation.rehearsal import Growing
+from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, grown_measured, mean_and_error
 from fna_mm.adaptation.statistics import Statistics, statistics_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
-from fna_mm.architecture import Architecture
+from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
-from fna_mm.checks import check_input_shape, check_integer, check_number
 from fna_mm.configs import config_text
-from fna_mm.cost.budget import WHOLES, Budget
+from fna_mm.cost.budget import Budget
 from fna_mm.cost.complexity import count_config
 from fna_mm.hooks.rank_agreement import digest
 from fna_mm.report.canvas import image_to_png
@@ -49,95 +53,16 @@ from fna_mm.report.canvas import image_to_png
 _STATISTICS, _SCORES, _FIRST_SCORES = 256, 128, 24
 #: Share of the images that statistics may use: scores need others.
 _STATISTICS_SHARE = .6
+#: Share of the images that scores may use if the network grows: the rehearsal does not see them.
+_HELD_OUT_SHARE = .25
 _LEAST_IMAGES = 8
 FRONT = 'front.json'
 #: Share of the trained model's loss below which the error of a predicted growth does not matter.
 _SMALL = .02
+#: Folder of the model behind the rehearsal, with the trained backbone's architecture.
+_REHEARSED = 'rehearsed'
 _TITLE = ('An adapted model, written by fna_mm: mim test evaluates child.pth beside this file, mim train fine-tunes '
           'it.')
-
-
-@dataclass(frozen=True)
-class AdaptOptions:
-    """How a trained model is adapted.
-
-    Args:
-        of (str): What budgets are meant for: the ``backbone`` or the whole ``model``. Defaults to 'backbone'.
-        cost (str): Unit of budgets: ``madds`` or ``params``. Defaults to 'madds'.
-        shape (tuple[int, int], optional): (height, width) at which MAdds are counted. Defaults to None: that of the
-            first measured image.
-        limits (Limits, optional): Limits of width and depth. Defaults to None: no limit.
-        seed (int): Seed of the images' order. Defaults to 0.
-        statistics_images (int, optional): Number of images for statistics. Defaults to None: 256, at most 60 % of the
-            training data.
-        score_images (int, optional): Largest number of images for scores. Defaults to None: 128, or what is left.
-        tolerance (float): Images are added until the standard error of every child's predicted growth of the loss is
-            at most this share of it, or 2 % of the loss. Defaults to 0.25.
-        schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
-        rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
-        evaluate (bool): Evaluate the trained model and every child on the validation data. Defaults to False.
-
-    Raises:
-        ValueError: If a value is illegal.
-    """
-
-    of: str = 'backbone'
-    cost: str = 'madds'
-    shape: Optional[tuple[int, int]] = None
-    limits: Optional[Limits] = None
-    seed: int = 0
-    statistics_images: Optional[int] = None
-    score_images: Optional[int] = None
-    tolerance: float = .25
-    schedule: float = .2
-    rate: float = .2
-    evaluate: bool = False
-
-    def __post_init__(self) -> None:
-        for name, value, legal in (('of', self.of, WHOLES), ('cost', self.cost, COSTS)):
-            if value not in legal:
-                raise ValueError(f'{name}={value!r} must be one of {list(legal)}')
-        if self.shape is not None:
-            check_input_shape(self.shape, 'shape')
-        check_integer('seed', self.seed, least=0)
-        for name in ('statistics_images', 'score_images'):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), least=2)
-        for name in ('tolerance', 'schedule', 'rate'):
-            check_number(name, getattr(self, name), above=0)
-
-
-@dataclass(frozen=True)
-class AdaptedChild:
-    """A child that was written.
-
-    Args:
-        budget (str): The budget as it was given.
-        folder (str): Folder of ``arch.json``, ``child.pth`` and ``child_config.py``.
-        architecture (Architecture): Its architecture.
-        cost (int): Cost of its backbone, in the unit of the budget.
-        share (float): Cost of its backbone as a share of the trained one's.
-        share_of_model (float): Cost of the whole model as a share of the trained one's.
-        predicted (float): By how much the loss was said to grow.
-        predicted_error (float): Standard error of that.
-        measured (float): By how much the loss of the refitted child is larger, on images that no fit saw.
-        measured_error (float): Standard error of that.
-        widths (tuple[int, ...]): Hidden channels that the child kept of every block; 0 is left out.
-        metrics (dict): Metrics on the validation data; empty if it was not evaluated.
-    """
-
-    budget: str
-    folder: str
-    architecture: Architecture
-    cost: int
-    share: float
-    share_of_model: float
-    predicted: float
-    predicted_error: float
-    measured: float
-    measured_error: float
-    widths: tuple[int, ...]
-    metrics: dict[str, float]
 
 
 def adapt(config: str, checkpoint: str, budgets: Sequence[Union[str, float]] = (.5, ), work_dir: Optional[str] = None,
@@ -159,15 +84,19 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[Union[str, float]] = (
         FileNotFoundError: If the config or the checkpoint does not exist.
         ValueError: If anything that was given is wrong; nothing was written then.
     """
-    wanted = list(dict.fromkeys(Budget.parse(budget) for budget in budgets))
+    wanted = list(dict.fromkeys(Budget.parse(budget, most=MOST) for budget in budgets))
     if not wanted:
         raise ValueError('give at least one budget, such as 0.5')
     options = options or AdaptOptions()
+    if options.grow is None and needs_growing(budgets):
+        options = replace(options, grow=Growing())
     trained = load_trained(config, checkpoint)
     images = MeasuredImages(trained.config, options.seed)
     images.check_labels()
     adaptation = _Adaptation(trained, images, wanted, options, progress or no_progress)
     adaptation.open_folder(work_dir or _default_folder(config), config, checkpoint)
+    if options.grow:
+        adaptation.grow(options.grow)
     return adaptation.run(config)
 
 
@@ -230,12 +159,15 @@ class _Adaptation:
         first = next(normalised_images(self.model, images, [0]))
         self.shape = options.shape or (first.shape[-2], first.shape[-1])
         self.chain = Chain(trained.backbone, self.shape)
-        self.table = CandidateTable(self.chain, options.cost, options.limits or Limits())
+        self.space = space_of(trained.backbone, options.grow) if options.grow else None
+        self.growth: Optional[Growth] = None
+        self.table = self._new_table()
         whole, _ = count_config(trained.config, self.shape)
         self.model_total = whole.madds if options.cost == 'madds' else whole.params
         self.budgets = [(budget, self._limit(budget)) for budget in budgets]
         statistics = options.statistics_images or min(_STATISTICS, int(_STATISTICS_SHARE * len(images)))
-        scores = options.score_images or _SCORES
+        scores = options.score_images or (
+            min(_SCORES, max(2, int(_HELD_OUT_SHARE * len(images)))) if options.grow else _SCORES)
         if statistics + 2 > len(images):
             raise ValueError(f'statistics_images={statistics} leaves no images for scores: the training data has '
                              f'{len(images)}, give at most {len(images) - 2}')
@@ -243,17 +175,24 @@ class _Adaptation:
         self.score_positions = range(statistics, min(len(images), statistics + scores))
         self.statistics: Statistics = {}
         self.seed_metrics: dict[str, float] = {}
+        self.rehearsed_metrics: dict[str, float] = {}
+
+    def _new_table(self) -> CandidateTable:
+        return CandidateTable(self.chain, self.options.cost, self.options.limits or Limits(), self.space)
 
     def _limit(self, budget: Budget) -> float:
         table, of = self.table, self.options.of
         rest = self.model_total - table.total
         limit = budget.of_backbone(table.total, rest, of)
-        if limit < table.smallest:
+        beyond = limit > table.largest and limit > table.total
+        if limit < table.smallest or beyond:
             added = rest if of == 'model' else 0
             total = table.total + added
-            least = table.smallest + added
-            raise ValueError(f'budget={budget.text} of the {of} cannot be reached: the smallest child costs {least:,} '
-                             f'{self.options.cost}, {least / total:.3f} of the trained {of}\'s {total:,}')
+            which = 'largest' if beyond else 'smallest'
+            end = (table.largest if beyond else table.smallest) + added
+            raise ValueError(f'budget={budget.text} of the {of} cannot be reached: the {which} child costs {end:,} '
+                             f'{self.options.cost}, {end / total:.3f} of the trained {of}\'s {total:,}'
+                             + ('; with --grow, layers can become larger' if beyond and not self.space else ''))
         return limit
 
     def open_folder(self, work_dir: str, config: str, checkpoint: str) -> None:
@@ -262,6 +201,9 @@ class _Adaptation:
         identity = dict(config=os.path.basename(config), model=digest(sections['model']),
                         data=digest(sections['train_dataloader']), checkpoint=file_digest(checkpoint),
                         seed=self.options.seed, statistics_images=len(self.statistics_positions))
+        if self.options.grow:
+            identity['grow'] = dict(asdict(self.options.grow), rate=self.options.rate,
+                                    held_out=len(self.score_positions))
         self.folder = WorkFolder(work_dir, identity)
 
     @contextmanager
@@ -272,6 +214,17 @@ class _Adaptation:
         finally:
             self.folder.add_seconds(part, time.monotonic() - start)
 
+    def grow(self, growing: Growing) -> None:
+        """Rehearse; from here on the trained model is the rehearsed one."""
+        self.before = self.trained
+        with self._timed('rehearsal'):
+            self.trained, self.growth = rehearse(
+                self.trained, growing, self.images, self.statistics_positions[:CALIBRATION], self.score_positions,
+                self.folder, self.options.rate, self.options.seed)
+        self.model = self.trained.model
+        self.chain = Chain(self.trained.backbone, self.shape)
+        self.table = self._new_table()
+
     def measure(self) -> list[int]:
         """Measure statistics and scores; return the images of the scores."""
         self.statistics = statistics_of(self.chain)
@@ -279,7 +232,17 @@ class _Adaptation:
             measure_statistics(self.model, self.chain, self.statistics, self.images, self.statistics_positions,
                                self.folder, self.progress)
         with self._timed('scores'):
-            return self._score()
+            positions = self._score()
+        if self.growth:
+            model = self.model_with(copy.deepcopy(self.trained.backbone))
+            settle(model.backbone, self._calibration())
+            self._write_model(self.folder.file(_REHEARSED), model)
+            with self._timed('check'):
+                self.loss_before = self.seed_loss + self._real_difference(self.before.model, positions)[0]
+        return positions
+
+    def _calibration(self) -> list[Tensor]:
+        return list(normalised_images(self.model, self.images, self.statistics_positions[:CALIBRATION]))
 
     def run(self, config: str) -> list[AdaptedChild]:
         """Measure, choose, refit and write."""
@@ -295,8 +258,9 @@ class _Adaptation:
 
     def _score(self) -> list[int]:
         """Measure as many candidates on as many images as the choices need; return the images."""
-        scorer = Scorer(self.model, self.chain, self.statistics)
+        scorer = Scorer(self.model, self.chain, self.statistics, self.growth.blocks() if self.growth else None)
         measured = first_measured(self.chain, self.table.allowed)
+        measured += grown_measured(self.space) if self.space else []
         number = min(_FIRST_SCORES, len(self.score_positions))
         while True:
             positions = list(self.score_positions[:number])
@@ -323,24 +287,34 @@ class _Adaptation:
 
     def _child(self, budget: Budget, choice: Choice, positions: Sequence[int]) -> AdaptedChild:
         """Build, refit and write the child of a budget."""
-        architecture = chosen_architecture(self.trained.architecture, choice.candidates)
-        origins = origins_of(self.chain, choice.candidates, self.statistics)
+        folder = os.path.join(self.folder.path, f'budget_{budget.text}')
+        teacher, candidates, statistics = self._teacher(choice, folder)
+        architecture = chosen_architecture(teacher.backbone.architecture, candidates)
+        origins = origins_of(teacher, candidates, statistics)
         section = dict(self.trained.config.model.backbone)
-        backbone = build_child(self.trained.backbone, section, architecture, origins, self.statistics)
+        backbone = build_child(teacher.backbone, section, architecture, origins, statistics)
         child = Chain(backbone, self.shape)
-        fit_alone(child, self.chain, origins, self.statistics)
+        fit_alone(child, teacher, origins, statistics)
         rank, world = get_dist_info()
         own = list(self.statistics_positions)[rank::world]
         with self._timed('refit'), self.progress(f'refit {budget.text}', len(origins)) as bar:
-            refit(self.chain, child, origins, lambda: normalised_images(self.model, self.images, own),
+            refit(teacher, child, origins, lambda: normalised_images(self.model, self.images, own),
                   done=lambda index: bar.update(1))
-        model = copy.copy(self.model)
-        model._modules = {**self.model._modules, 'backbone': backbone}
+        model = self.model_with(backbone)
         with self._timed('check'):
             mean, error = self._real_difference(model, positions)
-        folder = os.path.join(self.folder.path, f'budget_{budget.text}')
-        cfg = finetuning_config(self.trained.config, child_section_of(section, architecture), self.options.schedule,
-                                self.options.rate)
+        self._write_model(folder, model)
+        rest = self.model_total - self.table.total
+        return AdaptedChild(budget.text, folder, architecture, choice.cost, choice.cost / self.table.total,
+                            (choice.cost + rest) / self.model_total, choice.predicted, choice.error, mean, error,
+                            tuple(candidate.width for candidate in choice.candidates), {},
+                            tuple(self.table.layers_of(choice)))
+
+    def _write_model(self, folder: str, model: Any) -> None:
+        """Write a model's ``arch.json``, ``child.pth`` and ``child_config.py``."""
+        architecture = model.backbone.architecture
+        cfg = finetuning_config(self.trained.config, child_section_of(
+            dict(self.trained.config.model.backbone), architecture), self.options.schedule, self.options.rate)
         cfg.work_dir = os.path.join(folder, 'fine_tuning')
         state = {key: value.cpu() for key, value in model.state_dict().items()}
         meta: dict[str, Any] = dict(arch=architecture.to_text().replace('\n', ' '), made_by='fna_mm adapt')
@@ -352,10 +326,27 @@ class _Adaptation:
                 os.path.join(folder, 'child.pth'): checkpoint_bytes(dict(meta=meta, state_dict=state)),
                 os.path.join(folder, 'child_config.py'): config_text(cfg, _TITLE).encode()})
         barrier()
-        rest = self.model_total - self.table.total
-        return AdaptedChild(budget.text, folder, architecture, choice.cost, choice.cost / self.table.total,
-                            (choice.cost + rest) / self.model_total, choice.predicted, choice.error, mean, error,
-                            tuple(candidate.width for candidate in choice.candidates), {})
+
+    def _teacher(self, choice: Choice, folder: str) -> tuple[Chain, Sequence[Candidate], Statistics]:
+        """What a child is cut from and fitted to, its candidates in the order of that backbone, and its statistics."""
+        if self.growth is None:
+            return self.chain, choice.candidates, self.statistics
+        teacher = Chain(teacher_of(self.growth, choice.candidates, self._calibration()), self.shape)
+        candidates = self.growth.in_order(choice.candidates)
+        statistics = needed_statistics(teacher, candidates)
+        if statistics:
+            with self._timed('statistics'):
+                identity = dict(teacher=digest(teacher.backbone.state_dict()))
+                measure_statistics(self.model_with(teacher.backbone), teacher, statistics, self.images,
+                                   self.statistics_positions, WorkFolder(os.path.join(folder, 'teacher'), identity),
+                                   self.progress)
+        return teacher, candidates, statistics
+
+    def model_with(self, backbone: FNAChildNet) -> Any:
+        """The trained model with another backbone."""
+        model = copy.copy(self.model)
+        model._modules = {**self.model._modules, 'backbone': backbone}
+        return model
 
     @property
     def dataset_meta(self) -> dict[str, Any]:
@@ -374,13 +365,18 @@ class _Adaptation:
     def _evaluate(self, children: Sequence[AdaptedChild], config: str) -> list[AdaptedChild]:
         with self._timed('evaluation'):
             self.seed_metrics = evaluate_checkpoint(config, self.trained.checkpoint, self.folder.file('evaluation'))
-            return [replace(child, metrics=evaluate_checkpoint(
-                os.path.join(child.folder, 'child_config.py'), os.path.join(child.folder, 'child.pth'),
-                os.path.join(child.folder, 'evaluation'))) for child in children]
+            if self.growth:
+                self.rehearsed_metrics = self._metrics_of(self.folder.file(_REHEARSED))
+            return [replace(child, metrics=self._metrics_of(child.folder)) for child in children]
+
+    def _metrics_of(self, folder: str) -> dict[str, float]:
+        return evaluate_checkpoint(*(os.path.join(folder, name) for name in (
+            'child_config.py', 'child.pth', 'evaluation')))
 
     def _write_front(self, children: Sequence[AdaptedChild], config: str) -> None:
         table, front = self.table, []
-        for share in np.arange(.05, 1.001, .05):
+        most = max(1., *(limit / table.total for _, limit in self.budgets)) if self.growth else 1.
+        for share in np.arange(.05, most + .001, .05):
             choice = table.choose(share * table.total)
             if choice is not None:
                 front.append(dict(share=round(choice.cost / table.total, 4), cost=choice.cost,
@@ -389,10 +385,13 @@ class _Adaptation:
             config=os.path.basename(config), package=self._package(), unit=self.options.cost,
             input_shape=list(self.shape),
             trained=dict(arch=self.trained.architecture.to_dict(), backbone=table.total, model=self.model_total,
-                         loss=self.seed_loss, metrics=self.seed_metrics),
+                         loss=self.loss_before if self.growth else self.seed_loss, metrics=self.seed_metrics),
             children=[self._child_values(child) for child in children],
             front=front, blocks=table.blocks(), seconds=self.folder.seconds(), candidates=len(self.measured),
             images=dict(statistics=len(self.statistics_positions), scores=self.number_of_score_images))
+        if self.options.grow:
+            values['growth'] = dict(steps=self.options.grow.steps, loss=self.seed_loss, metrics=self.rehearsed_metrics,
+                                    candidates=table.growth())
         if is_main_process():
             figures = adaptation_figures(values)
             files = {f'report/{figure.name}.svg': figure.svg for figure in figures}
@@ -409,4 +408,5 @@ class _Adaptation:
         names = ('budget', 'cost', 'share', 'share_of_model', 'predicted', 'predicted_error', 'measured',
                  'measured_error', 'metrics')
         return dict({name: getattr(child, name) for name in names}, widths=list(child.widths),
-                    folder=os.path.relpath(child.folder, self.folder.path), arch=child.architecture.to_dict())
+                    layers=list(child.layers), folder=os.path.relpath(child.folder, self.folder.path),
+                    arch=child.architecture.to_dict())

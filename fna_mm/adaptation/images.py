@@ -41,10 +41,15 @@ def evaluation_pipeline(test: Sequence[Mapping[str, Any]], train: Sequence[Mappi
     return rest
 
 
-def _leaves(section: Any) -> list[dict]:
+def leaves_of(section: Any) -> list[dict]:
+    """The sections of the data sets inside of wrappers, in order.
+
+    Args:
+        section (dict): The section of a data set.
+    """
     if section.get(_LIST):
-        return [leaf for inner in section[_LIST] for leaf in _leaves(inner)]
-    return _leaves(section[_INNER]) if section.get(_INNER) else [section]
+        return [leaf for inner in section[_LIST] for leaf in leaves_of(inner)]
+    return leaves_of(section[_INNER]) if section.get(_INNER) else [section]
 
 
 def _loaders(cfg: Config) -> tuple[Any, Any]:
@@ -75,9 +80,9 @@ class MeasuredImages:
     def __init__(self, cfg: Config, seed: int = 0) -> None:
         train, test = _loaders(cfg)
         init_default_scope(cfg.get('default_scope', 'mmengine'))
-        view = _pipeline(_leaves(test['dataset'])[0])
+        view = _pipeline(leaves_of(test['dataset'])[0])
         self.parts = []
-        for leaf in _leaves(train['dataset']):
+        for leaf in leaves_of(train['dataset']):
             section = copy.deepcopy(leaf)
             section['pipeline'] = evaluation_pipeline(view, _pipeline(leaf, train['dataset']))
             section['test_mode'] = False
@@ -88,7 +93,7 @@ class MeasuredImages:
                                  f'or cannot be read: {error}') from error
         self.places = [(part, index) for part, dataset in enumerate(self.parts) for index in range(len(dataset))]
         if not self.places:
-            raise ValueError(f'the training data set has no images: {_leaves(train["dataset"])[0]}')
+            raise ValueError(f'the training data set has no images: {leaves_of(train["dataset"])[0]}')
         order = torch.randperm(len(self.places), generator=torch.Generator().manual_seed(seed))
         self.order = order.tolist()
 
@@ -105,6 +110,16 @@ class MeasuredImages:
         part, index = self.places[self.order[position]]
         item = self.parts[part][index]
         return dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
+
+    def without(self, positions: Sequence[int]) -> list[list[int]]:
+        """The indices of all other images than those at some places, for every data set in the training data.
+
+        Args:
+            positions (Sequence[int]): Places in the random order.
+        """
+        left = {self.places[self.order[position]] for position in positions}
+        return [[index for index in range(len(dataset)) if (part, index) not in left]
+                for part, dataset in enumerate(self.parts)]
 
     def check_labels(self, number: int = 20) -> None:
         """Check that the first images have labels.

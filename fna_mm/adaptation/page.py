@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from fna_mm.adaptation.figures import UNITS, front_figure, removed_figure, scores_figure
+from fna_mm.adaptation.figures import UNITS, front_figure, growth_figure, layers_figure, scores_figure
 from fna_mm.report.canvas import to_image, to_svg
 from fna_mm.report.drawing import Drawn
 from fna_mm.report.html import figures_html, table_html, whole_page
@@ -38,10 +38,15 @@ def adaptation_figures(values: Mapping[str, Any]) -> list[Drawn]:
         _drawn('scores', 'By how much the loss grows when one block keeps a share of its hidden channels, all else '
                'unchanged. Points were measured, the rest is interpolated.',
                lambda narrow: scores_figure(blocks, narrow))]
+    if growth := values.get('growth'):
+        figures.append(_drawn(
+            'growth', 'By how much the loss of the rehearsed model changes when one layer grows, all else unchanged. '
+            'Below zero is a gain. Bars are one standard error; a gain counts less two of them.',
+            lambda narrow: growth_figure(growth['candidates'], narrow)))
     for child in values['children']:
         figures.append(_drawn(
-            f'removed_{child["budget"]}', f'What the child of budget {child["budget"]} kept.',
-            lambda narrow, child=child: removed_figure(blocks, child['widths'], f'budget {child["budget"]}', narrow),
+            f'layers_{child["budget"]}', f'The layers of the child of budget {child["budget"]}.',
+            lambda narrow, child=child: layers_figure(child['layers'], f'budget {child["budget"]}', narrow),
             narrow=False))
     return figures
 
@@ -57,16 +62,34 @@ def _results(values: Mapping[str, Any]) -> str:
                'loss, predicted', 'loss, measured', *([f'{metric}, validation'] if metric else [])]
     rows = [['trained model', f'{trained["backbone"] / 1e6:.4g}', '100%', f'{trained["model"] / 1e6:.4g}', '100%', '',
              f'{trained["loss"]:.4f}', *([f'{trained["metrics"][metric]:.4g}'] if metric else [])]]
+    if growth := values.get('growth'):
+        rows.append(['rehearsed model', *rows[0][1:5], '', f'{growth["loss"]:.4f}',
+                     *([f'{growth["metrics"][metric]:.4g}'] if metric else [])])
+    loss = growth['loss'] if growth else trained['loss']
     rest = trained['model'] - trained['backbone']
     for child in values['children']:
         rows.append([
             f'budget {child["budget"]}', f'{child["cost"] / 1e6:.4g}', _percent(child['share']),
             f'{(child["cost"] + rest) / 1e6:.4g}', _percent(child['share_of_model']),
-            f'{trained["loss"] + child["predicted"]:.4f} ± {child["predicted_error"]:.4f}',
-            f'{trained["loss"] + child["measured"]:.4f}',
+            f'{loss + child["predicted"]:.4f} ± {child["predicted_error"]:.4f}',
+            f'{loss + child["measured"]:.4f}',
             *([f'{child["metrics"][metric]:.4g}' if metric in child['metrics'] else '–'] if metric else [])])
     return table_html(headers, rows, 'Children as they were written, without any training. A multiply-add counts once; '
                       f'counted at {values["input_shape"][0]}x{values["input_shape"][1]}.', kind='results')
+
+
+def _growth(values: Mapping[str, Any]) -> str:
+    growth = values.get('growth')
+    if not growth:
+        return ''
+    grown = [row['name'] for child in values['children'] for row in child['layers']
+             if row['width'] > row['hidden'] or row['new_kernel'] > row['kernel']]
+    return (f'<p>Layers could also grow: all candidates were rehearsed together for {growth["steps"]} weight steps, on '
+            'paths near the trained network, without the images that scores are measured on. The rehearsal also trains '
+            f'the network itself: it took the loss from {values["trained"]["loss"]:.4f} to {growth["loss"]:.4f} on '
+            'these images. What children are said to be is counted from there. '
+            + (f'{len(grown)} layers of the children grew.' if grown else 'No child has a layer that grew: no gain was '
+               'worth its cost, or larger than two standard errors.') + '</p>\n')
 
 
 def _commands(values: Mapping[str, Any], folder: str) -> str:
@@ -94,6 +117,6 @@ def adaptation_page(values: Mapping[str, Any], folder: str, figures: Sequence[Dr
         f'Statistics on {values["images"]["statistics"]} training images; {values["candidates"]} candidates scored on '
         f'{values["images"]["scores"]} others.')
     return whole_page(f'FNA: {values["config"]} adapted', f'''<h1>Measured adaptation of {escape(values["config"])}</h1>
-{_results(values)}{_commands(values, folder)}<h2>What was removed, and why</h2>
-{figures_html(figures)}<h2>Cost</h2>
+{_results(values)}{_commands(values, folder)}<h2>What became of the layers, and why</h2>
+{_growth(values)}{figures_html(figures)}<h2>Cost</h2>
 {minutes}''')

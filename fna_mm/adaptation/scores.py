@@ -12,11 +12,13 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 from torch.nn import functional
 
-from fna_mm.adaptation.candidates import LEFT_OUT, STEP
+from fna_mm.adaptation.candidates import LEFT_OUT
 from fna_mm.adaptation.chain import Chain, GivenFeatures, Maps, Watched, watched
 from fna_mm.adaptation.fitting import Fit
 from fna_mm.adaptation.kernels import smaller_kernels
 from fna_mm.adaptation.statistics import Statistics, hidden_features
+from fna_mm.backbones.elastic_space import STEP, ElasticSpace
+from fna_mm.families import BlockSpec
 
 #: Shares of a block's hidden channels that are measured first.
 FIRST_SHARES = (.75, .5, .3)
@@ -26,7 +28,7 @@ class Replacement(NamedTuple):
     """A measured candidate.
 
     Args:
-        block (int): Index of the block in the chain.
+        block (int): Index of the block in the chain; layers that may be added are counted behind its blocks.
         width (int): Its hidden channels; 0 leaves it out.
         kernel (int): Side of its kernel. Defaults to 0: the block's own.
     """
@@ -34,6 +36,54 @@ class Replacement(NamedTuple):
     block: int
     width: int
     kernel: int = 0
+
+
+class GrownBlock(NamedTuple):
+    """A rehearsed block that is measured in a trained backbone.
+
+    Args:
+        block (nn.Module): The block.
+        position (int): Index of the block of the chain that it stands for, or behind which it stands.
+        added (bool): Whether it stands behind that block.
+    """
+
+    block: Any
+    position: int
+    added: bool
+
+
+def replacement_of(space: ElasticSpace, number: int, spec: BlockSpec) -> Replacement:
+    """The replacement that a choice of an elastic layer is measured as.
+
+    Args:
+        space (ElasticSpace): What the backbone may grow to.
+        number (int): Index of the layer in the largest network.
+        spec (BlockSpec): One of its choices.
+    """
+    layer = space.layers[number]
+    before = sum(not other.added for other in space.layers[:number])
+    row = len(space.own) + number - before if layer.added else before
+    start = layer.choices[0]
+    kernel = 0 if start is not None and start.kernel_size == spec.kernel_size else spec.kernel_size
+    return Replacement(row, spec.hidden_channels(layer.in_channels), kernel)
+
+
+def grown_measured(space: ElasticSpace) -> list[Replacement]:
+    """The candidates of growth that are measured: larger kernels and more channels, each alone, and added layers.
+
+    Args:
+        space (ElasticSpace): What the backbone may grow to.
+    """
+    result = []
+    for number, layer in enumerate(space.layers):
+        start = layer.choices[0]
+        for spec in layer.choices[1:]:
+            assert spec is not None
+            alone = start is None or (start.kernel_size == spec.kernel_size) != (
+                start.hidden_channels(layer.in_channels) == spec.hidden_channels(layer.in_channels))
+            if alone:
+                result.append(replacement_of(space, number, spec))
+    return result
 
 
 def first_measured(chain: Chain, allowed: Sequence[Sequence[int]]) -> list[Replacement]:
@@ -79,10 +129,12 @@ class Scorer:
         model (nn.Module): The trained model in evaluation mode.
         chain (Chain): Its backbone.
         statistics (Statistics): Statistics of its blocks.
+        grown (Mapping[Replacement, GrownBlock], optional): Rehearsed blocks. Defaults to None: there are none.
     """
 
-    def __init__(self, model: Any, chain: Chain, statistics: Statistics) -> None:
-        self.model, self.chain, self.statistics = model, chain, statistics
+    def __init__(self, model: Any, chain: Chain, statistics: Statistics,
+                 grown: Optional[Mapping[Replacement, GrownBlock]] = None) -> None:
+        self.model, self.chain, self.statistics, self.grown = model, chain, statistics, grown or {}
         self._fits: dict[Replacement, tuple[Tensor, Fit]] = {}
 
     def _fit(self, measured: Replacement) -> tuple[Tensor, Fit]:
@@ -126,9 +178,12 @@ class Scorer:
                 x = self.chain.step(index, x, maps)
                 noted.append(dict(maps))  # with what the block's tap gives, without its output
                 self.chain.note(index, x, maps)
+        inputs.append(x)
         for candidate in wanted:
             if candidate is None:
                 features = self.chain.results(x, maps)
+            elif candidate in self.grown:
+                features = self._grown(self.grown[candidate], inputs, noted)
             else:
                 y = self._replaced(candidate, inputs, seen)
                 features = self.chain.after(candidate.block, y, noted[candidate.block])
@@ -148,6 +203,16 @@ class Scorer:
         y = functional.conv2d(features[:, kept.to(features.device)], fit.weight.to(features)[..., None, None],
                               fit.bias.to(features))
         return y + inputs[source] if self.chain.links[source].shortcut else y
+
+    def _grown(self, grown: GrownBlock, inputs: Sequence[Tensor], noted: Sequence[Maps]) -> tuple[Tensor, ...]:
+        """What the backbone returns with a rehearsed block in it."""
+        position, maps = grown.position, dict(noted[grown.position])
+        link = self.chain.links[position]
+        if not grown.added and link.layer == 0 and link.stage in self.chain.backbone.tapped_stages:
+            y, maps[f'expand{link.stage}'] = grown.block.forward_tapped(inputs[position])
+        else:
+            y = grown.block(inputs[position + grown.added])
+        return self.chain.after(position, y, maps)
 
     def _loss(self, given: GivenFeatures, features: tuple[Tensor, ...], data: Mapping[str, Any]) -> float:
         given.features = features

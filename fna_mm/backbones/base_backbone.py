@@ -11,7 +11,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from fna_mm import families
-from fna_mm.architecture import Architecture, PlacedStage, Stage
+from fna_mm.architecture import Architecture, PlacedLayer, PlacedStage, Stage
 from fna_mm.families import BlockOptions
 from fna_mm.search_space import tapped_stage, tapped_stages
 
@@ -45,10 +45,22 @@ def build_stage(place: PlacedStage, family: str, norm_cfg: dict, act_cfg: dict, 
             'stage'.
     """
     build = families.family(family).build_block
-    return nn.Sequential(*(build(spec, BlockOptions(
-        layer.in_channels, layer.out_channels, layer.stride,
-        layer.dilation if dilated == 'stage' or layer.index == 0 else 1, norm_cfg, act_cfg, with_cp))
-        for spec, layer in place.layers()))
+    return nn.Sequential(*(build(spec, block_options(layer, norm_cfg, act_cfg, with_cp, dilated))
+                           for spec, layer in place.layers()))
+
+
+def block_options(layer: PlacedLayer, norm_cfg: dict, act_cfg: dict, with_cp: bool, dilated: str) -> BlockOptions:
+    """What a block is built with in the place of a layer.
+
+    Args:
+        layer (PlacedLayer): The place.
+        norm_cfg (dict): Normalisation of the block.
+        act_cfg (dict): Activation of the block.
+        with_cp (bool): Recompute the block in the backward pass to save memory.
+        dilated (str): As in :func:`build_stage`.
+    """
+    dilation = layer.dilation if dilated == 'stage' or layer.index == 0 else 1
+    return BlockOptions(layer.in_channels, layer.out_channels, layer.stride, dilation, norm_cfg, act_cfg, with_cp)
 
 
 def _tapped_channels(stage: Stage) -> int:

@@ -1,5 +1,6 @@
 from fna_mm.hooks.alternating_optimizer_hook import AlternatingOptimizerHook
 from fna_mm.hooks.architecture_export_hook import ArchitectureExportHook
 from fna_mm.hooks.bn_calibration_hook import BNCalibrationHook
+from fna_mm.hooks.rehearsal_hook import RehearsalHook
 
-__all__ = ['AlternatingOptimizerHook', 'ArchitectureExportHook', 'BNCalibrationHook']
+__all__ = ['AlternatingOptimizerHook', 'ArchitectureExportHook', 'BNCalibrationHook', 'RehearsalHook']

@@ -1,7 +1,6 @@
 """The search: after weight steps on one sampled path, an architecture step on the mixture of all."""
 
 import inspect
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 import torch
-from mmengine.dist import all_reduce, broadcast_object_list, get_rank, get_world_size
+from mmengine.dist import all_reduce, broadcast_object_list, get_world_size
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
@@ -25,7 +24,7 @@ from fna_mm.checks import check_integer
 from fna_mm.cost.best_path import most_probable_path
 from fna_mm.cost.cost_loss import expected_cost
 from fna_mm.cost.madds import GIGA, CostTable, madds_table
-from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches
+from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches, seed_random_numbers
 from fna_mm.hooks.preflight import (
     check_costs_are_finite,
     check_memory,
@@ -316,19 +315,12 @@ class AlternatingOptimizerHook(Hook):
             self._batches.prefetch()  # before the seeding: a new pass draws a random number
         rng = np.random.default_rng((self._seed, runner.iter))
         self._supernet.use_path(self._supernet.sample_path(rng, uniform=runner.iter < self._first_iter))
-        self._seed_random_numbers(runner.iter)
+        seed_random_numbers(self._seed, runner.iter)  # dropout and the like
         self._weight_step_start = time.perf_counter()
 
     def _seed_data(self, iteration: int) -> None:
         """Make the augmentation of an iteration's batch in this process a function of (seed, iteration, rank)."""
-        self._seed_random_numbers(iteration, stream=1)
-
-    def _seed_random_numbers(self, iteration: int, stream: int = 0) -> None:
-        """Make dropout and the like functions of (seed, iteration, rank)."""
-        seeds = np.random.SeedSequence((self._seed, iteration, get_rank(), stream)).generate_state(3)
-        random.seed(int(seeds[0]))
-        np.random.seed(int(seeds[1]))
-        torch.manual_seed(int(seeds[2]))
+        seed_random_numbers(self._seed, iteration, stream=1)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:

@@ -1,7 +1,26 @@
 """Batches that a resumed run finds as the stopped one would have."""
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+
+
+def seed_random_numbers(seed: int, iteration: int, stream: int = 0) -> None:
+    """Make every random number of this process a function of (seed, iteration, rank).
+
+    Args:
+        seed (int): Seed of the run.
+        iteration (int): Number of the iteration.
+        stream (int): Separates uses in one iteration, such as the step and its data. Defaults to 0.
+    """
+    seeds = np.random.SeedSequence((seed, iteration, get_rank(), stream)).generate_state(3)
+    random.seed(int(seeds[0]))
+    np.random.seed(int(seeds[1]))
+    torch.manual_seed(int(seeds[2]))
 
 
 class SeededBatches:

@@ -137,7 +137,7 @@ def test_wrong_configs(segmentor, tmp_path, replaced, message):
     (0, 'budget=0 must be a share above 0'),
     (-1, 'budget=-1 must be a share above 0'),
     (float('nan'), 'budget=nan must be a share above 0'),
-    (1.5, 'budget=1.5 must be a share above 0 and not above 1'),
+    (101, 'budget=101 must be a share above 0 and not above 100'),
     ('half', "budget='half' must be a share"),
     ('0M', 'budget must be a positive number'),
     (.01, r'budget=0.01 of the backbone cannot be reached: the smallest child costs [\d,]+ madds, 0\.\d+ of the'),

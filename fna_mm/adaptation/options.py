@@ -1,0 +1,115 @@
+"""What an adaptation is asked for, and what it gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+from fna_mm.adaptation.candidates import COSTS, Limits
+from fna_mm.adaptation.rehearsal import Growing
+from fna_mm.architecture import Architecture
+from fna_mm.checks import check_input_shape, check_integer, check_number
+from fna_mm.cost.budget import WHOLES, Budget
+
+#: Largest share that a budget may be. What growing can reach is said when the network is known.
+MOST = 100.
+
+
+@dataclass(frozen=True)
+class AdaptOptions:
+    """How a trained model is adapted.
+
+    Args:
+        of (str): What budgets are meant for: the ``backbone`` or the whole ``model``. Defaults to 'backbone'.
+        cost (str): Unit of budgets: ``madds`` or ``params``. Defaults to 'madds'.
+        shape (tuple[int, int], optional): (height, width) at which MAdds are counted. Defaults to None: that of the
+            first measured image.
+        limits (Limits, optional): Limits of width and depth. Defaults to None: no limit.
+        seed (int): Seed of the images' order. Defaults to 0.
+        statistics_images (int, optional): Number of images for statistics. Defaults to None: 256, at most 60 % of the
+            training data.
+        score_images (int, optional): Largest number of images for scores. Defaults to None: 128, or what is left.
+        tolerance (float): Images are added until the standard error of every child's predicted growth of the loss is
+            at most this share of it, or 2 % of the loss. Defaults to 0.25.
+        schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
+        rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
+        evaluate (bool): Evaluate the trained model and every child on the validation data. Defaults to False.
+        grow (Growing, optional): Let layers also become larger than they are, and stages deeper. Defaults to None:
+            only if a budget is larger than the trained backbone, or model.
+
+    Raises:
+        ValueError: If a value is illegal.
+    """
+
+    of: str = 'backbone'
+    cost: str = 'madds'
+    shape: Optional[tuple[int, int]] = None
+    limits: Optional[Limits] = None
+    seed: int = 0
+    statistics_images: Optional[int] = None
+    score_images: Optional[int] = None
+    tolerance: float = .25
+    schedule: float = .2
+    rate: float = .2
+    evaluate: bool = False
+    grow: Optional[Growing] = None
+
+    def __post_init__(self) -> None:
+        for name, value, legal in (('of', self.of, WHOLES), ('cost', self.cost, COSTS)):
+            if value not in legal:
+                raise ValueError(f'{name}={value!r} must be one of {list(legal)}')
+        if self.shape is not None:
+            check_input_shape(self.shape, 'shape')
+        check_integer('seed', self.seed, least=0)
+        for name in ('statistics_images', 'score_images'):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), least=2)
+        for name in ('tolerance', 'schedule', 'rate'):
+            check_number(name, getattr(self, name), above=0)
+
+
+@dataclass(frozen=True)
+class AdaptedChild:
+    """A child that was written.
+
+    Args:
+        budget (str): The budget as it was given.
+        folder (str): Folder of ``arch.json``, ``child.pth`` and ``child_config.py``.
+        architecture (Architecture): Its architecture.
+        cost (int): Cost of its backbone, in the unit of the budget.
+        share (float): Cost of its backbone as a share of the trained one's.
+        share_of_model (float): Cost of the whole model as a share of the trained one's.
+        predicted (float): By how much the loss was said to grow.
+        predicted_error (float): Standard error of that.
+        measured (float): By how much the loss of the refitted child is larger, on images that no fit saw.
+        measured_error (float): Standard error of that.
+        widths (tuple[int, ...]): Hidden channels that the child has of every block, and of every layer that could be
+            added; 0 is left out.
+        metrics (dict): Metrics on the validation data; empty if it was not evaluated.
+        layers (tuple[dict, ...]): Of every layer, in order, its name and what it was and is.
+    """
+
+    budget: str
+    folder: str
+    architecture: Architecture
+    cost: int
+    share: float
+    share_of_model: float
+    predicted: float
+    predicted_error: float
+    measured: float
+    measured_error: float
+    widths: tuple[int, ...]
+    metrics: dict[str, float]
+    layers: tuple[dict[str, Any], ...]
+
+
+def needs_growing(budgets: Sequence[Union[str, float]]) -> bool:
+    """Whether a budget is a share above 1, which only growing reaches.
+
+    Args:
+        budgets (Sequence): Budgets, as in :func:`adapt`.
+
+    Raises:
+        ValueError: If one of them is no budget.
+    """
+    return any((Budget.parse(budget, most=MOST).fraction or 0) > 1 for budget in budgets)

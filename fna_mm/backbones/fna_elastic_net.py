@@ -1,0 +1,121 @@
+"""A network whose layers also run with larger kernels, more hidden channels, or more of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
+
+from fna_mm import families
+from fna_mm.architecture import Architecture
+from fna_mm.backbones.base_backbone import block_options
+from fna_mm.backbones.elastic_space import ElasticSpace
+from fna_mm.backbones.fna_child_net import FNAChildNet
+from fna_mm.search_space import tapped_stages
+
+
+def central_part(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """The part of a layer's tensor that a smaller layer has: the first channels, and the middle of the kernel.
+
+    Args:
+        tensor (Tensor): A weight, a bias or a running statistic.
+        shape (Sequence[int]): Shape of the same tensor in the smaller layer.
+
+    Returns:
+        Tensor: A view of ``tensor``.
+    """
+    for dim, size in enumerate(shape):
+        start = (tensor.shape[dim] - size) // 2 if dim > 1 else 0
+        tensor = tensor.narrow(dim, start, size)
+    return tensor
+
+
+class _Tapped(nn.Module):
+    """A block whose forward returns the hidden features, too."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.block.forward_tapped(x)
+
+
+@MODELS.register_module(force=True)
+class FNAElasticNet(FNAChildNet):
+    """A network that may grow, with the weights of all that it may grow to (elastic kernels, widths and depths).
+
+    The tensors are those of the largest network. A smaller layer uses the first hidden channels and the middle of the
+    kernel (Cai et al. 2020, "Once-for-all", without their kernel transformation). A forward pass runs :attr:`path`. BN
+    stays in evaluation mode, so that all paths share its statistics.
+
+    Args:
+        arch (str | dict | Architecture): The network that grows, as in ``FNAChildNet``.
+        growth (dict, optional): ``kernel_sizes``, ``width`` and ``added_layers`` of :class:`ElasticSpace`. Defaults to
+            None: the defaults of these.
+        child (Any): The other arguments of ``FNAChildNet``; ``norm_eval`` is always True.
+
+    Raises:
+        ValueError: If an argument is illegal.
+    """
+
+    def __init__(self, arch: Union[str, Mapping[str, Any], Architecture], growth: Optional[Mapping[str, Any]] = None,
+                 **child: Any) -> None:
+        base = Architecture.create(arch).widened(child.pop('widen_factor', 1.))
+        space = ElasticSpace(base, **(growth or {}), tapped_stages=tapped_stages(child.get('out_indices', ())),
+                             frozen_stages=child.get('frozen_stages', -1))
+        self._with_cp = bool(child.pop('with_cp', False))
+        super().__init__(space.largest, **{**child, 'norm_eval': True})
+        self.space = space
+        #: Index of the choice of every layer; 0 is the layer as it was.
+        self.path: tuple[int, ...] = space.seed_path
+        settings = (dict(child.get('norm_cfg', dict(type='BN'))), dict(child.get('act_cfg', dict(type='ReLU6'))), False,
+                    child.get('dilated', 'stage'))
+        #: (number of the layer, index of the choice) → a module of that size without tensors of its own.
+        self._templates: dict[tuple[int, int], Any] = {}
+        places = list(space.largest.walk(self.output_stride))
+        build = families.family(self.family).build_block
+        with torch.device('meta'):
+            for number, layer in enumerate(space.layers):
+                options = block_options(places[layer.stage].layer(layer.place), *settings)
+                for choice, spec in enumerate(layer.choices):
+                    if spec is not None:
+                        self._templates[number, choice] = _Tapped(build(spec, options)).eval()
+
+    def _layers(self, stage: int) -> list[int]:
+        return [number for number, layer in enumerate(self.space.layers) if layer.stage == stage]
+
+    def _run(self, number: int, x: Tensor) -> tuple[Tensor, Optional[Tensor]]:
+        """Run a layer as the path has it; return its output and its hidden features, None if it is absent."""
+        layer, choice = self.space.layers[number], self.path[number]
+        if layer.choices[choice] is None:
+            return x, None
+        template = self._templates[number, choice]
+        state = self.stage(layer.stage)[layer.place].state_dict(keep_vars=True)  # type: ignore[index]
+        tensors = {f'block.{key}': central_part(state[key], value.shape)
+                   for key, value in template.block.state_dict().items()}
+
+        def run(features: Tensor) -> tuple[Tensor, Tensor]:
+            return functional_call(template, tensors, (features, ))
+
+        if self._with_cp and torch.is_grad_enabled():
+            return checkpoint(run, x, use_reentrant=False)
+        return run(x)
+
+    def run_stage(self, index: int, x: Tensor) -> Tensor:
+        """Run one stage on x of shape (N, C, H, W), as the path has it."""
+        for number in self._layers(index):
+            x, _ = self._run(number, x)
+        return x
+
+    def run_tapped_stage(self, index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run one stage on x; return its output and the expanded features of its first layer."""
+        first, *others = self._layers(index)
+        x, expanded = self._run(first, x)
+        assert expanded is not None
+        for number in others:
+            x, _ = self._run(number, x)
+        return x, expanded
