@@ -11,6 +11,7 @@ from fna_mm.checks import check_number
 #: Share of the schedule that the learning rate rises for.
 _WARMUP = .05
 _MOST_WARMUP = 200
+_CHECKPOINT = '{{ fileDirname }}/child.pth'
 
 
 def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float, rate: float) -> Config:
@@ -36,7 +37,9 @@ def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float
     names = [imports['imports']] if isinstance(imports['imports'], str) else list(imports['imports'])
     if 'fna_mm' not in names:
         cfg.custom_imports = dict(imports=[*names, 'fna_mm'], allow_failed_imports=False)
-    cfg.load_from = '{{ fileDirname }}/child.pth'
+    cfg.load_from = _CHECKPOINT
+    # With --resume, mmdet drops load_from, and would start from random weights if there is nothing to resume yet.
+    cfg.model.init_cfg = dict(type='Pretrained', checkpoint=_CHECKPOINT)
     cfg.resume = False
     for leftover in ('launcher', 'experiment_name', 'auto_scale_lr'):
         cfg.pop(leftover, None)

@@ -67,7 +67,7 @@ def test_a_child_is_an_ordinary_config_and_checkpoint(adapted, tmp_path):
     for child in children:
         cfg = Config.fromfile(str(Path(child.folder) / 'child_config.py'))
         cfg.work_dir = str(tmp_path / child.budget)
-        assert cfg.load_from == str(Path(child.folder) / 'child.pth')
+        assert cfg.load_from == cfg.model.init_cfg.checkpoint == str(Path(child.folder) / 'child.pth')
         assert cfg.train_cfg.max_iters == 40  # a fifth of 200
         assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.02)
         runner = Runner.from_cfg(cfg)
@@ -76,6 +76,21 @@ def test_a_child_is_an_ordinary_config_and_checkpoint(adapted, tmp_path):
         state = load(Path(child.folder) / 'child.pth')
         assert_same(OrderedDict(runner.model.state_dict()), OrderedDict(state['state_dict']))
         runner.train()
+
+
+def test_a_training_that_has_nothing_to_resume_starts_from_the_child(adapted, tmp_path):
+    """As ``mim train mmdet child_config.py --resume`` does it: without ``load_from``."""
+    _, (child, _) = adapted
+    cfg = Config.fromfile(str(Path(child.folder) / 'child_config.py'))
+    cfg.work_dir, cfg.resume, cfg.load_from = str(tmp_path), True, None
+    cfg.experiment_name = 'nothing_to_resume'
+    cfg.train_cfg.max_iters, cfg.optim_wrapper.optimizer.lr = 1, 0.
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    state = load(Path(child.folder) / 'child.pth')['state_dict']
+    for key, value in runner.model.state_dict().items():
+        if key.endswith(('weight', 'bias')):
+            assert torch.equal(value, state[key]), key
 
 
 def test_the_page_and_the_front(adapted):
