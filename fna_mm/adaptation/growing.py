@@ -67,8 +67,8 @@ def rehearse(trained: TrainedModel, growing: Growing, images: MeasuredImages, us
                 normalised_images(trained.model, images, used)), seed)
             write_whole({start: checkpoint_bytes(dict(state_dict=_with_backbone(trained.model, elastic.state_dict())))})
         barrier()
-        cfg = rehearsal_config(trained.config, elastic_section(section, trained.backbone, growing.space), growing, rate,
-                               images.without(held_out), seed)
+        cfg = rehearsal_config(trained.config, elastic_section(section, trained.backbone, growing.space, growing.boost),
+                               growing, rate, images.without(held_out), seed)
         state = run_rehearsal(cfg, start, folder.file(_FOLDER))
         broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
         if broken:

@@ -57,7 +57,7 @@ def _percent(share: float) -> str:
 
 def _results(values: Mapping[str, Any]) -> str:
     trained, metric = values['trained'], shown_metric(values['trained']['metrics'])
-    unit = f'M{"" if values["unit"] == "madds" else " "}{UNITS[values["unit"]]}'
+    unit = f'million {UNITS[values["unit"]]}'
     headers = ['', f'backbone, {unit}', 'share of the backbone', f'model, {unit}', 'share of the model',
                'loss, predicted', 'loss, measured', *([f'{metric}, validation'] if metric else [])]
     rows = [['trained model', f'{trained["backbone"] / 1e6:.4g}', '100%', f'{trained["model"] / 1e6:.4g}', '100%', '',

@@ -28,6 +28,7 @@ class Growing:
         width (float): Factor of the hidden channels of a layer that has more of them. Defaults to 1.5.
         added_layers (int): Layers that a stage may have more. Defaults to 1.
         share (float): Probability that a layer of a rehearsed path is another one than the trained. Defaults to 0.25.
+        boost (float): Factor of the gradients of what starts at zero, as in ``FNAElasticNet``. Defaults to 10.
 
     Raises:
         ValueError: If a number is out of range.
@@ -38,6 +39,7 @@ class Growing:
     width: float = 1.5
     added_layers: int = 1
     share: float = .25
+    boost: float = 10.
 
     def __post_init__(self) -> None:
         check_integer('steps of the rehearsal', self.steps)

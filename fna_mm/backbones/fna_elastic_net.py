@@ -14,6 +14,7 @@ from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import block_options
 from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.backbones.fna_child_net import FNAChildNet
+from fna_mm.checks import check_number
 from fna_mm.search_space import tapped_stages
 
 
@@ -31,6 +32,17 @@ def central_part(tensor: Tensor, shape: Sequence[int]) -> Tensor:
         start = (tensor.shape[dim] - size) // 2 if dim > 1 else 0
         tensor = tensor.narrow(dim, start, size)
     return tensor
+
+
+class _Multiply:
+    """Multiplies a gradient. A hook that is an object can be copied and pickled."""
+
+    def __init__(self, factors: Tensor) -> None:
+        self._factors = factors
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        self._factors = self._factors.to(gradient)
+        return gradient * self._factors
 
 
 class _Tapped(nn.Module):
@@ -56,6 +68,9 @@ class FNAElasticNet(FNAChildNet):
         arch (str | dict | Architecture): The network that grows, as in ``FNAChildNet``.
         growth (dict, optional): ``kernel_sizes``, ``width`` and ``added_layers`` of :class:`ElasticSpace`. Defaults to
             None: the defaults of these.
+        boost (float): Factor of the gradients of what starts at zero: the outer parts of kernels, what reads added
+            channels, scale and shift behind added layers. At the rate of a fine-tuning they would not leave zero in a
+            few hundred steps. Defaults to 1.
         child (Any): The other arguments of ``FNAChildNet``; ``norm_eval`` is always True.
 
     Raises:
@@ -63,7 +78,7 @@ class FNAElasticNet(FNAChildNet):
     """
 
     def __init__(self, arch: Union[str, Mapping[str, Any], Architecture], growth: Optional[Mapping[str, Any]] = None,
-                 **child: Any) -> None:
+                 boost: float = 1., **child: Any) -> None:
         base = Architecture.create(arch).widened(child.pop('widen_factor', 1.))
         space = ElasticSpace(base, **(growth or {}), tapped_stages=tapped_stages(child.get('out_indices', ())),
                              frozen_stages=child.get('frozen_stages', -1))
@@ -84,6 +99,31 @@ class FNAElasticNet(FNAChildNet):
                 for choice, spec in enumerate(layer.choices):
                     if spec is not None:
                         self._templates[number, choice] = _Tapped(build(spec, options)).eval()
+
+        if boost != 1:
+            self._boost(check_number('boost', boost, above=0))
+
+    def _boost(self, factor: float) -> None:
+        """Multiply the gradients of what starts at zero."""
+        family = families.family(self.family)
+        output, norm = (family.part_name(family.output_part, kind) for kind in ('conv', 'bn'))
+        for number, layer in enumerate(self.space.layers):
+            block: Any = self.stage(layer.stage)[layer.place]  # type: ignore[index]
+            first = next(choice for choice, spec in enumerate(layer.choices) if spec is not None)
+            shapes = {name: value.shape for name, value in self._templates[number, first].block.named_parameters()}
+            for name, parameter in block.named_parameters():
+                factors = torch.ones_like(parameter)
+                if name.rpartition('.')[0] == norm and layer.added:
+                    factors.fill_(factor)
+                elif parameter.dim() == 4:
+                    own = list(parameter.shape)
+                    own[2:] = shapes[name][2:]  # the kernel that it starts with
+                    if name.rpartition('.')[0] == output:
+                        own[1] = shapes[name][1]
+                    factors.fill_(factor)
+                    central_part(factors, own).fill_(1.)
+                if parameter.requires_grad and (factors != 1).any():
+                    parameter.register_hook(_Multiply(factors))
 
     def _layers(self, stage: int) -> list[int]:
         return [number for number, layer in enumerate(self.space.layers) if layer.stage == stage]

@@ -17,7 +17,7 @@ def test_the_choices_of_every_layer():
     found = [[str(choice) for choice in layer.choices] for layer in space.layers]
     assert found == [
         ['k3_e1'],
-        ['k3_e6', 'k5_e6', 'k7_e6', 'k3_e8', 'k5_e8', 'k7_e8'],  # 36 channels become 48: multiples of 8 below 54
+        ['k3_e6', 'k5_e6', 'k7_e6', 'k3_e8', 'k5_e8', 'k7_e8'],  # 24 channels become 32, a multiple of 8 up to 36
         ['k5_e4', 'k7_e4', 'k5_c32', 'k7_c32'],
         ['None', 'k5_e4', 'k7_e4'],
         ['k3_e6', 'k5_e6', 'k7_e6', 'k3_e8', 'k5_e8', 'k7_e8']]
@@ -101,3 +101,28 @@ def test_a_path_computes_what_its_own_network_computes(arguments):
             weight = net.stage(layer.stage)[layer.place].linear_conv.conv.weight
             assert (weight.grad is not None) == (layer.choices[choice] is not None)
     assert not any(module.training for name, module in net.named_modules() if name.endswith('bn'))
+
+
+def test_what_starts_at_zero_learns_faster():
+    slow = FNAElasticNet(TINY, out_indices=(2, ), output_stride=8)
+    slow.init_weights()
+    fast = FNAElasticNet(TINY, out_indices=(2, ), output_stride=8, boost=10.)
+    fast.load_state_dict(slow.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    for net in (slow, fast):
+        net.path = tuple(len(layer.choices) - 1 for layer in net.space.layers)
+        net(x)[0].square().sum().backward()
+
+    def check(name, part, factor):
+        one, two = (dict(net.named_parameters())[name].grad[part] for net in (slow, fast))
+        assert one.abs().sum() > 0
+        torch.testing.assert_close(two, factor * one)
+
+    everything = slice(None)
+    check('layer2.0.depthwise_conv.conv.weight', (everything, everything, slice(2, 5), slice(2, 5)), 1)
+    check('layer2.0.depthwise_conv.conv.weight', (everything, everything, 0), 10)
+    check('layer2.0.linear_conv.conv.weight', (everything, slice(24)), 1)
+    check('layer2.0.linear_conv.conv.weight', (everything, slice(24, None)), 10)
+    check('layer2.2.linear_conv.bn.weight', everything, 10)
+    check('layer2.1.linear_conv.bn.weight', everything, 1)
+    check('layer2.0.expand_conv.conv.weight', everything, 1)
