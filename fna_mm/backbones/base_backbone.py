@@ -15,6 +15,8 @@ from fna_mm.architecture import Architecture, PlacedLayer, PlacedStage, Stage
 from fna_mm.families import BlockOptions
 from fna_mm.search_space import tapped_stage, tapped_stages
 
+#: Which layers of a dilated stage are dilated: all, or the first one.
+DILATED = ('stage', 'first')
 #: The initializer's name in the registry. Backbones do not import the initializer.
 REMAPPING = 'ParameterRemapping'
 DEFAULT_INIT = (dict(type='Kaiming', layer='Conv2d'),
@@ -59,8 +61,23 @@ def block_options(layer: PlacedLayer, norm_cfg: dict, act_cfg: dict, with_cp: bo
         with_cp (bool): Recompute the block in the backward pass to save memory.
         dilated (str): As in :func:`build_stage`.
     """
-    dilation = layer.dilation if dilated == 'stage' or layer.index == 0 else 1
-    return BlockOptions(layer.in_channels, layer.out_channels, layer.stride, dilation, norm_cfg, act_cfg, with_cp)
+    return BlockOptions(layer.in_channels, layer.out_channels, layer.stride, dilation_of(layer, dilated), norm_cfg,
+                        act_cfg, with_cp)
+
+
+def dilation_of(layer: PlacedLayer, dilated: str) -> int:
+    """The dilation of a layer.
+
+    Args:
+        layer (PlacedLayer): Its place.
+        dilated (str): As in :func:`build_stage`.
+
+    Raises:
+        ValueError: If ``dilated`` is neither.
+    """
+    if dilated not in DILATED:
+        raise ValueError(f'dilated={dilated!r} must be one of {list(DILATED)}')
+    return layer.dilation if dilated == 'stage' or layer.index == 0 else 1
 
 
 def _tapped_channels(stage: Stage) -> int:

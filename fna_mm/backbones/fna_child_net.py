@@ -72,8 +72,6 @@ class FNAChildNet(FNABackbone):
         head_channels = int((head_channels or families.family(architecture.family).head_channels)
                             * max(1., widen_factor))
         norm_cfg, act_cfg = dict(norm_cfg), dict(act_cfg)
-        if dilated not in ('stage', 'first'):
-            raise ValueError(f"dilated={dilated!r} must be 'stage' or 'first'")
         check_norm_cfg(norm_cfg)
         stages = [build_stage(place, architecture.family, norm_cfg, act_cfg, with_cp, dilated)
                   for place in architecture.walk(output_stride)]
@@ -81,3 +79,4 @@ class FNAChildNet(FNABackbone):
                          norm_cfg, act_cfg, init_cfg)
         self.architecture = architecture
         self.output_stride = output_stride
+        self.dilated = dilated

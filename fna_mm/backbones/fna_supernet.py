@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fna_mm import families
 from fna_mm.architecture import Architecture
-from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg
+from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg, dilation_of
 from fna_mm.backbones.mixed_op import MixedOp
 from fna_mm.checks import check_integer, check_number
 from fna_mm.search_space import SearchSpace, tapped_stages
@@ -57,6 +57,7 @@ class FNASuperNet(FNABackbone):
         act_cfg (dict): Activation of all layers. Defaults to dict(type='ReLU6').
         init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
             last. Defaults to None: Kaiming for convolutions.
+        dilated (str): As in ``FNAChildNet``. Defaults to 'stage'.
 
     Raises:
         ValueError: If an argument is illegal; the message says what is legal.
@@ -85,7 +86,8 @@ class FNASuperNet(FNABackbone):
             candidate_norm_cfg: Mapping[str, Any] = dict(
                 type='BN', affine=False, track_running_stats=False),
             act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
-            init_cfg: Optional[Union[dict, list]] = None) -> None:
+            init_cfg: Optional[Union[dict, list]] = None,
+            dilated: str = 'stage') -> None:
         space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, seed, tapped_stages(out_indices))
         least = min(len(layer.candidates) for layer in space.layers)
         if arch_sample_num is not None:
@@ -98,17 +100,18 @@ class FNASuperNet(FNABackbone):
         stages: list[nn.Module] = []
         for place in space.seed.walk(output_stride):
             if place.index not in space.searched_stages:
-                stages.append(build_stage(place, space.seed.family, norm_cfg, act_cfg, with_cp))
+                stages.append(build_stage(place, space.seed.family, norm_cfg, act_cfg, with_cp, dilated))
                 continue
             stages.append(nn.ModuleList(
-                MixedOp(layer, place.layer(layer.index).stride, place.dilation, candidate_norm_cfg, act_cfg, with_cp,
-                        space.seed.family, fused)
+                MixedOp(layer, place.layer(layer.index).stride, dilation_of(place.layer(layer.index), dilated),
+                        candidate_norm_cfg, act_cfg, with_cp, space.seed.family, fused)
                 for layer in space.layers if layer.stage == place.index))
         super().__init__(space.seed, stages, out_indices,
                          head_channels or families.family(space.seed.family).head_channels, -1, False, norm_cfg,
                          act_cfg, init_cfg)
         self.search_space = space
         self.output_stride = output_stride
+        self.dilated = dilated
         self.arch_sample_num = arch_sample_num
         self.register_buffer('architecture_parameters',
                              ARCHITECTURE_INIT_STD * torch.randn(space.num_candidates))

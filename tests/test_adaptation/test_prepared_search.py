@@ -118,6 +118,7 @@ def test_the_search_starts_from_it(search, prepared, tmp_path):
 
 @pytest.mark.parametrize(('before', 'after', 'message'), [
     ('expand_ratios=(3, 6)', 'expand_ratios=(3, 9)', r'k3_e9 of layer2\.0 has 36 hidden channels, the trained .* 24'),
+    ('expand_ratios=(3, 6)', "expand_ratios=(3, 6), dilated='first'", r"set dilated='stage' in the backbone"),
     ('affine=True', 'affine=False', 'have no scale and shift'),
     ('channels=8, num_convs=1', 'channels=16, num_convs=1', r'differs from the trained one .*: decode_head'),
 ])

@@ -228,7 +228,8 @@ def test_paths_differ(net):
 
 def as_child(net, path):
     """A child with the path's architecture and the path's own weights."""
-    child = FNAChildNet(net.search_space.architecture(path), net.out_indices, net.output_stride, norm_cfg=BARE)
+    child = FNAChildNet(net.search_space.architecture(path), net.out_indices, net.output_stride, norm_cfg=BARE,
+                        dilated=net.dilated)
     state, source = {}, net.state_dict()
     depth = dict.fromkeys(range(7), 0)
     for layer, chosen in zip(net.search_space.layers, path):
@@ -243,9 +244,9 @@ def as_child(net, path):
     return child
 
 
-@pytest.mark.parametrize('output_stride', [32, 16, 8])
-def test_a_path_is_the_child_of_its_architecture(randomize, output_stride):
-    net = randomize(FNASuperNet(**SMALL, out_indices=ALL, output_stride=output_stride, norm_cfg=BARE))
+@pytest.mark.parametrize(('output_stride', 'dilated'), [(32, 'stage'), (16, 'stage'), (8, 'stage'), (8, 'first')])
+def test_a_path_is_the_child_of_its_architecture(randomize, output_stride, dilated):
+    net = randomize(FNASuperNet(**SMALL, out_indices=ALL, output_stride=output_stride, norm_cfg=BARE, dilated=dilated))
     net.use_path(PATH)
     child = as_child(net, PATH)
     assert len(child.architecture.stages[2].layers) == 1  # PATH leaves a layer out
@@ -765,6 +766,7 @@ def test_a_config_is_not_changed():
     (dict(expand_ratios=()), 'expand_ratios must be a list of different numbers'),
     (dict(out_indices=(8, )), 'out_indices=.* must name stages from 0 to 6, or 7 for the 1280-channel'),
     (dict(output_stride=4), 'output_stride=4 is not possible'),
+    (dict(dilated='last'), "dilated='last' must be one of"),
 ])
 def test_illegal_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
