@@ -36,11 +36,12 @@ from fna_mm.adaptation.options import MOST, AdaptedChild, AdaptOptions, needs_gr
 from fna_mm.adaptation.page import adaptation_figures, adaptation_page
 from fna_mm.adaptation.prepared_search import build_search, prepare_model
 from fna_mm.adaptation.refit import fit_alone, refit
-from fna_mm.adaptation.rehearsal import Growing
+from fna_mm.adaptation.rehearsal import Growing, check_can_train
 from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, grown_measured, mean_and_error
 from fna_mm.adaptation.statistics import Statistics, statistics_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
+from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.configs import config_text
@@ -123,6 +124,9 @@ def prepare_search(config: str, checkpoint: str, search: str, work_dir: Optional
         ValueError: If anything that was given is wrong.
     """
     options = options or AdaptOptions()
+    if options.grow:
+        raise ValueError('a search that is prepared does not grow: its own space says what layers may become; leave '
+                         'out grow')
     trained = load_trained(config, checkpoint)
     model = build_search(search, trained)
     images = MeasuredImages(trained.config, options.seed)
@@ -159,7 +163,10 @@ class _Adaptation:
         first = next(normalised_images(self.model, images, [0]))
         self.shape = options.shape or (first.shape[-2], first.shape[-1])
         self.chain = Chain(trained.backbone, self.shape)
-        self.space = space_of(trained.backbone, options.grow) if options.grow else None
+        self.space: Optional[ElasticSpace] = None
+        if options.grow:
+            check_can_train(trained.config)
+            self.space = space_of(trained.backbone, options.grow)
         self.growth: Optional[Growth] = None
         self.table = self._new_table()
         whole, _ = count_config(trained.config, self.shape)
@@ -270,7 +277,7 @@ class _Adaptation:
             self.table.learn(found)
             choices = [choice for _, limit in self.budgets if (choice := self.table.choose(limit))]
             more = list(dict.fromkeys(key for choice in choices for key in self.table.unmeasured(choice)))
-            more = more[:MOST_MEASURED - len(measured)]
+            more = more[:max(0, MOST_MEASURED - len(measured))]
             error = max(choice.error for choice in choices)
             enough = all(choice.error <= max(self.options.tolerance * choice.predicted, _SMALL * self.seed_loss)
                          for choice in choices)

@@ -51,9 +51,9 @@ def build_search(config: str, trained: TrainedModel) -> Any:
         raise ValueError(f'the search of {config} has stages (in, out, stride) {other} at output stride '
                          f'{net.output_stride}, the trained backbone {own} at {trained.backbone.output_stride}')
     if net.dilated != trained.backbone.dilated:
-        raise ValueError(f'the search of {config} has dilated={net.dilated!r}, the trained backbone '
-                         f'{trained.backbone.dilated!r}: set dilated={trained.backbone.dilated!r} in the backbone of the '
-                         'search')
+        wanted = trained.backbone.dilated
+        raise ValueError(f'the search of {config} has dilated={net.dilated!r}, the trained backbone {wanted!r}: set '
+                         f'dilated={wanted!r} in the backbone of the search')
     affine = sections[0].get('candidate_norm_cfg', dict(affine=False)).get('affine', True)
     if not affine:
         raise ValueError(f'the candidates of {config} have no scale and shift, in which a fit is written: set '

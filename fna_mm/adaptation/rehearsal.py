@@ -52,6 +52,19 @@ class Growing:
         return dict(kernel_sizes=self.kernel_sizes, width=self.width, added_layers=self.added_layers)
 
 
+def check_can_train(cfg: Config) -> None:
+    """Check that a config says how its model is trained.
+
+    Args:
+        cfg (Config): Config of the trained model.
+
+    Raises:
+        ValueError: If it has no optimizer with a learning rate.
+    """
+    if 'lr' not in ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}):
+        raise ValueError('growing trains the model: its config needs optim_wrapper=dict(optimizer=dict(type=…, lr=…))')
+
+
 def rehearsal_config(trained: Config, backbone: Mapping[str, Any], growing: Growing, rate: float,
                      kept: Sequence[Sequence[int]], seed: int) -> Config:
     """The config of the rehearsal: the user's model, data and optimizer, and a schedule of its own.

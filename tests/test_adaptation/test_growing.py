@@ -17,7 +17,7 @@ from toy_search import assert_same, load
 from toy_segmentation import write_config
 
 from fna_mm import Architecture
-from fna_mm.adaptation import AdaptOptions, Growing, adapt
+from fna_mm.adaptation import AdaptOptions, Growing, adapt, prepare_search
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.growing import space_of
 from fna_mm.adaptation.growth import Growth, settle, start_growing
@@ -307,6 +307,19 @@ def test_a_folder_of_another_rehearsal_is_refused(segmentor, rehearsed):
 def test_wrong_settings_of_growing(arguments):
     with pytest.raises((ValueError, TypeError)):
         Growing(**arguments)
+
+
+def test_growing_needs_an_optimizer(segmentor, tmp_path):
+    config = write_config(Path(segmentor[0]).parent, untrainable=("optim_wrapper = dict(type='OptimWrapper', ",
+                                                                 "other = dict(type='OptimWrapper', "))
+    with pytest.raises(ValueError, match='growing trains the model: its config needs optim_wrapper'):
+        adapt(str(config), segmentor[1], ('1', ), str(tmp_path / 'work'), OPTIONS)
+    assert not (tmp_path / 'work').exists()
+
+
+def test_a_prepared_search_does_not_grow(segmentor, tmp_path):
+    with pytest.raises(ValueError, match='a search that is prepared does not grow'):
+        prepare_search(*segmentor, segmentor[0], str(tmp_path / 'work'), OPTIONS)
 
 
 def test_a_rehearsal_that_diverges_says_so(segmentor, tmp_path):

@@ -17,7 +17,8 @@ def run(segmentor, work_dir, processes, *more):
     launcher = [] if processes == 1 else ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node',
                                           str(processes)]
     call = [sys.executable, *launcher, '-m', 'fna_mm', 'adapt', *segmentor, '--work-dir', str(work_dir),
-            '--budget', '0.6', '--statistics-images', '11', '--score-images', '7', '--tolerance', '100', '--evaluate', *more]
+            '--budget', '0.6', '--statistics-images', '11', '--score-images', '7', '--tolerance', '100', '--evaluate',
+            *more]
     done = subprocess.run(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           timeout=240)
     assert done.returncode == 0, done.stdout[-4000:]
