@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 import torch
+from mmengine.structures import BaseDataElement
 from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -99,6 +100,7 @@ _COUNTERS = {
 }
 
 
+@torch.no_grad()
 def count(model: nn.Module, input_shape: Sequence[int], channels: int = 3) -> Complexity:
     """Count the parameters and multiply-adds of an mm model, or of any module that takes an image.
 
@@ -115,24 +117,32 @@ def count(model: nn.Module, input_shape: Sequence[int], channels: int = 3) -> Co
     """
     height, width = check_input_shape(input_shape)
     params = sum(parameter.numel() for parameter in model.parameters())
-    model = model.eval()
+    model.eval()  # mm's ResNet returns None
+    model.requires_grad_(False)
     try:
         total = _run(model.to('meta'), torch.empty(1, channels, height, width, device='meta'))
     except (NotImplementedError, RuntimeError):
-        model = model.to_empty(device='cpu')
-        for parameter in model.parameters():
-            nn.init.zeros_(parameter)
+        model.to_empty(device='cpu')
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.zero_()
         total = _run(model, torch.zeros(1, channels, height, width))
     return Complexity(params, total)
 
 
 def _run(model: nn.Module, image: Tensor) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_COUNTERS) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_COUNTERS) as counter:
         if hasattr(model, 'data_preprocessor'):  # an mm model; this mode runs neither losses nor post-processing
-            model(image, mode='tensor')
+            model(image, [_sample(image)], mode='tensor')
         else:
             model(image)
     return counter.get_total_flops()
+
+
+def _sample(image: Tensor) -> BaseDataElement:
+    """What detectors with two stages or a transformer want to know of an image."""
+    size = tuple(image.shape[-2:])
+    return BaseDataElement(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size,
+                                         scale_factor=(1., 1.), img_id=0))
 
 
 def count_config(cfg: Any, input_shape: Sequence[int]) -> tuple[Complexity, Optional[Complexity]]:
@@ -166,8 +176,8 @@ def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = No
     Args:
         targets (Sequence[str]): Paths of mm configs; names, ``arch.json`` files or texts of
             architectures.
-        shape (Sequence[int], optional): (height, width) of the image. Defaults to the
-            ``input_shape`` in each config.
+        shape (Sequence[int], optional): (height, width) of the image. Defaults to None: the ``input_shape`` in each
+            config, or the size to which its test pipeline resizes.
         output_stride (int, optional): Output stride of architectures. Defaults to the architecture's own.
         style (str): As in :func:`render`. Defaults to 'text'.
         progress (Callable, optional): Iterates over the targets and shows the progress.
@@ -179,7 +189,7 @@ def complexity_table(targets: Sequence[str], shape: Optional[Sequence[int]] = No
     for target in (progress or iter)(targets):
         if target.endswith(('.py', '.yml', '.yaml')):
             cfg = _load_config(target)
-            size = _input_shape(target, shape or cfg.get('input_shape'))
+            size = _input_shape(target, shape or cfg.get('input_shape') or evaluation_size(cfg))
             whole, backbone = count_config(cfg, size)
             rows.append(CountedModel(target, size, whole))
             if backbone is not None:
@@ -220,6 +230,26 @@ def render(rows: Sequence[CountedModel], style: str = 'text') -> str:
                 row.published[0], f'{differences[0]:+.1%}', row.published[1], f'{differences[1]:+.1%}']
     return tabulate(cells, headers, tablefmt=formats[style], disable_numparse=True,
                     colalign=('left', 'left') + ('right', ) * (len(headers) - 2))
+
+
+def evaluation_size(cfg: Any) -> Optional[tuple[int, int]]:
+    """The (height, width) to which a config's test pipeline resizes, padded as the model pads; None if it does not say.
+
+    Args:
+        cfg (Config): An mm config.
+    """
+    divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
+    sections = [loader.get('dataset') or {}]
+    while sections:
+        section = sections.pop()
+        for transform in section.get('pipeline') or ():
+            scale = transform.get('scale')
+            if str(transform['type']).rpartition('.')[2] == 'Resize' and isinstance(scale, (tuple, list)):
+                height, width = (-(-int(side) // divisor) * divisor for side in scale[::-1])  # mm's are (width, height)
+                return height, width
+        sections += [inner for inner in (section.get('dataset'), *(section.get('datasets') or ())) if inner]
+    return None
 
 
 def _input_shape(target: str, shape: Any) -> tuple[int, int]:

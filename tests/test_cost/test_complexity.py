@@ -1,5 +1,6 @@
 import copy
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,15 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet
-from fna_mm.cost.complexity import Complexity, CountedModel, complexity_table, count, count_config, render
+from fna_mm.cost.complexity import (
+    Complexity,
+    CountedModel,
+    complexity_table,
+    count,
+    count_config,
+    evaluation_size,
+    render,
+)
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 #: Measured from the authors' networks: (height, width), output stride, parameters, G multiply-adds.
@@ -225,3 +234,52 @@ def test_styles():
 def test_table_errors(target, message):
     with pytest.raises(ValueError, match=message):
         complexity_table([target])
+
+
+#: Published figures of mmdet's and mmseg's model zoos and of the papers: parameters in M, GMAdds or None.
+STOCK = {
+    'mmdet/faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py': (41.75, None),
+    'mmdet/mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py': (44.4, None),
+    'mmdet/detr/detr_r50_8xb2-150e_coco.py': (41.6, None),
+    'mmdet/solov2/solov2_r50_fpn_1x_coco.py': (46.6, None),
+    'mmdet/yolox/yolox_s_8xb8-300e_coco.py': (8.97, 13.4),
+    'mmdet/rtmdet/rtmdet_s_8xb32-300e_coco.py': (8.89, 14.8),
+    'mmseg/pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py': (48.98, None)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', STOCK)
+def test_stock_models(name):
+    """mm's own configs say their size in the test pipeline, and need no --shape."""
+    scope, _, path = name.partition('/')
+    root = Path(import_module(scope).__file__).parent
+    text = complexity_table([str(root / '.mim/configs' / path)], style='json')
+    whole, backbone = json.loads(text)
+    params, madds = STOCK[name]
+    assert whole['params_m'] == pytest.approx(params, rel=.005)
+    if madds is not None:
+        assert whole['madds_g'] == pytest.approx(madds, rel=.01)
+    assert 0 < backbone['madds_g'] < whole['madds_g']
+    if 'r50' in name and scope == 'mmdet':
+        assert backbone['params_m'] == 23.508032
+
+
+def test_mms_resnet_is_counted():
+    """Its eval() returns None."""
+    init_default_scope('mmdet')
+    counted = count(MODELS.build(dict(type='mmdet.ResNet', depth=18, out_indices=(3, ))), (224, 224))
+    # torchvision's ResNet-18 has 1.81 GMAdds and 11.69 M parameters with its last layer of 512 x 1000.
+    assert counted.madds == pytest.approx(1.81e9, rel=.005)
+    assert counted.params == pytest.approx(11.69e6 - 513000, rel=.001)
+
+
+@pytest.mark.parametrize(('wrap', 'divisor', 'expected'), [
+    (lambda data: data, 1, (180, 250)), (lambda data: data, 32, (192, 256)),
+    (lambda data: dict(type='RepeatDataset', times=2, dataset=data), 1, (180, 250)),
+    (lambda data: dict(type='ConcatDataset', datasets=[data, data]), 1, (180, 250)),
+    (lambda data: dict(type='Other', pipeline=[dict(type='PackSegInputs')]), 1, None)])
+def test_the_size_of_the_test_pipeline(wrap, divisor, expected):
+    data = dict(type='Any', pipeline=[dict(type='LoadImageFromFile'), dict(type='mmdet.Resize', scale=(250, 180))])
+    cfg = Config(dict(model=dict(data_preprocessor=dict(pad_size_divisor=divisor)),
+                      test_dataloader=dict(dataset=wrap(data))))
+    assert evaluation_size(cfg) == expected
