@@ -23,6 +23,21 @@ DEFAULT_INIT = (dict(type='Kaiming', layer='Conv2d'),
                 dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']))
 
 
+def check_pretrained(pretrained: Any) -> None:
+    """Check that a model did not pass its own ``pretrained`` on, which names the weights of the backbone it had before.
+
+    Args:
+        pretrained (str, optional): The argument.
+
+    Raises:
+        ValueError: If it is not None.
+    """
+    if pretrained is not None:
+        raise ValueError(f'the model passes pretrained={pretrained!r} on to its backbone: set pretrained=None in the '
+                         "model, and init_cfg=dict(type='ParameterRemapping', checkpoint='open-mmlab://mmdet/"
+                         "mobilenet_v2') in the backbone")
+
+
 def check_norm_cfg(norm_cfg: Mapping[str, Any]) -> None:
     """Check that a normalisation exists; mmcv's own error does not name the missing type.
 

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 
 from fna_mm import families
 from fna_mm.architecture import Architecture
-from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg
+from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg, check_pretrained
 
 
 @MODELS.register_module(force=True)
@@ -44,6 +44,8 @@ class FNAChildNet(FNABackbone):
             last. Defaults to None: Kaiming for convolutions.
         dilated (str): Which layers of a dilated stage are dilated: all of the ``stage``, as in the authors' release, or
             the ``first``, as in mmseg's MobileNetV2, whose checkpoints need it. Defaults to 'stage'.
+        pretrained (str, optional): What a model with an argument ``pretrained`` passes on to its backbone. Another
+            value than None is refused with what to write instead. Defaults to None.
 
     Raises:
         ValueError: If an argument is illegal; the message says what is legal.
@@ -67,7 +69,9 @@ class FNAChildNet(FNABackbone):
                  norm_cfg: Mapping[str, Any] = dict(type='BN'),
                  act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
                  init_cfg: Optional[Union[dict, list]] = None,
-                 dilated: str = 'stage') -> None:
+                 dilated: str = 'stage',
+                 pretrained: Optional[str] = None) -> None:
+        check_pretrained(pretrained)
         architecture = Architecture.create(arch).widened(widen_factor)
         head_channels = int((head_channels or families.family(architecture.family).head_channels)
                             * max(1., widen_factor))

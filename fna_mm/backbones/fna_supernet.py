@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fna_mm import families
 from fna_mm.architecture import Architecture
-from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg, dilation_of
+from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg, check_pretrained, dilation_of
 from fna_mm.backbones.mixed_op import MixedOp
 from fna_mm.checks import check_integer, check_number
 from fna_mm.search_space import SearchSpace, tapped_stages
@@ -58,6 +58,7 @@ class FNASuperNet(FNABackbone):
         init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
             last. Defaults to None: Kaiming for convolutions.
         dilated (str): As in ``FNAChildNet``. Defaults to 'stage'.
+        pretrained (str, optional): As in ``FNAChildNet``. Defaults to None.
 
     Raises:
         ValueError: If an argument is illegal; the message says what is legal.
@@ -87,7 +88,9 @@ class FNASuperNet(FNABackbone):
                 type='BN', affine=False, track_running_stats=False),
             act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
             init_cfg: Optional[Union[dict, list]] = None,
-            dilated: str = 'stage') -> None:
+            dilated: str = 'stage',
+            pretrained: Optional[str] = None) -> None:
+        check_pretrained(pretrained)
         space = SearchSpace(layers_per_stage, kernel_sizes, expand_ratios, seed, tapped_stages(out_indices))
         least = min(len(layer.candidates) for layer in space.layers)
         if arch_sample_num is not None:

@@ -408,3 +408,16 @@ def test_pretrained_loads_a_finished_child_as_it_is(toy, randomize, tmp_path):
     assert list(state) == list(child.state_dict())
     for key, value in child.state_dict().items():
         assert torch.equal(state[key], value), key
+
+
+@pytest.mark.parametrize('kind', ['FNAChildNet', 'FNASuperNet'])
+def test_a_models_own_pretrained_is_refused(kind):
+    """Most mmseg configs name the weights of their ResNet in the model, which passes them on."""
+    mmengine.registry.init_default_scope('mmseg')
+    backbone = dict(type=kind) if kind == 'FNASuperNet' else dict(type=kind, arch='mobilenet_v2')
+    model = dict(
+        type='EncoderDecoder', pretrained='open-mmlab://resnet50_v1c', backbone=backbone,
+        decode_head=dict(type='FCNHead', in_channels=320, in_index=3, channels=8, num_classes=2))
+    with pytest.raises(ValueError, match=r"passes pretrained='open-mmlab://resnet50_v1c' on .*: set pretrained=None"):
+        mmseg.registry.MODELS.build(ConfigDict(copy.deepcopy(model)))
+    assert mmseg.registry.MODELS.build(ConfigDict(model, pretrained=None)).backbone.out_channels[-1] == 320
