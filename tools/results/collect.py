@@ -35,8 +35,14 @@ def best_rate(case: Path) -> str:
     return max(found, key=lambda rate: found[rate] or 0.)
 
 
-def _insert(text: str, name: str, content: str) -> str:
-    """Replace what stands between two marks."""
+def insert(text: str, name: str, content: str) -> str:
+    """Replace what stands between two marks.
+
+    Args:
+        text (str): The page.
+        name (str): Name of the marks.
+        content (str): What stands between them afterwards.
+    """
     begin, end = _BEGIN.format(name), _END.format(name)
     before, rest = text.split(begin)
     return f'{before}{begin}\n\n{content}\n\n{end}{rest.split(end)[1]}'
@@ -50,7 +56,7 @@ def page_of(text: str, rows: Sequence[ResultRow]) -> str:
         rows (Sequence[dict]): All rows of results.json.
     """
     for name, table in tables_of(rows).items():
-        text = _insert(text, name, table)
+        text = insert(text, name, table)
     return text
 
 

@@ -1,0 +1,129 @@
+"""The runs behind docs/results/adaptation.md: their commands, with stand-ins, and the figures that are made of them."""
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from tools.results.adapted_runs import BUDGETS, PACKAGES, alike, behind, page_of, rows_of, run_case, steps_of, table_of
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / 'docs/results'
+
+#: Stand-ins for mim and fna: they write down how they were called, and leave what the real ones leave.
+STAND_IN = '''#!{python}
+import json, os, sys
+from pathlib import Path
+arguments = sys.argv[1:]
+with open({calls!r}, 'a') as file:
+    file.write(' '.join([Path(sys.argv[0]).name, *arguments]) + '\\n')
+if {stop!r} in ' '.join(arguments) and not os.path.exists({stopped!r}):
+    open({stopped!r}, 'w').close()
+    sys.exit(3)
+folder = Path(arguments[arguments.index('--work-dir') + 1])
+folder.mkdir(parents=True, exist_ok=True)
+if arguments[0] == 'train':
+    (folder / 'last_checkpoint').write_text(str(folder / 'iter_9.pth'))
+elif arguments[0] == 'test':
+    tuned = 'tuned' in str(folder)
+    budget = float(folder.name.split('_')[1])
+    (folder / 'now').mkdir(exist_ok=True)
+    (folder / 'now/now.json').write_text(json.dumps({{'mIoU': 40 * budget + 5 * tuned}}))
+elif arguments[0] == 'adapt':
+    budgets = [arguments[at + 1] for at, text in enumerate(arguments) if text == '--budget']
+    children = [dict(budget=text, share_of_model=float(text), widths=[16, int(80 * float(text))]) for text in budgets]
+    (folder / 'front.json').write_text(json.dumps(dict(children=children)))
+'''
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """Puts the stand-ins in place; returns the file of calls."""
+    calls = tmp_path / 'calls'
+
+    def place(stop='nothing'):
+        folder = tmp_path / 'bin'
+        folder.mkdir(exist_ok=True)
+        for name in ('mim', 'fna'):
+            path = folder / name
+            path.write_text(STAND_IN.format(python=os.sys.executable, calls=str(calls), stop=stop,
+                                            stopped=str(tmp_path / 'stopped')))
+            path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv('PATH', f'{folder}:{os.environ["PATH"]}')
+        return calls
+    return place
+
+
+def test_a_run_is_trained_adapted_tested_and_fine_tuned(commands, tmp_path):
+    calls = commands()
+    run_case('camvid_deeplabv3', 1, tmp_path / 'work', '/seeds/seed.pth')
+    lines = calls.read_text().splitlines()
+    run = tmp_path / 'work/camvid_deeplabv3/seed_1'
+    assert len(lines) == 2 + 3 * len(BUDGETS)
+    assert re.fullmatch(rf'mim train mmseg \S+/camvid_deeplabv3/small/trained.py --work-dir {run}/trained '
+                        r'--cfg-options randomness.seed=1 model.backbone.init_cfg.checkpoint=/seeds/seed.pth', lines[0])
+    assert re.fullmatch(rf'fna adapt \S+/trained.py {run}/trained/iter_9.pth --budget 1 .*--budget 0.25 --schedule 0.2 '
+                        rf'--seed 1 --work-dir {run}/adapted', lines[1])
+    assert f'--checkpoint {run}/tuned_0.5/iter_9.pth' in lines[-5]
+    rows = rows_of(tmp_path / 'work')
+    assert [row['budget'] for row in rows] == list(BUDGETS)
+    assert rows[0]['raw'] == [40.]
+    assert rows[0]['tuned'] == [45.]
+    assert behind(rows[3], rows[0], 'raw') == [20.]
+    assert set(json.loads((run / 'cpu_minutes.json').read_text())) == {
+        'trained', 'adapted', *(f'raw_{budget}' for budget in BUDGETS), *(f'tuned_{budget}' for budget in BUDGETS),
+        *(f'tuned_{budget}_test' for budget in BUDGETS)}
+
+
+@pytest.mark.parametrize('stop', ['seed_0/trained --cfg', 'seed_0/adapted', 'seed_0/tuned_0.5 --cfg'])
+def test_a_stopped_run_goes_on(commands, tmp_path, stop):
+    calls = commands(stop)
+    arguments = 'bccd_retinanet', 0, tmp_path / 'work', '/seeds/seed.pth'
+    with pytest.raises(Exception, match='exit status 3'):
+        run_case(*arguments)
+    before = calls.read_text().splitlines()
+    run_case(*arguments)
+    after = calls.read_text().splitlines()[len(before):]
+    assert len(before) + len(after) == 2 + 3 * len(BUDGETS) + 1  # the stopped one twice
+    assert stop in after[0]
+
+
+def test_a_stopped_training_is_resumed(tmp_path):
+    run = tmp_path / 'run'
+    (run / 'trained').mkdir(parents=True)
+    (run / 'trained/last_checkpoint').write_text('epoch_3.pth')
+    command = ' '.join(next(steps_of('bccd_retinanet', 0, run, 'a.pth')).command)
+    assert '--resume --cfg-options load_from=None' in command
+
+
+def test_children_that_are_alike():
+    assert alike([[16, 100]]) is None
+    assert alike([[16, 100], [16, 80]]) == 1
+    assert alike([[16, 100], [16, 79]]) == .5
+    assert alike([[16, 100], [16, 80], [8, 60]]) == 0
+    assert alike([[0, 10], [0, 10]]) == 1
+
+
+@pytest.mark.parametrize('case', PACKAGES)
+def test_the_trainings_are_longer_than_the_baselines(case):
+    short, long = (Config.fromfile(ROOT / f'configs/comparison/{case}/small/{name}.py')
+                   for name in ('mobilenet_v2', 'trained'))
+    for key in ('max_iters', 'max_epochs'):
+        if key in short.train_cfg:
+            assert long.train_cfg[key] >= 3 * short.train_cfg[key]
+            assert long.param_scheduler[-1]['end'] == long.train_cfg[key]
+    assert long.model == short.model
+    assert long.optim_wrapper == short.optim_wrapper
+
+
+def test_the_page_is_made_from_the_figures():
+    rows = json.loads((RESULTS / 'adaptation.json').read_text())
+    page = (RESULTS / 'adaptation.md').read_text()
+    assert page_of(page, rows) == page
+    assert table_of(rows) in page
+    for row in rows:
+        assert len(row['seeds']) == len(row['raw']) == len(row['tuned']) == len(row['widths'])

@@ -1,0 +1,266 @@
+"""What measured adaptation gives: train a model to the end, adapt it, test every child as it is and fine-tuned.
+
+python -m tools.results.adapted_runs run CASE SEED WORK SEED.pth    a training and all its children; resumable
+python -m tools.results.adapted_runs collect WORK docs/results      all runs' adaptation.json and adaptation.md
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from tabulate import tabulate
+
+from tools.results.collect import insert
+from tools.results.result_rows import CASES
+
+ROOT = Path(__file__).resolve().parents[2]
+BUDGETS = ('1', '0.8', '0.6', '0.5', '0.4', '0.25')
+#: Package of mim, and share of the training that a child is fine-tuned for.
+PACKAGES = dict(camvid_deeplabv3=('mmseg', .2), bccd_retinanet=('mmdet', .125), bccd_ssdlite=('mmdet', .125))
+TIMES = 'cpu_minutes.json'
+
+
+class Step(NamedTuple):
+    """One command of a run.
+
+    Args:
+        name (str): Its name; a step that is in the run's times is done.
+        command (list[str]): What is called.
+    """
+
+    name: str
+    command: list[str]
+
+
+def _last_checkpoint(folder: Path) -> str:
+    return (folder / 'last_checkpoint').read_text().strip()
+
+
+def _resumed(folder: Path) -> list[str]:
+    """mm resumes a training if there is something to resume."""
+    return ['--resume', '--cfg-options', 'load_from=None'] if (folder / 'last_checkpoint').exists() else [
+        '--cfg-options']
+
+
+def steps_of(case: str, seed: int, run: Path, checkpoint: str) -> Iterator[Step]:
+    """The steps of a run, each as soon as the one before is done.
+
+    Args:
+        case (str): One of the cases.
+        seed (int): Seed of the training and of the order of images.
+        run (Path): Folder of the run.
+        checkpoint (str): The ImageNet checkpoint.
+    """
+    package, share = PACKAGES[case]
+    config = str(ROOT / f'configs/comparison/{case}/small/trained.py')
+    trained, adapted = run / 'trained', run / 'adapted'
+    seeded = f'randomness.seed={seed}'
+    yield Step('trained', ['mim', 'train', package, config, '--work-dir', str(trained), *_resumed(trained), seeded,
+                           f'model.backbone.init_cfg.checkpoint={checkpoint}'])
+    budgets = [text for budget in BUDGETS for text in ('--budget', budget)]
+    yield Step('adapted', ['fna', 'adapt', config, _last_checkpoint(trained), *budgets, '--schedule', str(share),
+                           '--seed', str(seed), '--work-dir', str(adapted)])
+    for budget in BUDGETS:
+        child = adapted / f'budget_{budget}'
+        test = ['mim', 'test', package, str(child / 'child_config.py')]
+        yield Step(f'raw_{budget}', [*test, '--checkpoint', str(child / 'child.pth'), '--work-dir',
+                                     str(run / f'raw_{budget}')])
+    for budget in BUDGETS:
+        child, tuned = adapted / f'budget_{budget}', run / f'tuned_{budget}'
+        config = str(child / 'child_config.py')
+        yield Step(f'tuned_{budget}', ['mim', 'train', package, config, '--work-dir', str(tuned), *_resumed(tuned),
+                                       seeded])
+        yield Step(f'tuned_{budget}_test', ['mim', 'test', package, config, '--checkpoint', _last_checkpoint(tuned),
+                                            '--work-dir', str(run / f'tuned_{budget}_test')])
+
+
+def run_case(case: str, seed: int, work: Path, checkpoint: str) -> None:
+    """Run what is not done yet.
+
+    Args:
+        case (str): One of the cases.
+        seed (int): Seed of the training and of the order of images.
+        work (Path): Folder of all runs.
+        checkpoint (str): The ImageNet checkpoint.
+    """
+    run = work / case / f'seed_{seed}'
+    run.mkdir(parents=True, exist_ok=True)
+    times: dict[str, float] = json.loads((run / TIMES).read_text()) if (run / TIMES).exists() else {}
+    for step in steps_of(case, seed, run, checkpoint):
+        if step.name in times:
+            continue
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with open(run / f'{step.name}.log', 'a') as log:
+            print(f'{case} seed {seed}: {step.name}', flush=True)
+            subprocess.run(step.command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times[step.name] = round((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60, 2)
+        (run / TIMES).write_text(json.dumps(times, indent=1))
+
+
+def tested(folder: Path, metric: str) -> Optional[float]:
+    """The metric of the last test in a work directory; None if there is none.
+
+    Args:
+        folder (Path): The work directory of mim test.
+        metric (str): Its name.
+    """
+    found = [value for path in sorted(folder.glob('*/*.json'))
+             if (value := json.loads(path.read_text()).get(metric)) is not None]
+    return float(found[-1]) if found else None
+
+
+def rows_of(work: Path) -> list[dict[str, Any]]:
+    """One row for each case and budget: the metric of every seed without training and after it, in percent.
+
+    Args:
+        work (Path): Folder of all runs.
+    """
+    rows = []
+    for case in PACKAGES:
+        _, _, metric, factor = CASES[case]
+        for budget in BUDGETS:
+            row: dict[str, Any] = dict(case=case, budget=budget, seeds=[], raw=[], tuned=[], share_of_model=[],
+                                       minutes=[], widths=[])
+            for run in sorted((work / case).glob('seed_*')):
+                front = run / 'adapted/front.json'
+                raw, tuned = tested(run / f'raw_{budget}', metric), tested(run / f'tuned_{budget}_test', metric)
+                if raw is None or not front.exists():
+                    continue
+                values = json.loads(front.read_text())
+                child = next(child for child in values['children'] if child['budget'] == budget)
+                times = json.loads((run / TIMES).read_text())
+                row['seeds'].append(int(run.name.removeprefix('seed_')))
+                row['raw'].append(round(factor * raw, 2))
+                row['tuned'].append(None if tuned is None else round(factor * tuned, 2))
+                row['share_of_model'].append(round(child['share_of_model'], 4))
+                row['widths'].append(child['widths'])
+                row['minutes'].append({name: times.get(name) for name in ('trained', 'adapted', f'tuned_{budget}')})
+            if row['seeds']:
+                rows.append(row)
+    return rows
+
+
+def behind(row: Mapping[str, Any], trained: Mapping[str, Any], key: str) -> list[float]:
+    """By how many points a child is behind the trained model, for every seed that has both.
+
+    Args:
+        row (Mapping): The child's row.
+        trained (Mapping): The row of the trained model, which is the child of budget 1.
+        key (str): ``raw`` or ``tuned``.
+    """
+    other = dict(zip(trained['seeds'], trained[key]))
+    return [round(other[seed] - value, 2) for seed, value in zip(row['seeds'], row[key])
+            if value is not None and other.get(seed) is not None]
+
+
+def alike(widths: Sequence[Sequence[int]], within: float = .25) -> Optional[float]:
+    """The least share of layers whose widths two of several children have within a factor; None for less than two.
+
+    Args:
+        widths (Sequence[Sequence[int]]): Hidden channels of every layer, of every child.
+        within (float): The larger one is at most this much larger. Defaults to 0.25.
+    """
+    shares = []
+    for index, one in enumerate(widths):
+        for other in widths[:index]:
+            same = [max(pair) <= (1 + within) * min(pair) for pair in zip(one, other)]
+            shares.append(sum(same) / len(same))
+    return min(shares) if shares else None
+
+
+def _mean(values: Sequence[Optional[float]]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return '–'
+    spread = f' ± {statistics.stdev(known):.1f}' if len(known) > 1 else ''
+    return f'{statistics.mean(known):.1f}{spread}'
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table of all cases, in Markdown.
+
+    Args:
+        rows (Sequence[Mapping]): What :func:`rows_of` gave.
+    """
+    cells = []
+    for row in rows:
+        trained = next(other for other in rows if other['case'] == row['case'] and other['budget'] == '1')
+        lost = {key: behind(row, trained, key) for key in ('raw', 'tuned')}
+        data, framework, _, _ = CASES[row['case']]
+        name = 'trained model' if row['budget'] == '1' else f'child, {float(row["budget"]):.0%}'
+        raw, tuned = ('' if row is trained else _mean(lost[key]) for key in ('raw', 'tuned'))
+        cells.append([f'{data} {framework}', name, f'{statistics.mean(row["share_of_model"]):.0%}', _mean(row['raw']),
+                      raw, _mean(row['tuned']), tuned, str(len(row['seeds']))])
+    headers = ['data, framework', 'backbone', 'MAdds of the model', 'not trained', 'behind by', 'fine-tuned',
+               'behind by', 'seeds']
+    return tabulate(cells, headers, tablefmt='github', disable_numparse=True)
+
+
+def minutes_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """CPU minutes of the training and of the adaptation to all budgets, in Markdown.
+
+    Args:
+        rows (Sequence[Mapping]): What :func:`rows_of` gave.
+    """
+    cells = []
+    for row in rows:
+        if row['budget'] != '1':
+            continue
+        data, framework, _, _ = CASES[row['case']]
+        at_half = next((other for other in rows if other['case'] == row['case'] and other['budget'] == '0.5'), row)
+        share = alike(at_half['widths'])
+        cells.append([f'{data} {framework}', *(_mean([minutes[name] for minutes in row['minutes']])
+                                               for name in ('trained', 'adapted')),
+                      '–' if share is None else f'{share:.0%}'])
+    return tabulate(cells, ['data, framework', 'training, CPU minutes', f'adaptation to {len(BUDGETS)} budgets',
+                            'widths within 25 % of each other at 0.5, least of two seeds'],
+                    tablefmt='github', disable_numparse=True)
+
+
+def write(work: Path, out: Path) -> None:
+    """Write ``adaptation.json``, and the tables into ``adaptation.md``.
+
+    Args:
+        work (Path): Folder of all runs.
+        out (Path): docs/results.
+    """
+    rows = rows_of(work)
+    lines = ',\n'.join(json.dumps(row) for row in rows)
+    (out / 'adaptation.json').write_text(f'[\n{lines}\n]\n')
+    page = out / 'adaptation.md'
+    page.write_text(page_of(page.read_text(), rows))
+
+
+def page_of(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The page with its tables made anew.
+
+    Args:
+        text (str): The page as it is.
+        rows (Sequence[Mapping]): What :func:`rows_of` gave.
+    """
+    return insert(insert(text, 'children', table_of(rows)), 'minutes', minutes_of(rows))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command.
+
+    Args:
+        arguments (Sequence[str]): What stands behind the module's name.
+    """
+    if len(arguments) == 5 and arguments[0] == 'run' and arguments[1] in PACKAGES:
+        run_case(arguments[1], int(arguments[2]), Path(arguments[3]).resolve(), os.path.abspath(arguments[4]))
+    elif len(arguments) == 3 and arguments[0] == 'collect':
+        write(Path(arguments[1]), Path(arguments[2]))
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])
