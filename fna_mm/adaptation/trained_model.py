@@ -1,13 +1,13 @@
 """A trained model whose backbone is measured: config and checkpoint → the model, with a child as its backbone."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
@@ -15,14 +15,13 @@ from fna_mm import families
 from fna_mm.adaptation.chain import Chain
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.fna_child_net import FNAChildNet
-from fna_mm.checkpoints.opening import load_checkpoint
+from fna_mm.checkpoints.whole_models import build_trained, some_of
 from fna_mm.configs import CHILD, SUPERNET
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import read_seed
 
 #: mm's own backbone that a child takes the place of.
 SEED = 'MobileNetV2'
-_SHOWN = 3
 #: Side of the random image on which a child is compared with the backbone that it replaces.
 _TRIAL = 64
 
@@ -72,11 +71,7 @@ def load_trained(config: str, checkpoint: str) -> TrainedModel:
                          'search')
     if kind not in (SEED, CHILD):
         raise ValueError(f'the backbone of {config} is {kind}: adapt works on {SEED} of mmdet and mmseg and on {CHILD}')
-    state = _state_dict(checkpoint)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(copy.deepcopy(cfg.model))
-    _load(model, state, config, checkpoint)
-    model.eval()
+    model = build_trained(cfg, config, checkpoint)
     if kind == SEED:
         section = child_section(section, model.backbone)
         model.backbone = _child_like(model.backbone, section)
@@ -87,37 +82,6 @@ def load_trained(config: str, checkpoint: str) -> TrainedModel:
     cfg.model.pop('pretrained', None)
     _check_backbone(model.backbone, checkpoint)
     return TrainedModel(cfg, model, checkpoint)
-
-
-def _state_dict(checkpoint: str) -> dict[str, Tensor]:
-    loaded = load_checkpoint(checkpoint)
-    # With an EMA hook, mmengine writes the averaged weights, which it evaluates with, under this key.
-    state = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else {}
-    tensors = {str(key).removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise ValueError(f'checkpoint={checkpoint!r} holds no weights: expected the checkpoint of a training')
-    broken = [key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise ValueError(f'checkpoint={checkpoint!r} holds a NaN or infinity in {_some(broken)}: the training went '
-                         'wrong, or the file is damaged')
-    return tensors
-
-
-def _load(model: nn.Module, state: Mapping[str, Tensor], config: str, checkpoint: str) -> None:
-    own = model.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith('num_batches_tracked')]
-    unknown = [key for key in state if key not in own]
-    shapes = [f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}' for key in own
-              if key in state and state[key].shape != own[key].shape]
-    for keys, what in ((shapes, 'has other shapes'), (missing, 'lacks'), (unknown, 'has besides')):
-        if keys:
-            raise ValueError(f'checkpoint={checkpoint!r} does not fit {config}: it {what}: {_some(keys)}')
-    model.load_state_dict(dict(state), strict=False)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
-    return ', '.join(names[:_SHOWN]) + more
 
 
 def child_section(section: Mapping[str, Any], backbone: nn.Module) -> dict[str, Any]:
@@ -158,7 +122,7 @@ def _child_like(backbone: nn.Module, section: Mapping[str, Any]) -> FNAChildNet:
     child = MODELS.build(dict(section)).eval()
     weights, report = remap_parameters(read_seed(backbone.state_dict()), child.state_dict())
     if report.problems():
-        raise ValueError(f'the backbone cannot become an {CHILD}: {_some(report.problems())}')
+        raise ValueError(f'the backbone cannot become an {CHILD}: {some_of(report.problems())}')
     child.load_state_dict(weights)
     image = torch.randn(1, 3, _TRIAL, _TRIAL, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -16,18 +16,15 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.fileio import put
-from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 
-from fna_mm.checkpoints.safe_globals import allow_mmengine_checkpoints
+from fna_mm.checkpoints.whole_models import build_trained
 
 #: Images whose shorter side has fewer pixels are enlarged before boxes and names are drawn on them.
 _LEAST_SIDE = 384
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 #: Largest number of rows in one picture.
 _MOST_ROWS = 50
-
-allow_mmengine_checkpoints()
 
 
 @dataclass(frozen=True)
@@ -98,14 +95,7 @@ def _load(trained: TrainedModel) -> tuple[Any, Any]:
     if not cfg.get('model') or not cfg.get('test_dataloader'):
         raise ValueError(f'the config of {trained.name} has no model, or no test_dataloader: that says how its images '
                          'are prepared and what its classes are')
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(copy.deepcopy(cfg.model))
-    try:
-        load_checkpoint(model, trained.checkpoint, map_location='cpu', strict=True, logger='silent')
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ValueError(f'{trained.checkpoint} does not fit the model of {trained.name}: {" ".join(lines[1:3])}'
-                         ) from error
+    model = build_trained(cfg, f'the config of {trained.name}', trained.checkpoint)
     model.cfg = cfg  # mm's inference reads it
     return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval(), cfg.test_dataloader.dataset
 

@@ -115,7 +115,7 @@ def test_a_checkpoint_of_another_model_is_refused(models, images, tmp_path):
     name, tensor = next((key, value) for key, value in state.items() if value.dim() == 4)
     torch.save(dict(state, **{name: tensor[:1]}), tmp_path / 'other.pth')
     printed = fna('compare', config, first, config, tmp_path / 'other.pth', images[0], code=1)
-    assert 'other.pth does not fit the model of' in printed
+    assert "other.pth' does not fit the config of" in printed
     assert name in printed
     state.pop(name)
     torch.save(state, tmp_path / 'less.pth')
