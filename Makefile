@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "== 2/4 mmcv with its operators: `date +%H:%M:%S`, be patient"
 	$(PIP) install -q -c constraints.txt --no-build-isolation mmcv
 	@echo "== 3/4 mmdetection, mmsegmentation, fna_mm: `date +%H:%M:%S`"
-	$(PIP) install -q -c constraints.txt -e '.[det,seg,dev]'
+	$(PIP) install -q -c constraints.txt -e '.[det,seg,onnx,dev]'
 	@echo "== 4/4 mim"
 # Without its dependencies: two of them pin a setuptools that conflicts with PyTorch.
 	$(PIP) install -q -c constraints.txt colorama tabulate requests pandas model-index

@@ -302,6 +302,39 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
         click.echo(f'  written: {child.folder}')
 
 
+@main.command('export')
+@click.argument('config', type=FILE)
+@click.argument('checkpoint', type=FILE)
+@click.argument('out', type=FILE)
+@click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width of an image. Defaults to those of '
+              'the test pipeline.')
+@click.option('--dynamic', is_flag=True, help='Let the file take any height and width.')
+@click.option('--opset', default=17, show_default=True, help="Version of ONNX's operators.")
+@click.option('--threads', default=1, show_default=True, help='Threads of the time measurement.')
+def export_file(config: str, checkpoint: str, out: str, shape: Optional[tuple[int, int]], dynamic: bool, opset: int,
+                threads: int) -> None:
+    """Write the network of a trained model as an ONNX file.
+
+    The file is compared with PyTorch in ONNX Runtime before it is written. It takes a normalised image, and
+    gives what the head gives, without post-processing: docs/export.md shows how that becomes boxes. Needs
+    pip install "fna-mm[onnx]".
+
+    \b
+    Example:  fna export child_config.py child.pth child.onnx
+    """
+    from fna_mm.export import export_onnx
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mm warns when it builds models
+        made = export_onnx(config, checkpoint, out, shape or None, dynamic, opset, threads)
+    seed = '' if made.seed_milliseconds is None else f'; with the seed as backbone {made.seed_milliseconds:.1f} ms'
+    click.echo(f'{made.milliseconds:.1f} ms at {made.shape[0]}x{made.shape[1]} on {threads} thread'
+               f'{"s" if threads > 1 else ""} of this CPU in ONNX Runtime{seed}; at most {made.difference:.1g} from '
+               'PyTorch')
+    for name, size in made.outputs.items():
+        click.echo(f'  {name} {"x".join(map(str, size))}')
+    click.echo(f'written: {out}')
+
+
 @main.command()
 @click.argument('arguments', nargs=-1, type=FILE, metavar='[CONFIG_A CKPT_A CONFIG_B CKPT_B] [IMAGES]...')
 @click.option('--model', 'models', nargs=3, multiple=True, type=FILE, metavar='NAME CONFIG CHECKPOINT', help='Title, '

@@ -43,6 +43,7 @@ ROWS = [
      'adaptation.measuring', 'adaptation.finetuning', 'adaptation.evaluation', 'adaptation.figures',
      'adaptation.page', 'adaptation.prepared_search', 'adaptation.growth', 'adaptation.rehearsal',
      'adaptation.growing', 'adaptation.options', 'adaptation.flow', 'adaptation', 'adaptation.processes'],
+    ['export.network', 'export.onnx_timing', 'export.onnx_file', 'export'],
     ['demo', 'demo.shapes', 'demo.flow', 'cli', '__main__', ''],
 ]
 ORDER = [module for row in ROWS for module in row]
