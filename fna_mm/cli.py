@@ -113,13 +113,19 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
     click.echo(table)
 
 
+def _check_out(out: Optional[str], *inputs: str) -> None:
+    """Check before any work that a file can be written without loss."""
+    from fna_mm.checkpoints.whole_files import check_outputs
+    check_outputs([] if out is None else [out], inputs)
+
+
 def _write_text(text: str, out: Optional[str]) -> None:
     """Write a text to a file, or print it if no file is given."""
     if out is None:
         click.echo(text, nl=False)
         return
-    from mmengine.fileio import put_text
-    put_text(text, out)
+    from fna_mm.checkpoints.whole_files import put_whole
+    put_whole({out: text.encode()})
     click.echo(f'written: {out}')
 
 
@@ -158,6 +164,7 @@ def export(source: str, out: Optional[str]) -> None:
     Example:  fna arch export work_dirs/fna_retinanet_search/epoch_12.pth arch_12.json
     """
     from fna_mm.checkpoints.searched import read_architecture
+    _check_out(out, source)
     _write_text(read_architecture(source).to_json(), out)
 
 
@@ -180,6 +187,7 @@ def random(config: str, out: Optional[str], like: str, seed: int) -> None:
     from fna_mm.checkpoints.searched import read_architecture
     from fna_mm.configs import read_search
     from fna_mm.cost.random_architecture import draw_architecture
+    _check_out(out, config, like)
     search = read_search(config)
     drawn = draw_architecture(search.space, read_architecture(like), search.input_shape, search.output_stride, seed)
     _write_text(drawn.to_json(), out)
@@ -373,6 +381,7 @@ def compare(arguments: Sequence[str], models: Sequence[tuple[str, str, str]], nu
     picture_format(out)  # a wrong suffix is an error before any model runs
     named = models or name_models([(arguments[0], arguments[1]), (arguments[2], arguments[3])])
     paths = find_images(images)
+    _check_out(out, *paths, *(path for _, *files in named for path in files))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm warns when it builds models
         figure = comparison_figure(trained_models(named), num_images or 4, score_thr, paths, progress)

@@ -233,13 +233,12 @@ def config_text(cfg: Config, title: str) -> str:
     return f'# {title}\n{sections}\n'
 
 
-def dump_child_config(cfg: Config, path: str) -> None:
-    """Write a config to a file that mm's tools run without changes.
+def child_config_text(cfg: Config, path: str) -> str:
+    """The text of a child's config, with what it is in its first line.
 
     Args:
         cfg (Config): The config.
-        path (str): Path of the file, on any mmengine file backend.
+        path (str): Path of the file that it will be.
     """
-    from mmengine.fileio import put_text
-    put_text(config_text(cfg, 'The child of a search, written by fna_mm. Train it with: mim train <package> '
-                         f'{osp.basename(path)}'), path)
+    return config_text(cfg, 'The child of a search, written by fna_mm. Train it with: mim train <package> '
+                       f'{osp.basename(path)}')

@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from toy_search import child_net_config, search_config, toy_dataloader
 
 from fna_mm import Architecture
-from fna_mm.configs import child_config, dump_child_config, find_sections
+from fna_mm.configs import child_config, child_config_text, find_sections
 
 FOUND = Architecture.create('fna_ssdlite')
 
@@ -135,7 +135,7 @@ def test_the_wrong_kind_of_config(make, message):
 
 def test_dump_and_load(child, tmp_path):
     path = tmp_path / 'child_config.py'
-    dump_child_config(child, str(path))
+    path.write_text(child_config_text(child, str(path)))
     assert Config.fromfile(path)._cfg_dict == child._cfg_dict
     first, *_ = path.read_text().splitlines()
     assert first == '# The child of a search, written by fna_mm. Train it with: mim train <package> child_config.py'
@@ -147,7 +147,7 @@ def test_every_kind_of_value_is_written_as_it_is(tmp_path):
         quotes='it\'s "so"\n', path='C:\\data', keys={'lr_mult.x': 1, 'class': 'a'}, keyword={'lambda': .5},
         numbers={3: 4}, long=dict(steps=list(range(60)), text='x' * 130))
     path = tmp_path / 'config.py'
-    dump_child_config(Config(values), str(path))
+    path.write_text(child_config_text(Config(values), str(path)))
     read = Config.fromfile(path).to_dict()
     assert read == values
     assert [type(value) for value in read['nested']] == [tuple, list]

@@ -375,3 +375,18 @@ def test_completion(words, offered):
     result = CliRunner().invoke(main, prog_name='fna', env=dict(
         _FNA_COMPLETE='bash_complete', COMP_WORDS=words, COMP_CWORD=str(words.count(' '))))
     assert sorted(result.stdout.split()) == offered
+
+
+def test_no_command_writes_over_what_it_reads(toy_checkpoint, tmp_path):
+    """Each of these once exited with 0, and the input was gone."""
+    search = tmp_path / 'search.py'
+    text = (ROOT / 'configs/bccd/fna_ssdlite_search.py').read_text()
+    search.write_text(text.replace("'../_base_", f"'{ROOT}/configs/_base_"))
+    like = tmp_path / 'like.json'
+    like.write_text(Architecture.create('fna_ssdlite').to_json())
+    before = {path: path.read_bytes() for path in (search, like, Path(toy_checkpoint))}
+    for arguments in (['arch', 'export', like, like], ['arch', 'random', search, search, '--like', like],
+                      ['arch', 'random', search, like, '--like', like],
+                      ['arch', 'export', toy_checkpoint, toy_checkpoint]):
+        assert 'cannot be written: it is one of the inputs' in fna(*arguments, code=1)
+    assert {path: path.read_bytes() for path in before} == before

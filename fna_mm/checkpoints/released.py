@@ -4,7 +4,6 @@ The release has four kinds of files: the seed (``seed_mbv2.pt``), RetinaNet and 
 and DeepLabv3 for TorchSeg. The names of their tensors are defined by https://github.com/JaminFong/FNA.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from fna_mm.architecture import Architecture, Stage
 from fna_mm.backbones import FNAChildNet
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.searched import ARCHITECTURE_META
-from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
+from fna_mm.checkpoints.whole_files import check_outputs, checkpoint_bytes, write_whole
 from fna_mm.families import BlockSpec
 from fna_mm.families.layouts import STEM, Key
 from fna_mm.families.mobilenet_v2 import RELEASE, RELEASE_BLOCKS, MobileNetV2, release_name
@@ -371,15 +370,14 @@ def convert_file(released: str, out: str, net_config: Optional[str] = None) -> t
     path = Path(out)
     if path.suffix not in _SUFFIXES:
         raise ValueError(f'OUT={out!r}: the name of a checkpoint ends in {" or ".join(_SUFFIXES)}')
-    if path.exists() and os.path.exists(released) and path.samefile(released):
-        raise ValueError(f'OUT={out!r} is the released checkpoint itself: give another name')
+    arch = path.with_suffix('.arch.json')
+    check_outputs([str(path), str(arch)], [released, *([] if net_config is None else [net_config])])
     text = None if net_config is None else _read_net_config(net_config)
     checkpoint = load_checkpoint(released)
     try:
         conversion = convert_released(checkpoint, text)
     except ValueError as error:
         raise ValueError(f'{released}: {error}') from error
-    arch = path.with_suffix('.arch.json')
     write_whole({str(path): checkpoint_bytes(conversion.checkpoint()),
                  str(arch): conversion.architecture.to_json().encode()})
     return conversion, (str(path), str(arch))

@@ -1,12 +1,11 @@
 """Writing a checkpoint of remapped weights, which mm loads like any other checkpoint."""
 
 import json
-import os
 from typing import Optional
 
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.searched import ARCHITECTURE_META, read_architecture
-from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
+from fna_mm.checkpoints.whole_files import check_outputs, checkpoint_bytes, write_whole
 from fna_mm.families.layouts import Key
 from fna_mm.remapping.initializer import ParameterRemapping
 
@@ -42,9 +41,7 @@ def write_remapped_checkpoint(seed: str, architecture: str, out: str, width: str
     """
     remapping = ParameterRemapping(seed, width, kernel)
     paths = [path for path in (out, report) if path is not None]
-    for index, path in enumerate(paths):
-        if any(_same_file(path, other) for other in (seed, architecture, *paths[:index])):
-            raise ValueError(f'{path!r} cannot be written: it is the seed, the architecture or the other output too')
+    check_outputs(paths, (seed, architecture))
     arch = read_architecture(architecture)
     found = remapping.read_seed(arch.family)
     last = found.tensors.get(Key(0, 0, 'last', 'conv', 'weight'))
@@ -62,8 +59,3 @@ def write_remapped_checkpoint(seed: str, architecture: str, out: str, width: str
         files[report] = values.encode()
     write_whole(files)
     return f'{seed} ({found.layout} layout) → {out}, width={width}, kernel={kernel}\n{result.table()}', values
-
-
-def _same_file(path: str, other: str) -> bool:
-    return os.path.abspath(path) == os.path.abspath(other) or (
-        os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fna_mm import families
 from fna_mm.architecture import Architecture
-from fna_mm.checkpoints.whole_files import write_whole
+from fna_mm.checkpoints.whole_files import check_outputs, write_whole
 from fna_mm.checkpoints.whole_models import build_trained
 from fna_mm.checks import check_input_shape, check_integer
 from fna_mm.configs import CHILD
@@ -105,8 +105,7 @@ def export_onnx(config: str, checkpoint: str, out: str, shape: Optional[Sequence
 def _check_out(out: str, *inputs: str) -> None:
     if not out.endswith('.onnx'):
         raise ValueError(f'out={out!r} must end in .onnx')
-    if os.path.realpath(out) in {os.path.realpath(path) for path in inputs}:
-        raise ValueError(f'out={out!r} is one of the files that are read')
+    check_outputs([out], inputs)
     if not os.path.isdir(os.path.dirname(os.path.abspath(out))):
         raise FileNotFoundError(f'out={out!r}: there is no such folder')
 

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, is_main_process, master_only
-from mmengine.fileio import join_path, put, put_text
+from mmengine.fileio import join_path
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from fna_mm.architecture import Architecture
 from fna_mm.backbones import find_supernet
+from fna_mm.checkpoints.whole_files import put_whole
 from fna_mm.checks import check_integer
-from fna_mm.configs import child_config, dump_child_config
+from fna_mm.configs import child_config, child_config_text
 from fna_mm.cost.best_path import most_probable_path
 from fna_mm.cost.budget import Budget
 from fna_mm.cost.cost_loss import MOST, MAddsCost
@@ -212,12 +213,12 @@ class ArchitectureExportHook(Hook):
         front = {budget: (within, child_config(runner.cfg, within, osp.join(runner.work_dir, f'child_budget_{budget}'),
                                                self._retraining))
                  for budget, within in self._architectures_within(find_supernet(runner.model)).items()}
+        files = {f'arch_{moment}.json': text, 'arch.json': text,
+                 'child_config.py': child_config_text(config, 'child_config.py')}
         for budget, (within, its_config) in front.items():
-            put_text(within.to_json(), join_path(out_dir, f'arch_budget_{budget}.json'))
-            dump_child_config(its_config, join_path(out_dir, f'child_config_budget_{budget}.py'))
-        put_text(text, join_path(out_dir, f'arch_{moment}.json'))
-        put_text(text, join_path(out_dir, 'arch.json'))
-        dump_child_config(config, join_path(out_dir, 'child_config.py'))
+            name = f'child_config_budget_{budget}.py'
+            files.update({f'arch_budget_{budget}.json': within.to_json(), name: child_config_text(its_config, name)})
+        put_whole({join_path(out_dir, name): content.encode() for name, content in files.items()})
         append_history(runner.work_dir, state)
         self._exported = moment, step
         runner.visualizer.add_scalars(
@@ -226,8 +227,8 @@ class ArchitectureExportHook(Hook):
         runner.visualizer.add_scalars(
             {f'minutes/{part.replace(" ", "_")}': seconds / 60 for part, seconds in (state.seconds or {}).items()},
             step=step)
+        put_whole({join_path(out_dir, f'{name}.png'): image_to_png(image) for name, image in images.items()})
         for name, image in images.items():
-            put(image_to_png(image), join_path(out_dir, f'{name}.png'))
             self._show(runner, name, image, step)
         runner.logger.info(f'Best architecture after {title} (child: {join_path(out_dir, "child_config.py")}):\n'
                            f'{architecture}')

@@ -15,9 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.fileio import put
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 
+from fna_mm.checkpoints.whole_files import put_whole
 from fna_mm.checkpoints.whole_models import build_trained
 
 #: Images whose shorter side has fewer pixels are enlarged before boxes and names are drawn on them.
@@ -283,4 +283,4 @@ def write_picture(figure: Figure, out: str) -> None:
     """
     buffer = BytesIO()
     figure.savefig(buffer, format=picture_format(out), dpi=110)
-    put(buffer.getvalue(), out)
+    put_whole({out: buffer.getvalue()})

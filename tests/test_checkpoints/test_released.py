@@ -489,7 +489,7 @@ def test_a_wrong_net_config(tmp_path, monkeypatch, released, change, message):
     (['cut.pt', 'out.pth'], "checkpoint='cut.pt' is no readable checkpoint"),
     (['bait.pt', 'out.pth'], "checkpoint='bait.pt' is no readable checkpoint"),
     (['released.pt', 'out.json'], "OUT='out.json': the name of a checkpoint ends in .pth or .pt"),
-    (['released.pt', './released.pt'], "OUT='./released.pt' is the released checkpoint itself"),
+    (['released.pt', './released.pt'], "'released.pt' cannot be written: it is one of the inputs"),
     (['released.pt', 'out.pth', '--net-config', 'none'], "No such file or directory: 'none'"),
     (['other.pt', 'out.pth'], 'other.pt: the keys are those of no known MobileNetV2 layout'),
 ])

@@ -137,9 +137,9 @@ def remap_arguments(seed='SEED', arch=CHILD, out='OUT', **options):
     (remap_arguments(arch=CHILD.replace('k3_e6', 'k3_e7')), '28 channels cannot be taken'),
     (remap_arguments(out='FOLDER'), 'cannot be written: it is a folder'),
     (remap_arguments(report='FOLDER'), 'cannot be written: it is a folder'),
-    (remap_arguments(out='SEED'), 'cannot be written: it is the seed, the architecture or the other output'),
-    (remap_arguments(report='SEED'), 'cannot be written: it is the seed, the architecture or the other output'),
-    (remap_arguments(report='OUT'), 'cannot be written: it is the seed, the architecture or the other output'),
+    (remap_arguments(out='SEED'), 'cannot be written: it is one of the inputs'),
+    (remap_arguments(report='SEED'), 'cannot be written: it is one of the inputs'),
+    (remap_arguments(report='OUT'), 'cannot be written: it is another output'),
     (remap_arguments(report='TEXT/report.json'), 'Not a directory|File exists'),
     (remap_arguments(out='TEXT/out.pth', report='REPORT'), 'Not a directory|File exists'),
 ])

@@ -591,7 +591,7 @@ def test_random_numbers_of_a_step_follow_from_seed_iteration_and_rank(tmp_path, 
     paths = recorded_paths(runner.model.backbone)
 
     def drawn(iteration, rank=0):
-        monkeypatch.setattr('fna_mm.hooks.alternating_optimizer_hook.get_rank', lambda: rank)
+        monkeypatch.setattr('fna_mm.hooks.endless_batches.get_rank', lambda: rank)
         runner.train_loop._iter = iteration
         hook.before_train_iter(runner, iteration)
         return random.random(), np.random.rand(), float(torch.rand(())), paths[-1]

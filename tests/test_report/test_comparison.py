@@ -136,3 +136,11 @@ def test_bad_input(models, images, tmp_path):
     assert 'give either --images or IMAGES' in fna('compare', *pair, *images, '--images', 3, code=2)
     (tmp_path / 'pose.py').write_text("default_scope = 'mmpose'\n")
     assert "default_scope='mmpose'" in fna('compare', '--model', 'A', tmp_path / 'pose.py', first, images[0], code=1)
+
+
+def test_a_picture_is_never_written_over_an_input(models, images):
+    config, first, second = models
+    before = Path(images[0]).read_bytes(), Path(first).read_bytes()
+    for out in (images[0], str(Path(images[1]) / 'b.png')):
+        assert 'it is one of the inputs' in fna('compare', config, first, config, second, *images, '--out', out, code=1)
+    assert (Path(images[0]).read_bytes(), Path(first).read_bytes()) == before
