@@ -19,7 +19,8 @@ PACKAGE = Path(fna_mm.__file__).parent
 #: Modules may import from earlier rows, or from earlier in their own row.
 ROWS = [
     ['checkpoints.safe_globals', 'checkpoints.restricted_pickle', 'registration', 'checkpoints.whole_files',
-     'checkpoints.opening', 'checkpoints.whole_models', 'checkpoints'],
+     'checkpoints.opening', 'checkpoints.whole_models',
+     'checkpoints.last_checkpoint', 'checkpoints'],
     ['checks', 'families.layouts', 'families.family', 'families.mbconv', 'families.mbconv_block',
      'families.mobilenet_v2', 'families', 'architecture', 'search_space'],
     ['cost.budget', 'cost.choice', 'cost.madds', 'cost.best_path', 'cost.cost_loss', 'cost.complexity',

@@ -9,9 +9,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import get_dist_info
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import find_latest_checkpoint
 
 from fna_mm.adaptation.images import leaves_of
+from fna_mm.checkpoints.last_checkpoint import latest_checkpoint
 from fna_mm.checks import check_integer, check_number
 
 #: Parts of the rehearsal's length: the warm-up of the learning rate, and the time between two checkpoints.
@@ -118,7 +118,7 @@ def run_rehearsal(cfg: Config, start: str, work_dir: str) -> dict[str, Any]:
     """
     cfg = copy.deepcopy(cfg)
     cfg.work_dir, cfg.load_from = work_dir, start
-    latest = find_latest_checkpoint(work_dir) if os.path.isdir(work_dir) else None
+    latest = latest_checkpoint(work_dir)
     if latest is not None:
         cfg.load_from, cfg.resume = latest, True
     cfg.experiment_name = f'rehearsal_{os.path.basename(os.path.dirname(os.path.abspath(work_dir)))}'

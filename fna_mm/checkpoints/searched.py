@@ -57,7 +57,7 @@ def search_parameters(checkpoint: Any) -> 'tuple[SearchSpace, tuple[Tensor, ...]
         checkpoint (dict): A checkpoint of mm's runner, with the config in it.
 
     Raises:
-        ValueError: If it is not the checkpoint of a search.
+        ValueError: If it is not the checkpoint of a search, or holds architecture parameters that are not finite.
     """
     state = checkpoint.get('state_dict', {}) if isinstance(checkpoint, dict) else {}
     parameters = [value for key, value in state.items() if key.rpartition('.')[2] == _PARAMETERS]
@@ -70,7 +70,12 @@ def search_parameters(checkpoint: Any) -> 'tuple[SearchSpace, tuple[Tensor, ...]
     if tuple(parameters[0].shape) != (space.num_candidates, ):
         raise ValueError(f'the checkpoint has architecture parameters of shape {tuple(parameters[0].shape)}, but its '
                          f'config a search space with {space.num_candidates} candidates')
-    return space, parameters[0].split([len(layer.candidates) for layer in space.layers])
+    alphas = parameters[0].split([len(layer.candidates) for layer in space.layers])
+    for layer, alpha in zip(space.layers, alphas):
+        if not bool(alpha.isfinite().all()):
+            raise ValueError(f'the architecture parameters of {layer.name} hold a NaN or infinity: the search went '
+                             'wrong, or the file is damaged; take an earlier checkpoint')
+    return space, alphas
 
 
 def best_architecture(checkpoint: Any) -> Architecture:

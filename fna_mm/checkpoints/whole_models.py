@@ -28,11 +28,25 @@ def read_weights(checkpoint: str) -> dict[str, Tensor]:
     tensors = {str(key).removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f'checkpoint={checkpoint!r} holds no weights: expected the checkpoint of a training')
-    broken = [key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise ValueError(f'checkpoint={checkpoint!r} holds a NaN or infinity in {some_of(broken)}: the training went '
-                         'wrong, or the file is damaged')
+    check_finite(tensors, f'checkpoint={checkpoint!r}')
     return tensors
+
+
+def check_finite(tensors: Mapping[str, Any], name: str) -> None:
+    """Check that no tensor holds a NaN or infinity.
+
+    Args:
+        tensors (Mapping[str, Any]): Name → tensor; what is no tensor is not looked at.
+        name (str): Name of the checkpoint, for the message.
+
+    Raises:
+        ValueError: If one does.
+    """
+    broken = [key for key, value in tensors.items()
+              if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise ValueError(f'{name} holds a NaN or infinity in {some_of(broken)}: the training went wrong, or the file '
+                         'is damaged')
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], config: str, checkpoint: str) -> None:

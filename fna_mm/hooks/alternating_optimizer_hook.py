@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fna_mm.backbones import find_supernet
+from fna_mm.checkpoints.last_checkpoint import mend_last_checkpoint
+from fna_mm.checkpoints.whole_models import check_finite
 from fna_mm.checks import check_integer
 from fna_mm.cost.best_path import most_probable_path
 from fna_mm.cost.cost_loss import expected_cost
@@ -289,12 +291,22 @@ class AlternatingOptimizerHook(Hook):
                       layers=[list(costs) for costs in self._table.layers]) if self._budget and self._table else None,
             data=self._batches.state_dict())
 
+    def before_run(self, runner: Any) -> None:
+        """Look at what a resumed search goes on from, before mm does.
+
+        Raises:
+            ValueError: If no checkpoint of the work directory is whole.
+        """
+        if runner._resume and runner._load_from is None:  # where mm looks for the last checkpoint itself
+            mend_last_checkpoint(runner.work_dir, runner.logger.warning)
+
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Keep the state for :meth:`before_train`, which uses it if the run resumes.
 
         Raises:
-            ValueError: If a search is to be resumed in another search space.
+            ValueError: If a search is to be resumed in another search space, or from numbers that are not finite.
         """
+        check_finite(checkpoint.get('state_dict', {}), 'the checkpoint that the search starts from')
         self._loaded_state = state = checkpoint.get(STATE)
         if runner._resume and state is not None:  # as mm's EMAHook asks
             then, now = state['candidates'], find_supernet(runner.model).search_space.candidate_names()

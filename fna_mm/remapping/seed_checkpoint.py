@@ -180,6 +180,8 @@ def _check_tensor(key: str, tensor: Tensor, kind: str, name: str) -> None:
     if broken:
         raise ValueError(f'{key} holds a NaN or infinity in {broken} of {tensor.numel()} places: the file is damaged, '
                          'or its training went wrong')
+    if name == 'running_var' and bool((tensor < 0).any()):
+        raise ValueError(f'{key} holds {float(tensor.min()):g}: a variance is not negative, the file is damaged')
 
 
 def _group_into_stages(family: Family, blocks: Any, parts: Any,

@@ -86,6 +86,15 @@ def test_no_search(given, message):
         best_architecture(given)
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_architecture_parameters_that_are_no_numbers(value):
+    """They once gave the first candidate everywhere."""
+    given = checkpoint()
+    given['state_dict']['backbone.architecture_parameters'][3] = value
+    with pytest.raises(ValueError, match='architecture parameters of layer.* hold a NaN or infinity'):
+        best_architecture(given)
+
+
 def test_read_anything(search, tmp_path):
     architecture = Architecture.create('fna_ssdlite')
     assert read_architecture('fna_ssdlite') == read_architecture(architecture.to_text()) == architecture

@@ -563,6 +563,47 @@ def test_another_number_of_processes_goes_on(tmp_path, stop, caplog):
     assert 'the search was saved by 2 processes and is resumed by 1: a step sees 1/2 as many images' in log.read_text()
 
 
+@pytest.mark.parametrize('name', ['architecture_parameters', 'conv.weight'])
+def test_a_search_that_went_wrong_is_not_resumed(tmp_path, name):
+    train(search_config(tmp_path / 'whole', epochs=1, hook=dict(begin_epoch=0)))
+    checkpoint = load(tmp_path / 'whole/epoch_1.pth')
+    key = next(key for key in checkpoint['state_dict'] if key.endswith(name))
+    checkpoint['state_dict'][key].view(-1)[0] = float('nan')
+    torch.save(checkpoint, tmp_path / 'broken.pth')
+    with pytest.raises(ValueError, match=f'the search starts from holds a NaN or infinity in {key}'):
+        stop_at(search_config(tmp_path / 'resumed', epochs=2, hook=dict(begin_epoch=0)), tmp_path / 'broken.pth')
+
+
+@pytest.mark.parametrize('content', ['', 'epoc', '/nowhere/epoch_3.pth', 'half'])
+def test_a_resume_whose_last_checkpoint_is_broken_takes_the_newest_whole_one(tmp_path, content):
+    """A kill left the file empty or cut, or half a checkpoint behind it."""
+    def config(epochs):
+        return search_config(tmp_path / 'work', epochs=epochs, hook=dict(begin_epoch=0), log_level='WARNING')
+
+    train(config(2))
+    last = tmp_path / 'work/last_checkpoint'
+    if content == 'half':
+        half = tmp_path / 'work/epoch_3.pth'
+        half.write_bytes((tmp_path / 'work/epoch_2.pth').read_bytes()[:2000])
+        content = str(half)
+    last.write_text(content)
+    cfg = config(3)
+    cfg.resume, cfg.experiment_name = True, f'broken_{len(content)}'
+    runner = train(cfg)
+    assert find_hook(runner, 'AlternatingOptimizerHook').arch_steps == 6
+    logs = ''.join(path.read_text() for path in (tmp_path / 'work').glob('*/*.log'))
+    assert f'no whole checkpoint: going on from the newest one that is, {tmp_path}/work/epoch_2.pth' in logs
+
+
+def test_a_resume_without_any_whole_checkpoint(tmp_path):
+    cfg = search_config(tmp_path / 'work', epochs=1)
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work/last_checkpoint').write_text('')
+    cfg.resume = True
+    with pytest.raises(ValueError, match='is no whole checkpoint, and there is none in .*: remove that file'):
+        train(cfg)
+
+
 def test_workers_read_the_same_after_a_resume(tmp_path):
     """Workers draw their augmentations elsewhere, so they need a test of their own."""
     def config(folder):

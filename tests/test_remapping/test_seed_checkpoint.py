@@ -271,6 +271,13 @@ def test_broken_numbers(seed_state, in_layout, layout, key, value):
         read_seed(state)
 
 
+def test_a_negative_variance(seed_state):
+    broken = seed_state['layer3.1.depthwise_conv.bn.running_var'].clone()
+    broken[2] = -.5
+    with pytest.raises(ValueError, match=r'layer3\.1\.depthwise_conv\.bn\.running_var holds -0\.5: a variance is not'):
+        read_seed(dict(seed_state, **{'layer3.1.depthwise_conv.bn.running_var': broken}))
+
+
 def test_numbers_outside_the_backbone_do_not_matter(seed_layouts):
     state = dict(seed_layouts['torchvision'], **{'classifier.1.weight': torch.full((5, 1280), float('nan'))})
     assert read_seed(state).depths == DEPTHS
