@@ -25,7 +25,7 @@ ROWS = [
      'families.mobilenet_v2', 'families', 'architecture', 'search_space'],
     ['cost.budget', 'cost.choice', 'cost.madds', 'cost.best_path', 'cost.cost_loss', 'cost.complexity',
      'cost.random_architecture', 'cost'],
-    ['backbones.base_backbone', 'backbones.fna_child_net', 'backbones.elastic_space',
+    ['backbones.base_backbone', 'backbones.believed_strides', 'backbones.fna_child_net', 'backbones.elastic_space',
      'backbones.fna_elastic_net', 'backbones.fused_mixture', 'backbones.mixed_op',
      'backbones.fna_supernet', 'backbones.supernet_parallel', 'backbones'],
     ['remapping.tensor_remapping', 'remapping.seed_checkpoint', 'remapping.parameter_remapping',

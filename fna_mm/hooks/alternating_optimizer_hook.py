@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fna_mm.backbones import find_supernet
+from fna_mm.backbones.believed_strides import check_strides
 from fna_mm.checkpoints.last_checkpoint import mend_last_checkpoint
 from fna_mm.checkpoints.whole_models import check_finite
 from fna_mm.checks import check_integer
@@ -215,6 +216,7 @@ class AlternatingOptimizerHook(Hook):
         self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._supernet = find_supernet(self._model)
         check_training_mode(runner.model, runner.cfg)
+        check_strides(self._model)
         seed = [runner.seed]
         broadcast_object_list(seed)
         resumed = self._loaded_state if runner.iter > 0 else None
