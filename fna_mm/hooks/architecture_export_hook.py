@@ -230,8 +230,10 @@ class ArchitectureExportHook(Hook):
         put_whole({join_path(out_dir, f'{name}.png'): image_to_png(image) for name, image in images.items()})
         for name, image in images.items():
             self._show(runner, name, image, step)
-        runner.logger.info(f'Best architecture after {title} (child: {join_path(out_dir, "child_config.py")}):\n'
-                           f'{architecture}')
+        if state.undecided:
+            runner.logger.warning(state.undecided)
+        runner.logger.info(f'{"Most probable" if state.undecided else "Best"} architecture after {title} '
+                           f'(child: {join_path(out_dir, "child_config.py")}):\n{architecture}')
         # The last report is drawn after the last evaluation.
         if step < runner.max_iters and time.perf_counter() >= self._next_report:
             self._report(runner, step)

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -95,6 +95,12 @@ def is_it_better(cast: Cast, metric: Optional[str] = None) -> Answer:
         cast (Cast): The runs by their roles.
         metric (str, optional): Metric that is compared; higher is better. Defaults to None: the usual one of the task.
     """
+    answer = _comparison(cast, metric)
+    undecided = cast.search.history[-1].undecided if cast.search.history else ''
+    return replace(answer, text=f'{answer.text} {undecided}') if undecided else answer
+
+
+def _comparison(cast: Cast, metric: Optional[str]) -> Answer:
     child, baseline, seed = cast.child, cast.baseline, seed_name(cast.search)
     ours = child.scores(metric) if child is not None else None
     if child is None or ours is None:
@@ -175,7 +181,9 @@ def what_do_i_run_now(cast: Cast) -> Answer:
             'mim', 'train', search.package, own, '--work-dir', search.path, '--resume']))
     has_child = Path(exported).is_file()
     if child is None and has_child:
-        commands.append(('Train what was found' if search.finished else 'Train what is the best so far',
+        undecided = bool(search.history) and bool(search.history[-1].undecided)
+        commands.append(('Train the most probable architecture, although the search has not decided' if undecided else
+                         'Train what was found' if search.finished else 'Train what is the best so far',
                          ['mim', 'train', search.package, exported]))
     if child is not None:
         config, seed = _config_file(child) or exported, _config_file(baseline) if baseline is not None else None

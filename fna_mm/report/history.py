@@ -19,6 +19,10 @@ HISTORY = 'history.jsonl'
 Probabilities = Mapping[str, Mapping[str, float]]
 
 
+#: Share of the largest entropy, the layers' mean, above which a search has not decided.
+UNDECIDED = .9
+
+
 def named_probabilities(space: SearchSpace, values: Any) -> dict[str, dict[str, float]]:
     """Give probabilities the names of their layers and candidates.
 
@@ -95,6 +99,18 @@ class SearchState:
         """The entropy of every layer's distribution over its candidates, in nats."""
         return {layer: -sum(p * math.log(p) for p in of_layer.values() if p > 0)
                 for layer, of_layer in self.probabilities.items()}
+
+    @property
+    def undecided(self) -> str:
+        """A sentence if the distributions are nearly uniform, so that the best path is chance; else an empty text."""
+        shares = [entropy / math.log(len(of_layer)) for entropy, of_layer in zip(
+            self.entropies.values(), self.probabilities.values()) if len(of_layer) > 1]
+        share = sum(shares) / len(shares) if shares else 0.
+        if share <= UNDECIDED:
+            return ''
+        return (f'The search has not decided: its distributions have {share:.0%} of the largest entropy, and the best '
+                'path is little more than chance. More architecture steps, or a higher rate of the architecture\'s '
+                'optimizer, decide.')
 
     def to_json(self) -> str:
         """The state as one line of JSON."""

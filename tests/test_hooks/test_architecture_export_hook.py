@@ -267,7 +267,7 @@ def test_the_report_is_there_during_the_search_and_last_at_its_end(tmp_path):
     during, after = find_hook(runner, 'PageReader').pages, (tmp_path / 'fna_report/index.html').read_text()
     assert 'at 2 of 4' in during[2]
     assert 'finished' not in during[2]
-    assert 'Train what is the best so far' in during[2]
+    assert 'Train the most probable architecture, although the search has not decided' in during[2]
     assert '(finished)' in after
     names = {f'{figure}.{kind}' for figure in FIGURES for kind in ('svg', 'png')}
     assert {path.name for path in (tmp_path / 'fna_report').iterdir()} == names | {'index.html', 'history.jsonl'}

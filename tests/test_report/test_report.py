@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from synthetic_runs import FOUND, SIZE, mm_run, search_dir, train_line, training_dir
+from synthetic_runs import FOUND, SIZE, mm_run, search_dir, state, train_line, training_dir
 from toy_search import search_config, train
 
 from fna_mm import Architecture
@@ -173,6 +173,15 @@ def test_is_it_better(tmp_path, arch, child, baseline, headline, text):
     answer = is_it_better(cast_roles(runs(tmp_path, child, baseline, arch)))
     assert answer.headline == headline
     assert re.search(text, answer.text)
+
+
+@pytest.mark.parametrize(('probabilities', 'share'), [
+    ([.5, .5], '100%'), ([.6, .4], '97%'), ([.9, .1], ''), ([1., 0.], ''), ([1.], '')])
+def test_a_search_that_has_not_decided_says_so(probabilities, share):
+    given = state(3, probabilities={'layer2.0': {f'k{index}': p for index, p in enumerate(probabilities)}})
+    assert bool(given.undecided) == bool(share)
+    if share:
+        assert f'has not decided: its distributions have {share} of the largest entropy' in given.undecided
 
 
 def test_another_metric_and_the_validation_split(tmp_path):
