@@ -137,13 +137,10 @@ def start_growing(trained: FNAChildNet, section: dict[str, Any], growth: Mapping
             nn.init.zeros_(link.output.norm.weight)
             nn.init.zeros_(link.output.norm.bias)
     state, trained_state = wide_net.state_dict(), trained.state_dict()
-    with torch.no_grad():
-        for key, tensor in elastic.state_dict().items():
-            stage = key.startswith('layer')
-            value = state[key] if stage else trained_state[key]
-            if tensor.shape != value.shape:
-                tensor.zero_()
-            central_part(tensor, value.shape).copy_(value)
+    for key, tensor in elastic.state_dict().items():
+        value = state[key] if key.startswith('layer') else trained_state[key]
+        tensor.zero_()
+        central_part(tensor, value.shape).copy_(value)
     return elastic.to(device).eval()
 
 
