@@ -209,8 +209,7 @@ class _Adaptation:
                         data=digest(sections['train_dataloader']), checkpoint=file_digest(checkpoint),
                         seed=self.options.seed, statistics_images=len(self.statistics_positions))
         if self.options.grow:
-            identity['grow'] = dict(asdict(self.options.grow), rate=self.options.rate,
-                                    held_out=len(self.score_positions))
+            identity['grow'] = dict(asdict(self.options.grow), held_out=len(self.score_positions))
         self.folder = WorkFolder(work_dir, identity)
 
     @contextmanager
@@ -227,7 +226,7 @@ class _Adaptation:
         with self._timed('rehearsal'):
             self.trained, self.growth = rehearse(
                 self.trained, growing, self.images, self.statistics_positions[:CALIBRATION], self.score_positions,
-                self.folder, self.options.rate, self.options.seed)
+                self.folder, self.options.seed)
         self.model = self.trained.model
         self.chain = Chain(self.trained.backbone, self.shape)
         self.table = self._new_table()

@@ -43,7 +43,7 @@ def space_of(backbone: FNAChildNet, growing: Growing) -> ElasticSpace:
 
 
 def rehearse(trained: TrainedModel, growing: Growing, images: MeasuredImages, used: Sequence[int],
-             held_out: Sequence[int], folder: WorkFolder, rate: float, seed: int) -> tuple[TrainedModel, Growth]:
+             held_out: Sequence[int], folder: WorkFolder, seed: int) -> tuple[TrainedModel, Growth]:
     """Let a trained model grow, and train it on paths near the trained one; a stopped rehearsal goes on.
 
     Args:
@@ -53,7 +53,6 @@ def rehearse(trained: TrainedModel, growing: Growing, images: MeasuredImages, us
         used (Sequence[int]): Places of images on which new channels are normalised.
         held_out (Sequence[int]): Places of images that the rehearsal must not see: scores are measured on them.
         folder (WorkFolder): Where everything is saved.
-        rate (float): Learning rate, as a share of the trained model's.
         seed (int): Seed of the rehearsal.
 
     Returns:
@@ -68,11 +67,12 @@ def rehearse(trained: TrainedModel, growing: Growing, images: MeasuredImages, us
             write_whole({start: checkpoint_bytes(dict(state_dict=_with_backbone(trained.model, elastic.state_dict())))})
         barrier()
         cfg = rehearsal_config(trained.config, elastic_section(section, trained.backbone, growing.space, growing.boost),
-                               growing, rate, images.without(held_out), seed)
+                               growing, images.without(held_out), seed)
         state = run_rehearsal(cfg, start, folder.file(_FOLDER))
         broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
         if broken:
-            raise ValueError(f'the rehearsal diverged: {broken[0]} is not finite; give a smaller --rate than {rate}')
+            raise ValueError(f'the rehearsal diverged: {broken[0]} is not finite; give a smaller rate than '
+                             f'{growing.rate}')
         if is_main_process():
             write_whole({rehearsed: checkpoint_bytes(dict(state_dict=state))})
         barrier()

@@ -31,7 +31,7 @@ class AdaptOptions:
         tolerance (float): Images are added until the standard error of every child's predicted growth of the loss is
             at most this share of it, or 2 % of the loss. Defaults to 0.25.
         schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
-        rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
+        rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.5.
         evaluate (bool): Evaluate the trained model and every child on the validation data. Defaults to False.
         grow (Growing, optional): Let layers also become larger than they are, and stages deeper. Defaults to None:
             only if a budget is larger than the trained backbone, or model.
@@ -49,7 +49,7 @@ class AdaptOptions:
     score_images: Optional[int] = None
     tolerance: float = .25
     schedule: float = .2
-    rate: float = .2
+    rate: float = .5
     evaluate: bool = False
     grow: Optional[Growing] = None
 

@@ -28,6 +28,7 @@ class Growing:
         width (float): Factor of the hidden channels of a layer that has more of them. Defaults to 1.5.
         added_layers (int): Layers that a stage may have more. Defaults to 1.
         share (float): Probability that a layer of a rehearsed path is another one than the trained. Defaults to 0.25.
+        rate (float): Learning rate, as a share of the trained model's. Defaults to 0.2.
         boost (float): Factor of the gradients of what starts at zero, as in ``FNAElasticNet``. Defaults to 10.
 
     Raises:
@@ -39,10 +40,12 @@ class Growing:
     width: float = 1.5
     added_layers: int = 1
     share: float = .25
+    rate: float = .2
     boost: float = 10.
 
     def __post_init__(self) -> None:
         check_integer('steps of the rehearsal', self.steps)
+        check_number('rate of the rehearsal', self.rate, above=0)
         if not 0 < check_number('share of the layers that change', self.share, above=0) <= 1:
             raise ValueError(f'share={self.share} of the layers that change must not be above 1')
 
@@ -65,7 +68,7 @@ def check_can_train(cfg: Config) -> None:
         raise ValueError('growing trains the model: its config needs optim_wrapper=dict(optimizer=dict(type=…, lr=…))')
 
 
-def rehearsal_config(trained: Config, backbone: Mapping[str, Any], growing: Growing, rate: float,
+def rehearsal_config(trained: Config, backbone: Mapping[str, Any], growing: Growing,
                      kept: Sequence[Sequence[int]], seed: int) -> Config:
     """The config of the rehearsal: the user's model, data and optimizer, and a schedule of its own.
 
@@ -76,7 +79,6 @@ def rehearsal_config(trained: Config, backbone: Mapping[str, Any], growing: Grow
         trained (Config): Config of the trained model; it is not changed.
         backbone (Mapping): Section of the elastic backbone.
         growing (Growing): How the backbone grows.
-        rate (float): Learning rate, as a share of the trained model's.
         kept (Sequence[Sequence[int]]): Indices of the images that are used, of every data set in the training data.
         seed (int): Seed of the run.
     """
@@ -96,7 +98,7 @@ def rehearsal_config(trained: Config, backbone: Mapping[str, Any], growing: Grow
         dict(type='LinearLR', start_factor=.01, by_epoch=False, begin=0, end=warmup),
         dict(type='CosineAnnealingLR', eta_min=0, begin=0, end=steps, T_max=steps, by_epoch=False)]
     optimizer = cfg.optim_wrapper['optimizer']
-    optimizer['lr'] = optimizer['lr'] * rate
+    optimizer['lr'] = optimizer['lr'] * growing.rate
     cfg.default_hooks = dict(
         timer=dict(type='IterTimerHook'), logger=dict(type='LoggerHook', interval=max(1, steps // 20)),
         param_scheduler=dict(type='ParamSchedulerHook'), sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -69,7 +69,7 @@ def test_a_child_is_an_ordinary_config_and_checkpoint(adapted, tmp_path):
         cfg.work_dir = str(tmp_path / child.budget)
         assert cfg.load_from == cfg.model.init_cfg.checkpoint == str(Path(child.folder) / 'child.pth')
         assert cfg.train_cfg.max_iters == 40  # a fifth of 200
-        assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.02)
+        assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.05)
         runner = Runner.from_cfg(cfg)
         before = runner.val()['mIoU']
         assert before > 60  # the ground alone would have less than 50

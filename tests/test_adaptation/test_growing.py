@@ -152,7 +152,7 @@ def test_the_rehearsal_does_not_see_the_images_of_the_scores(segmentor):
     trained = load_trained(*segmentor)
     images = MeasuredImages(trained.config, 1)
     held_out = (3, 5, 21)
-    cfg = rehearsal_config(trained.config, trained.config.model.backbone, GROWING, .2, images.without(held_out), 0)
+    cfg = rehearsal_config(trained.config, trained.config.model.backbone, GROWING, images.without(held_out), 0)
     seen = {item['data_samples'].img_path for item in DATASETS.build(cfg.train_dataloader.dataset)}
     hidden = {images[position]['data_samples'][0].img_path for position in held_out}
     assert len(hidden) == 3
@@ -163,7 +163,7 @@ def test_the_rehearsal_does_not_see_the_images_of_the_scores(segmentor):
     # A data set that is a part of another one already: places are counted in that part.
     part = copy.deepcopy(trained.config)
     part.train_dataloader.dataset.indices = [8, 6, 4, 2]
-    cfg = rehearsal_config(part, part.model.backbone, GROWING, .2, MeasuredImages(part).without([1]), 0)
+    cfg = rehearsal_config(part, part.model.backbone, GROWING, MeasuredImages(part).without([1]), 0)
     left = MeasuredImages(part).order[1]
     assert cfg.train_dataloader.dataset.indices == [place for number, place in enumerate((8, 6, 4, 2))
                                                     if number != left]
@@ -298,12 +298,13 @@ def test_budgets_that_cannot_be_reached(segmentor, tmp_path, budget, options, me
 
 def test_a_folder_of_another_rehearsal_is_refused(segmentor, rehearsed):
     folder, _ = rehearsed
-    for options in (replace(OPTIONS, grow=Growing(steps=21)), replace(OPTIONS, grow=None), replace(OPTIONS, rate=.3)):
+    for growing in (Growing(steps=21), None, Growing(steps=20, rate=.3)):
+        options = replace(OPTIONS, grow=growing)
         with pytest.raises(ValueError, match='holds another adaptation'):
             adapt(*segmentor, ('1', ), str(folder), options)
 
 
-@pytest.mark.parametrize('arguments', [dict(steps=0), dict(share=1.5), dict(share=0), dict(steps=True)])
+@pytest.mark.parametrize('arguments', [dict(steps=0), dict(share=1.5), dict(share=0), dict(steps=True), dict(rate=0)])
 def test_wrong_settings_of_growing(arguments):
     with pytest.raises((ValueError, TypeError)):
         Growing(**arguments)
