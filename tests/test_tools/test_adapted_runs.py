@@ -64,10 +64,10 @@ def test_a_run_is_trained_adapted_tested_and_fine_tuned(commands, tmp_path):
     lines = calls.read_text().splitlines()
     run = tmp_path / 'work/camvid_deeplabv3/seed_1'
     assert len(lines) == 2 + 3 * len(BUDGETS)
-    assert re.fullmatch(rf'mim train mmseg \S+/camvid_deeplabv3/small/trained.py --work-dir {run}/trained '
+    assert re.fullmatch(rf'mim train mmseg \S+/adaptation/mobilenet_v2_camvid_deeplabv3.py --work-dir {run}/trained '
                         r'--cfg-options randomness.seed=1 model.backbone.init_cfg.checkpoint=/seeds/seed.pth', lines[0])
-    assert re.fullmatch(rf'fna adapt \S+/trained.py {run}/trained/iter_9.pth --budget 1 .*--budget 0.25 --schedule 0.2 '
-                        rf'--seed 1 --work-dir {run}/adapted', lines[1])
+    assert re.fullmatch(rf'fna adapt \S+/mobilenet_v2_camvid_deeplabv3.py {run}/trained/iter_9.pth '
+                        rf'--budget 1 .*--budget 0.25 --schedule 0.2 --seed 1 --work-dir {run}/adapted', lines[1])
     assert f'--checkpoint {run}/tuned_0.5/iter_9.pth' in lines[-5]
     rows = rows_of(tmp_path / 'work')
     assert [row['budget'] for row in rows] == list(BUDGETS)
@@ -110,8 +110,8 @@ def test_children_that_are_alike():
 
 @pytest.mark.parametrize('case', PACKAGES)
 def test_the_trainings_are_longer_than_the_baselines(case):
-    short, long = (Config.fromfile(ROOT / f'configs/comparison/{case}/small/{name}.py')
-                   for name in ('mobilenet_v2', 'trained'))
+    short, long = (Config.fromfile(ROOT / f'configs/{name}.py') for name in (
+        f'comparison/{case}/small/mobilenet_v2', f'adaptation/mobilenet_v2_{case}'))
     for key in ('max_iters', 'max_epochs'):
         if key in short.train_cfg:
             assert long.train_cfg[key] >= 3 * short.train_cfg[key]

@@ -58,7 +58,7 @@ def steps_of(case: str, seed: int, run: Path, checkpoint: str) -> Iterator[Step]
         checkpoint (str): The ImageNet checkpoint.
     """
     package, share = PACKAGES[case]
-    config = str(ROOT / f'configs/comparison/{case}/small/trained.py')
+    config = str(ROOT / f'configs/adaptation/mobilenet_v2_{case}.py')
     trained, adapted = run / 'trained', run / 'adapted'
     seeded = f'randomness.seed={seed}'
     yield Step('trained', ['mim', 'train', package, config, '--work-dir', str(trained), *_resumed(trained), seeded,

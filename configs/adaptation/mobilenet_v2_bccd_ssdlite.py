@@ -1,5 +1,5 @@
 # The baseline trained five times as long, until it has stopped improving: what measured adaptation starts from.
-_base_ = './mobilenet_v2.py'
+_base_ = '../comparison/bccd_ssdlite/small/mobilenet_v2.py'
 
 train_cfg = dict(max_epochs=48, val_interval=8)
 param_scheduler = [

@@ -1,5 +1,5 @@
 # The baseline trained ten times as long, until it has stopped improving: what measured adaptation starts from.
-_base_ = './mobilenet_v2.py'
+_base_ = '../comparison/camvid_deeplabv3/small/mobilenet_v2.py'
 
 train_cfg = dict(max_iters=4000, val_interval=500)
 param_scheduler = [

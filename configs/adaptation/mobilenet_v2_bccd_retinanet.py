@@ -1,5 +1,5 @@
 # The baseline trained three times as long, until it has stopped improving: what measured adaptation starts from.
-_base_ = './mobilenet_v2.py'
+_base_ = '../comparison/bccd_retinanet/small/mobilenet_v2.py'
 
 train_cfg = dict(max_epochs=24, val_interval=4)
 param_scheduler = [
