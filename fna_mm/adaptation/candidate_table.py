@@ -139,8 +139,8 @@ class CandidateTable:
             return mean, error
         if candidate.kernel > link.spec.kernel_size:
             added, own_error = self.grown[Replacement(block, link.hidden, candidate.kernel)]
-            share = min(1., candidate.width / link.hidden)
-            added, own_error = (added * share if added < 0 else added), own_error
+            if added < 0:
+                added *= min(1., candidate.width / link.hidden)
         else:
             added, own_error = self._kernels[block, candidate.kernel]
         return mean + added, float(np.hypot(error, own_error))

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from fna_mm.checks import check_number
 
 #: Share of the schedule that the learning rate rises for.
-_WARMUP = .05
+WARMUP = .05
 _MOST_WARMUP = 200
 _CHECKPOINT = '{{ fileDirname }}/child.pth'
 
@@ -51,6 +51,24 @@ def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float
     return cfg
 
 
+def warm_up(iterations: int) -> dict[str, Any]:
+    """The section of a learning rate that rises for some iterations.
+
+    Args:
+        iterations (int): How many.
+    """
+    return dict(type='LinearLR', start_factor=.01, by_epoch=False, begin=0, end=iterations)
+
+
+def cosine(length: int) -> dict[str, Any]:
+    """The section of a learning rate that falls to zero in a cosine, counted in iterations.
+
+    Args:
+        length (int): Iterations of the whole training.
+    """
+    return dict(type='CosineAnnealingLR', eta_min=0, begin=0, end=length, T_max=length, by_epoch=False)
+
+
 def _shorten(cfg: Config, share: float) -> None:
     loop = cfg.train_cfg
     epochs = 'max_epochs' in loop
@@ -60,15 +78,12 @@ def _shorten(cfg: Config, share: float) -> None:
     loop.pop('dynamic_intervals', None)
     loop.pop('val_begin', None)
     loop['val_interval'] = min(loop.get('val_interval', 1 if epochs else 1000), length)
-    cosine = dict(type='CosineAnnealingLR', eta_min=0, begin=0, end=length, T_max=length, by_epoch=epochs)
     if epochs:
         # The warm-up is counted in iterations, whose number per epoch the config does not say.
         cfg.param_scheduler = [
-            dict(type='LinearLR', start_factor=.01, by_epoch=False, begin=0, end=_MOST_WARMUP // 4),
-            dict(cosine, convert_to_iter_based=True)]
+            warm_up(_MOST_WARMUP // 4), dict(cosine(length), by_epoch=True, convert_to_iter_based=True)]
     else:
-        warmup = min(_MOST_WARMUP, max(1, round(_WARMUP * length)))
-        cfg.param_scheduler = [dict(type='LinearLR', start_factor=.01, by_epoch=False, begin=0, end=warmup), cosine]
+        cfg.param_scheduler = [warm_up(min(_MOST_WARMUP, max(1, round(WARMUP * length)))), cosine(length)]
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
     if checkpoint and isinstance(checkpoint.get('interval'), int) and checkpoint['interval'] > length:
         checkpoint['interval'] = length

@@ -247,8 +247,8 @@ class _Adaptation:
                 self.loss_before = self.seed_loss + self._real_difference(self.before.model, positions)[0]
         return positions
 
-    def _calibration(self) -> list[Tensor]:
-        return list(normalised_images(self.model, self.images, self.statistics_positions[:CALIBRATION]))
+    def _calibration(self) -> Iterator[Tensor]:
+        return normalised_images(self.model, self.images, self.statistics_positions[:CALIBRATION])
 
     def run(self, config: str) -> list[AdaptedChild]:
         """Measure, choose, refit and write."""

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
+from fna_mm.checkpoints.whole_models import not_finite
 
 #: Images on which new channels are normalised, and running statistics are set right behind the rehearsal.
 CALIBRATION = 32
@@ -69,8 +70,7 @@ def rehearse(trained: TrainedModel, growing: Growing, images: MeasuredImages, us
         cfg = rehearsal_config(trained.config, elastic_section(section, trained.backbone, growing.space, growing.boost),
                                growing, images.without(held_out), seed)
         state = run_rehearsal(cfg, start, folder.file(_FOLDER))
-        broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
-        if broken:
+        if broken := not_finite(state):
             raise ValueError(f'the rehearsal diverged: {broken[0]} is not finite; give a smaller rate than '
                              f'{growing.rate}')
         if is_main_process():
@@ -93,13 +93,13 @@ def _with_backbone(model: Any, backbone: Mapping[str, Tensor]) -> dict[str, Tens
     return {key: value.cpu() for key, value in state.items()}
 
 
-def teacher_of(growth: Growth, choice: Sequence[Candidate], calibration: Sequence[Tensor]) -> FNAChildNet:
+def teacher_of(growth: Growth, choice: Sequence[Candidate], calibration: Iterable[Tensor]) -> FNAChildNet:
     """The rehearsed backbone that holds all that was chosen; the child is cut from it and fitted to it.
 
     Args:
         growth (Growth): What the backbone may be.
         choice (Sequence[Candidate]): One candidate for every row of the table.
-        calibration (Sequence[Tensor]): Images that running statistics are set right on, each (N, 3, H, W).
+        calibration (Iterable[Tensor]): Images that running statistics are set right on, each (N, 3, H, W).
     """
     backbone = growth.backbone(growth.teacher_path(choice))
     settle(backbone, calibration)

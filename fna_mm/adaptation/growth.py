@@ -14,11 +14,9 @@ from fna_mm.adaptation.candidates import Candidate
 from fna_mm.adaptation.chain import Chain, watched
 from fna_mm.adaptation.child import child_section_of
 from fna_mm.adaptation.scores import GrownBlock, Replacement, replacement_of
-from fna_mm.backbones.elastic_space import ElasticSpace
+from fna_mm.backbones.elastic_space import ElasticLayer, ElasticSpace
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.backbones.fna_elastic_net import FNAElasticNet, central_part
-
-_TINY = 1e-12
 
 
 class _Spread:
@@ -66,17 +64,17 @@ def _copy_own(block: nn.Module, source: nn.Module, family: families.Family, gene
     block.load_state_dict(state)
 
 
-def _calibrate(trained: Chain, wide: Mapping[int, tuple[int, Any, bool]], images: Iterable[Tensor]) -> None:
+def _calibrate(trained: Chain, wide: Mapping[int, tuple[int, Any, bool]], images: Sequence[Tensor]) -> None:
     """Set the running statistics of new channels, layer by layer from the front of the blocks.
 
     Args:
         trained (Chain): The trained backbone.
         wide (Mapping): Any number → (index of the trained block, new block, whether it stands behind that block).
-        images (Iterable[Tensor]): Images, each (N, 3, H, W), which can be gone through again.
+        images (Sequence[Tensor]): Images, each (N, 3, H, W).
     """
-    images = list(images)
-    for number in range(max(len(_layers(block)) for _, block, _ in wide.values())):
-        shown = {key: _layers(block)[number] for key, (_, block, _) in wide.items() if number < len(_layers(block))}
+    layers = {key: _layers(block) for key, (_, block, _) in wide.items()}
+    for number in range(max(map(len, layers.values()))):
+        shown = {key: own[number] for key, own in layers.items() if number < len(own)}
         spreads = {key: _Spread() for key in shown}
         for image in images:
             with watched({index: link.block for index, link in enumerate(trained.links)}) as seen, \
@@ -87,19 +85,15 @@ def _calibrate(trained: Chain, wide: Mapping[int, tuple[int, Any, bool]], images
                     block(seen[index].output if behind else seen[index].features)
                     spreads[key].add(outputs[key].output)
         for key, layer in shown.items():
-            _, _, behind = wide[key]
-            old = 0 if behind else _old_channels(trained.links[wide[key][0]].block, number)
+            index, _, behind = wide[key]
+            old = 0 if behind else _layers(trained.links[index].block)[number].norm.num_features
             mean, variance = spreads[key].mean_and_variance
             layer.norm.running_mean[old:] = mean[old:].to(layer.norm.running_mean)
             layer.norm.running_var[old:] = variance[old:].to(layer.norm.running_var)
 
 
-def _old_channels(block: nn.Module, number: int) -> int:
-    return _layers(block)[number].norm.num_features
-
-
 @torch.no_grad()
-def start_growing(trained: FNAChildNet, section: dict[str, Any], growth: Mapping[str, Any], images: Iterable[Tensor],
+def start_growing(trained: FNAChildNet, section: dict[str, Any], growth: Mapping[str, Any], images: Sequence[Tensor],
                   seed: int = 0) -> FNAElasticNet:
     """Build an elastic network with the function of a trained one on every path.
 
@@ -111,7 +105,7 @@ def start_growing(trained: FNAChildNet, section: dict[str, Any], growth: Mapping
         trained (FNAChildNet): The trained backbone, in evaluation mode.
         section (dict): Its config section.
         growth (Mapping): As in ``FNAElasticNet``.
-        images (Iterable[Tensor]): A few images, each (N, 3, H, W), normalised as the backbone takes them.
+        images (Sequence[Tensor]): A few images, each (N, 3, H, W), normalised as the backbone takes them.
         seed (int): Seed of the random filters. Defaults to 0.
     """
     elastic: FNAElasticNet = MODELS.build(elastic_section(section, trained, growth))
@@ -222,19 +216,19 @@ class Growth(NamedTuple):
                     result[replacement_of(self.space, index, spec)] = GrownBlock(link.block, position, layer.added)
         return result
 
+    def _rows(self, choice: Sequence[Candidate]) -> list[tuple[ElasticLayer, Candidate]]:
+        """Every layer of the largest network, in its order, and its candidate."""
+        number = len(choice) - len(self.space.added)
+        own, added = iter(choice[:number]), iter(choice[number:])
+        return [(layer, next(added) if layer.added else next(own)) for layer in self.space.layers]
+
     def teacher_path(self, choice: Sequence[Candidate]) -> list[int]:
         """The smallest path that holds all that was chosen; what is smaller than the trained layer is cut from it.
 
         Args:
             choice (Sequence[Candidate]): One candidate for every row of the table: own layers, then added ones.
         """
-        own = iter(choice[:len(choice) - len(self.space.added)])
-        added = iter(choice[len(choice) - len(self.space.added):])
-        path = []
-        for layer in self.space.layers:
-            candidate = next(added) if layer.added else next(own)
-            path.append(_least_choice(layer, candidate))
-        return path
+        return [_least_choice(layer, candidate) for layer, candidate in self._rows(choice)]
 
     def in_order(self, choice: Sequence[Candidate]) -> list[Candidate]:
         """The candidates of a choice in the order of the teacher's blocks; absent layers are left out.
@@ -242,13 +236,10 @@ class Growth(NamedTuple):
         Args:
             choice (Sequence[Candidate]): As in :meth:`teacher_path`.
         """
-        own = iter(choice[:len(choice) - len(self.space.added)])
-        added = iter(choice[len(choice) - len(self.space.added):])
-        ordered = [(layer, next(added) if layer.added else next(own)) for layer in self.space.layers]
-        return [candidate for layer, candidate in ordered if not (layer.added and candidate.spec is None)]
+        return [candidate for layer, candidate in self._rows(choice) if not (layer.added and candidate.spec is None)]
 
 
-def _least_choice(layer: Any, candidate: Candidate) -> int:
+def _least_choice(layer: ElasticLayer, candidate: Candidate) -> int:
     if candidate.spec is None:
         return 0
     fitting = [(spec.kernel_size, spec.hidden_channels(layer.in_channels), number)
@@ -276,8 +267,7 @@ def settle(backbone: nn.Module, images: Iterable[Tensor]) -> None:
             for number, spread in enumerate(spreads):
                 if number in seen:
                     spread.add(seen[number].features)
-            used = sorted(seen)
-    for number in used:
+    for number in sorted(seen):
         norm: Any = norms[number]
         mean, variance = spreads[number].mean_and_variance
         old = (norm.running_var.double() + norm.eps).sqrt()

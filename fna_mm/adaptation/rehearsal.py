@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import get_dist_info
 from mmengine.runner import Runner
 
+from fna_mm.adaptation.finetuning import WARMUP, cosine, warm_up
 from fna_mm.adaptation.images import leaves_of
 from fna_mm.checkpoints.last_checkpoint import latest_checkpoint
 from fna_mm.checks import check_integer, check_number
 
-#: Parts of the rehearsal's length: the warm-up of the learning rate, and the time between two checkpoints.
-_WARMUP, _SAVED = .05, .1
+#: Share of the rehearsal's length between two checkpoints.
+_SAVED = .1
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Growing:
     def __post_init__(self) -> None:
         check_integer('steps of the rehearsal', self.steps)
         check_number('rate of the rehearsal', self.rate, above=0)
-        if not 0 < check_number('share of the layers that change', self.share, above=0) <= 1:
+        if check_number('share of the layers that change', self.share, above=0) > 1:
             raise ValueError(f'share={self.share} of the layers that change must not be above 1')
 
     @property
@@ -93,10 +95,7 @@ def rehearsal_config(trained: Config, backbone: Mapping[str, Any], growing: Grow
         cfg.pop(name, None)
     steps = growing.steps
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=steps + 1)
-    warmup = max(1, round(_WARMUP * steps))
-    cfg.param_scheduler = [
-        dict(type='LinearLR', start_factor=.01, by_epoch=False, begin=0, end=warmup),
-        dict(type='CosineAnnealingLR', eta_min=0, begin=0, end=steps, T_max=steps, by_epoch=False)]
+    cfg.param_scheduler = [warm_up(max(1, round(WARMUP * steps))), cosine(steps)]
     optimizer = cfg.optim_wrapper['optimizer']
     optimizer['lr'] = optimizer['lr'] * growing.rate
     cfg.default_hooks = dict(
@@ -114,11 +113,10 @@ def run_rehearsal(cfg: Config, start: str, work_dir: str) -> dict[str, Any]:
     """Run a rehearsal, or go on with one that was stopped, and return the state dict of its model.
 
     Args:
-        cfg (Config): What :func:`rehearsal_config` gave.
+        cfg (Config): What :func:`rehearsal_config` gave; it is completed.
         start (str): Path of the checkpoint that it starts from.
         work_dir (str): Folder of mm's logs and checkpoints.
     """
-    cfg = copy.deepcopy(cfg)
     cfg.work_dir, cfg.load_from = work_dir, start
     latest = latest_checkpoint(work_dir)
     if latest is not None:
@@ -126,7 +124,6 @@ def run_rehearsal(cfg: Config, start: str, work_dir: str) -> dict[str, Any]:
     cfg.experiment_name = f'rehearsal_{os.path.basename(os.path.dirname(os.path.abspath(work_dir)))}'
     cfg.visualizer = dict(type='Visualizer', name=cfg.experiment_name)
     if get_dist_info()[1] > 1:
-        import torch
         cfg.launcher = 'pytorch'  # the group exists already: mmengine takes it as it is
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=True,
                                      broadcast_buffers=False)

@@ -42,11 +42,19 @@ def check_finite(tensors: Mapping[str, Any], name: str) -> None:
     Raises:
         ValueError: If one does.
     """
-    broken = [key for key, value in tensors.items()
-              if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all()]
-    if broken:
+    if broken := not_finite(tensors):
         raise ValueError(f'{name} holds a NaN or infinity in {some_of(broken)}: the training went wrong, or the file '
                          'is damaged')
+
+
+def not_finite(tensors: Mapping[str, Any]) -> list[str]:
+    """The names of the tensors that hold a NaN or infinity.
+
+    Args:
+        tensors (Mapping[str, Any]): Name → tensor; what is no tensor is not looked at.
+    """
+    return [key for key, value in tensors.items()
+            if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all()]
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], config: str, checkpoint: str) -> None:

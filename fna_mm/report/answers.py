@@ -88,6 +88,11 @@ def _change(new: float, old: float) -> str:
     return f'{new / old - 1:+.0%}'.replace('-', '−')
 
 
+def _undecided(search: Run) -> str:
+    """What is said of a search that has not decided; else an empty text."""
+    return search.history[-1].undecided if search.history else ''
+
+
 def is_it_better(cast: Cast, metric: Optional[str] = None) -> Answer:
     """Compare the child with the seed, both remapped and fine-tuned.
 
@@ -96,7 +101,7 @@ def is_it_better(cast: Cast, metric: Optional[str] = None) -> Answer:
         metric (str, optional): Metric that is compared; higher is better. Defaults to None: the usual one of the task.
     """
     answer = _comparison(cast, metric)
-    undecided = cast.search.history[-1].undecided if cast.search.history else ''
+    undecided = _undecided(cast.search)
     return replace(answer, text=f'{answer.text} {undecided}') if undecided else answer
 
 
@@ -181,8 +186,8 @@ def what_do_i_run_now(cast: Cast) -> Answer:
             'mim', 'train', search.package, own, '--work-dir', search.path, '--resume']))
     has_child = Path(exported).is_file()
     if child is None and has_child:
-        undecided = bool(search.history) and bool(search.history[-1].undecided)
-        commands.append(('Train the most probable architecture, although the search has not decided' if undecided else
+        commands.append(('Train the most probable architecture, although the search has not decided'
+                         if _undecided(search) else
                          'Train what was found' if search.finished else 'Train what is the best so far',
                          ['mim', 'train', search.package, exported]))
     if child is not None:
