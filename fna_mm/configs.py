@@ -2,7 +2,6 @@
 
 import copy
 import os.path as osp
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from keyword import iskeyword
@@ -14,6 +13,7 @@ from mmengine.config import Config
 from fna_mm.architecture import Architecture
 from fna_mm.checks import check_input_shape
 from fna_mm.search_space import SPACE_ARGUMENTS, SearchSpace
+from fna_mm.sections import find_sections, type_of
 
 SUPERNET, CHILD, SPLIT = 'FNASuperNet', 'FNAChildNet', 'RandomSplit'
 SUPERNET_WRAPPER = 'FNADistributedDataParallel'
@@ -67,18 +67,6 @@ def config_path(name: str) -> str:
         raise ValueError(f'fna_mm has no config {name!r}: expected {", ".join(near)} or another one that `fna configs` '
                          'lists')
     return str(configs_dir() / name)
-
-
-def find_sections(node: Any, type_name: str) -> Iterator[Any]:
-    """Every dict in a config whose ``type`` is ``type_name`` (with or without a scope before it)."""
-    if isinstance(node, Mapping):
-        if str(node.get('type', '')).rpartition('.')[2] == type_name:
-            yield node
-        for value in list(node.values()):
-            yield from find_sections(value, type_name)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from find_sections(value, type_name)
 
 
 @dataclass(frozen=True)
@@ -143,7 +131,7 @@ def child_from_search(search: Config, architecture: Architecture) -> Config:
     backbone['type'] = CHILD
     backbone['arch'] = architecture.to_text().replace('\n', ' ')
     hooks = cfg.get('custom_hooks') or []
-    cfg.custom_hooks = [hook for hook in hooks if str(hook['type']).rpartition('.')[2] not in SEARCH_HOOKS]
+    cfg.custom_hooks = [hook for hook in hooks if type_of(hook) not in SEARCH_HOOKS]
     for split in find_sections(cfg.get('train_dataloader'), SPLIT):
         inner = split['dataset']
         split.clear()

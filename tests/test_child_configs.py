@@ -6,7 +6,8 @@ from mmengine.registry import MODELS
 from toy_search import child_net_config, search_config, toy_dataloader
 
 from fna_mm import Architecture
-from fna_mm.configs import child_config, child_config_text, find_sections
+from fna_mm.configs import child_config, child_config_text
+from fna_mm.sections import find_sections
 
 FOUND = Architecture.create('fna_ssdlite')
 

@@ -14,8 +14,9 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet
-from fna_mm.configs import child_config, find_sections
+from fna_mm.configs import child_config
 from fna_mm.demo.shapes import draw_shapes
+from fna_mm.sections import find_sections
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(path.relative_to(ROOT / 'configs') for path in (ROOT / 'configs').rglob('*.py')

@@ -21,7 +21,7 @@ ROWS = [
     ['checkpoints.safe_globals', 'checkpoints.restricted_pickle', 'registration', 'checkpoints.whole_files',
      'checkpoints.opening', 'checkpoints.whole_models',
      'checkpoints.last_checkpoint', 'checkpoints'],
-    ['checks', 'families.layouts', 'families.family', 'families.mbconv', 'families.mbconv_block',
+    ['checks', 'sections', 'families.layouts', 'families.family', 'families.mbconv', 'families.mbconv_block',
      'families.mobilenet_v2', 'families', 'architecture', 'search_space'],
     ['cost.budget', 'cost.choice', 'cost.madds', 'cost.best_path', 'cost.cost_loss', 'cost.complexity',
      'cost.random_architecture', 'cost'],

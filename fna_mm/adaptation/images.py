@@ -8,14 +8,10 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-#: Wrappers of a data set, and lists of data sets.
-_INNER, _LIST = 'dataset', 'datasets'
+from fna_mm.sections import leaves_of, type_of
+
 _LOADING = ('LoadImageFromFile', 'LoadImageFromNDArray')
 _ANNOTATIONS = 'LoadAnnotations'
-
-
-def _name(transform: Mapping[str, Any]) -> str:
-    return str(transform.get('type')).rpartition('.')[2]
 
 
 def evaluation_pipeline(test: Sequence[Mapping[str, Any]], train: Sequence[Mapping[str, Any]]) -> list[dict]:
@@ -31,25 +27,14 @@ def evaluation_pipeline(test: Sequence[Mapping[str, Any]], train: Sequence[Mappi
     Raises:
         ValueError: If one of the pipelines has no place for labels.
     """
-    labels = next((dict(transform) for transform in train if _name(transform) == _ANNOTATIONS), None)
-    rest = [dict(transform) for transform in test if _name(transform) != _ANNOTATIONS]
-    loading = [index for index, transform in enumerate(rest) if _name(transform) in _LOADING]
+    labels = next((dict(transform) for transform in train if type_of(transform) == _ANNOTATIONS), None)
+    rest = [dict(transform) for transform in test if type_of(transform) != _ANNOTATIONS]
+    loading = [index for index, transform in enumerate(rest) if type_of(transform) in _LOADING]
     if labels is None or not loading:
         raise ValueError(f'the pipelines have no {_LOADING[0]} for the images or no {_ANNOTATIONS} for the labels: the '
                          'loss of a model needs both')
     rest.insert(loading[-1] + 1, labels)
     return rest
-
-
-def leaves_of(section: Any) -> list[dict]:
-    """The sections of the data sets inside of wrappers, in order.
-
-    Args:
-        section (dict): The section of a data set.
-    """
-    if section.get(_LIST):
-        return [leaf for inner in section[_LIST] for leaf in leaves_of(inner)]
-    return leaves_of(section[_INNER]) if section.get(_INNER) else [section]
 
 
 def _loaders(cfg: Config) -> tuple[Any, Any]:

@@ -16,10 +16,11 @@ from fna_mm.adaptation.child import copy_block, write_fit
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.adaptation.trained_model import TrainedModel
 from fna_mm.backbones.fna_supernet import FNASuperNet
-from fna_mm.configs import SUPERNET, find_sections
+from fna_mm.configs import SUPERNET
 from fna_mm.families import BlockSpec
 from fna_mm.remapping.tensor_remapping import depth_index
 from fna_mm.search_space import SearchableLayer, candidate_name
+from fna_mm.sections import find_sections
 
 #: A candidate whose score is this many standard errors above another one's is e times less probable.
 _ERRORS_PER_E = 1.

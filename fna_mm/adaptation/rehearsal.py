@@ -12,9 +12,9 @@ from mmengine.dist import get_dist_info
 from mmengine.runner import Runner
 
 from fna_mm.adaptation.finetuning import WARMUP, cosine, warm_up
-from fna_mm.adaptation.images import leaves_of
 from fna_mm.checkpoints.last_checkpoint import latest_checkpoint
 from fna_mm.checks import check_integer, check_number
+from fna_mm.sections import leaves_of
 
 #: Share of the rehearsal's length between two checkpoints.
 _SAVED = .1

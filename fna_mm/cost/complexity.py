@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fna_mm.architecture import Architecture
 from fna_mm.checks import check_input_shape
+from fna_mm.sections import leaves_of, type_of
 
 
 @dataclass(frozen=True)
@@ -240,15 +241,12 @@ def evaluation_size(cfg: Any) -> Optional[tuple[int, int]]:
     """
     divisor = (cfg.model.get('data_preprocessor') or {}).get('pad_size_divisor', 1)
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    sections = [loader.get('dataset') or {}]
-    while sections:
-        section = sections.pop()
+    for section in leaves_of(loader.get('dataset') or {}):
         for transform in section.get('pipeline') or ():
             scale = transform.get('scale')
-            if str(transform['type']).rpartition('.')[2] == 'Resize' and isinstance(scale, (tuple, list)):
+            if type_of(transform) == 'Resize' and isinstance(scale, (tuple, list)):
                 height, width = (-(-int(side) // divisor) * divisor for side in scale[::-1])  # mm's are (width, height)
                 return height, width
-        sections += [inner for inner in (section.get('dataset'), *(section.get('datasets') or ())) if inner]
     return None
 
 

@@ -11,7 +11,7 @@ from mmengine.utils import import_modules_from_strings
 
 from fna_mm.architecture import Architecture
 from fna_mm.checks import check_input_shape
-from fna_mm.configs import CHILD, SUPERNET, find_sections
+from fna_mm.configs import CHILD, SUPERNET
 from fna_mm.cost.complexity import Complexity, count_config
 from fna_mm.report.history import FOLDER, SearchState, history_path, read_history
 from fna_mm.report.mm_logs import (
@@ -25,6 +25,7 @@ from fna_mm.report.mm_logs import (
     timestamped,
 )
 from fna_mm.search_space import SearchSpace
+from fna_mm.sections import find_sections
 
 #: Depth to which work directories are looked for in a folder: a demo's folder holds that of a search, this a child's.
 _DEPTH = 2

@@ -8,7 +8,8 @@ from typing import Optional
 from mmengine.config import Config
 
 from fna_mm.checkpoints.whole_files import write_whole
-from fna_mm.configs import SUPERNET, find_sections
+from fna_mm.configs import SUPERNET
+from fna_mm.sections import find_sections
 
 #: Configs find each other's results in the folder that this environment variable names.
 FOLDER = 'FNA_ABLATION_DIR'

@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 from mmengine.fileio import put_text
 from mmengine.logging import MMLogger
 
-from fna_mm.configs import find_sections
+from fna_mm.sections import find_sections
 from tools.ablation.ablation_run import FOLDER, AblationRun, is_search
 
 

@@ -14,7 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import tools.bench.synthetic_images  # noqa: F401  registers the data set that the configs get
-from fna_mm.configs import configs_dir, find_sections
+from fna_mm.configs import configs_dir
+from fna_mm.sections import find_sections
 from tools.bench.settings import Settings
 from tools.bench.timing import progress, synchronize
 

@@ -15,8 +15,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint, load_checkpoint
 
 from fna_mm.backbones import find_supernet
-from fna_mm.configs import find_sections
 from fna_mm.hooks.alternating_optimizer_hook import only_architecture_trains
+from fna_mm.sections import find_sections
 
 
 def gradients(run: Path, steps: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, init_default_scope
 
-from fna_mm.configs import find_sections
+from fna_mm.sections import find_sections
 from tools.bench.iteration import PARTS, SEARCHES, _from_stamps, projected_hours, search_config
 from tools.bench.settings import Settings
 
