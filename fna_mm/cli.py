@@ -247,6 +247,42 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
 
 @main.command()
 @click.argument('config', type=FILE)
+@click.argument('out', metavar='OUT.py', type=FILE)
+@click.option('--swap', is_flag=True, help='Write the same model with MobileNetV2 as its backbone, the baseline, '
+              'instead of a search. CONFIG may have any backbone then.')
+@click.option('--seed', 'seed', metavar='CHECKPOINT', help='Path or URL of the MobileNetV2 that training starts from. '
+              "Defaults to CONFIG's own, or open-mmlab://mmdet/mobilenet_v2.")
+@click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width at which MAdds are counted. '
+              'Defaults to the size to which the test pipeline resizes.')
+@click.option('--budget', default='0.8', show_default=True, help="What the child's backbone may cost: a share of "
+              "MobileNetV2's multiply-adds, or a number such as 250M.")
+@click.option('--no-trial', is_flag=True, help='Do not make a step on two images before OUT.py is written.')
+def search_config(config: str, out: str, swap: bool, seed: Optional[str], shape: Optional[tuple[int, int]],
+                  budget: str, no_trial: bool) -> None:
+    """Write the config of a search from a config of yours.
+
+    CONFIG is any mmdet or mmseg config with MobileNetV2 or an FNAChildNet. OUT.py inherits from it, and says
+    why of every line that it adds. Before it is written, everything is built, and one step of each kind is
+    made on two images. For other backbones, --swap first writes the baseline with MobileNetV2: what maps
+    neck or head need is asked of CONFIG's own backbone.
+
+    \b
+    Example:  fna search-config my_resnet.py my_mobilenet.py --swap
+              fna search-config my_mobilenet.py my_search.py --budget 0.7
+    """
+    from fna_mm.user_config.flow import search_config as make_search
+    from fna_mm.user_config.flow import swap_config
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mm warns when it builds models
+        if swap:
+            text = swap_config(config, out, seed, not no_trial)
+        else:
+            text = make_search(config, out, seed, shape or None, budget, not no_trial)
+    click.echo(f'{text}\nwritten: {out}')
+
+
+@main.command()
+@click.argument('config', type=FILE)
 @click.argument('checkpoint', type=FILE)
 @click.option('--budget', 'budgets', multiple=True, default=('0.5', ), show_default=True, metavar='SHARE',
               help='What a child may cost: a share such as 0.5, or a number such as 250M. Repeat it for several.')

@@ -16,6 +16,8 @@ from fna_mm.search_space import SPACE_ARGUMENTS, SearchSpace
 from fna_mm.sections import find_sections, type_of
 
 SUPERNET, CHILD, SPLIT = 'FNASuperNet', 'FNAChildNet', 'RandomSplit'
+#: mm's own backbone that a child takes the place of.
+SEED = 'MobileNetV2'
 SUPERNET_WRAPPER = 'FNADistributedDataParallel'
 SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
 #: Arguments of a supernet's backbone section that a child has no use for.
@@ -126,10 +128,7 @@ def child_from_search(search: Config, architecture: Architecture) -> Config:
     """
     cfg = copy.deepcopy(search)
     backbone = _only_section(cfg, SUPERNET, 'the config of the search')
-    for name in _SEARCH_ARGUMENTS:
-        backbone.pop(name, None)
-    backbone['type'] = CHILD
-    backbone['arch'] = architecture.to_text().replace('\n', ' ')
+    _become_child(backbone, architecture)
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [hook for hook in hooks if type_of(hook) not in SEARCH_HOOKS]
     for split in find_sections(cfg.get('train_dataloader'), SPLIT):
@@ -146,7 +145,8 @@ def child_from_retraining(retraining: Config, search: Config, architecture: Arch
     """Put the found architecture and the search's seed into a retraining config.
 
     Args:
-        retraining (Config): A config with one ``FNAChildNet``. It is not changed.
+        retraining (Config): A config with one ``FNAChildNet``, or with mm's MobileNetV2, whose place the child takes
+            with what the search's supernet says of it. It is not changed.
         search (Config): The config of the search, whose seed checkpoint the child is remapped from.
         architecture (Architecture): The child's architecture.
 
@@ -154,13 +154,27 @@ def child_from_retraining(retraining: Config, search: Config, architecture: Arch
         ValueError: If one of the two configs lacks its backbone.
     """
     cfg = copy.deepcopy(retraining)
+    supernet = _only_section(search, SUPERNET, 'the config of the search')
+    if type_of((cfg.get('model') or {}).get('backbone') or {}) == SEED:
+        cfg.model.backbone = copy.deepcopy(supernet)
+        _become_child(cfg.model.backbone, architecture)
+        cfg.model.pop('pretrained', None)
+        cfg.custom_imports = search.custom_imports
+        return cfg
     backbone = _only_section(cfg, CHILD, 'child_config')
     backbone['arch'] = architecture.to_text().replace('\n', ' ')
-    seeds = list(find_sections(_only_section(search, SUPERNET, 'the config of the search').get('init_cfg'),
-                               'ParameterRemapping'))
+    seeds = list(find_sections(supernet.get('init_cfg'), 'ParameterRemapping'))
     for init in find_sections(backbone.get('init_cfg'), 'ParameterRemapping') if seeds else ():
         init['checkpoint'] = seeds[-1]['checkpoint']
     return cfg
+
+
+def _become_child(backbone: Any, architecture: Architecture) -> None:
+    """Make a child's section of a supernet's."""
+    for name in _SEARCH_ARGUMENTS:
+        backbone.pop(name, None)
+    backbone['type'] = CHILD
+    backbone['arch'] = architecture.to_text().replace('\n', ' ')
 
 
 def child_config(search: Config, architecture: Architecture, work_dir: str,
@@ -188,21 +202,29 @@ def child_config(search: Config, architecture: Architecture, work_dir: str,
     return cfg
 
 
-def _expression(value: Any, indent: int = 0) -> str:
+class BaseValue(str):
+    """A value of the config that another one inherits from, such as ``train_dataloader.dataset``."""
+
+
+def expression(value: Any, indent: int = 0) -> str:
     """Write a value of a config as Python code, with ``dict(…)`` where the keys allow it, in lines of legal length.
 
     mm's ``pretty_text`` is not used: its formatter takes as long as the rest of an export together.
+
+    Args:
+        value (Any): The value. A :class:`BaseValue` becomes ``{{_base_.…}}``, which mmengine puts in.
+        indent (int): Columns that stand before it in its line. Defaults to 0.
     """
     if isinstance(value, dict):
         words = all(isinstance(key, str) and key.isidentifier() and not iskeyword(key) for key in value)
-        items = [f'{key}={_expression(item, indent + 4)}' if words else f'{key!r}: {_expression(item, indent + 4)}'
+        items = [f'{key}={expression(item, indent + 4)}' if words else f'{key!r}: {expression(item, indent + 4)}'
                  for key, item in value.items()]
         brackets = ('dict(', ')') if words else '{}'
     elif isinstance(value, (list, tuple)):
-        items = [_expression(item, indent + 4) for item in value]
+        items = [expression(item, indent + 4) for item in value]
         brackets = '[]' if isinstance(value, list) else ('(', ', )' if len(items) == 1 else ')')
     else:
-        return repr(value)
+        return f'{{{{_base_.{value}}}}}' if isinstance(value, BaseValue) else repr(value)
     line = brackets[0] + ', '.join(items) + brackets[1]
     if '\n' not in line and indent + len(line) <= _LINE:
         return line
@@ -217,7 +239,7 @@ def config_text(cfg: Config, title: str) -> str:
         cfg (Config): The config.
         title (str): The comment in its first line.
     """
-    sections = '\n'.join(f'{key} = {_expression(value)}' for key, value in Config(cfg._cfg_dict).to_dict().items())
+    sections = '\n'.join(f'{key} = {expression(value)}' for key, value in Config(cfg._cfg_dict).to_dict().items())
     return f'# {title}\n{sections}\n'
 
 

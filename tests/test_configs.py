@@ -454,24 +454,6 @@ def test_swapping_the_backbone_of_mmdets_retinanet(tmp_path, seed_state):
         assert max(float(gradient.abs().max()) for gradient in gradients) > 0
 
 
-def test_turning_a_config_into_a_search(tmp_path):
-    """The README's three sections over mmdet's RetinaNet."""
-    (text, ) = readme_configs("type='AlternatingOptimizerHook'")
-    path = tmp_path / 'search.py'
-    path.write_text("_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\n"
-                    "custom_imports = dict(imports=['fna_mm'], allow_failed_imports=False)\n"
-                    "train_dataset = dict(type='CocoDataset', pipeline=[])\n" + text)
-    cfg = Config.fromfile(path)
-    cfg.model.neck.in_channels = [24, 32, 96, 320]
-    model = build_model(cfg)
-    assert isinstance(model.backbone, FNASuperNet)
-    for hook in cfg.custom_hooks:
-        HOOKS.build(dict(hook))
-    for section in (cfg.train_dataloader.dataset, cfg.custom_hooks[0].dataloader.dataset):
-        DATASETS.build(without_data(section))
-    assert cfg.model_wrapper_cfg.type == 'FNADistributedDataParallel'
-
-
 def test_files_that_the_readme_names_exist():
     text = (ROOT / 'README.md').read_text()
     names = set(re.findall(r'(?:configs|fna_mm)/[\w/]+\.py', text))

@@ -44,6 +44,8 @@ ROWS = [
      'adaptation.measuring', 'adaptation.finetuning', 'adaptation.evaluation', 'adaptation.figures',
      'adaptation.page', 'adaptation.prepared_search', 'adaptation.growth', 'adaptation.rehearsal',
      'adaptation.growing', 'adaptation.options', 'adaptation.flow', 'adaptation', 'adaptation.processes'],
+    ['user_config.inherited', 'user_config.maps', 'user_config.channels', 'user_config.swap', 'user_config.search',
+     'user_config.trial', 'user_config.flow', 'user_config'],
     ['export.network', 'export.onnx_timing', 'export.onnx_file', 'export'],
     ['demo', 'demo.shapes', 'demo.flow', 'cli', '__main__', ''],
 ]

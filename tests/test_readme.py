@@ -17,7 +17,8 @@ import pytest
 import torch
 from mmdet.datasets import CocoDataset
 from released import FORMS, release_backbone
-from toy_segmentation import train_segmentor
+from toy_search import TOY
+from toy_segmentation import train_segmentor, write_config
 
 from fna_mm import FNAChildNet
 
@@ -128,6 +129,9 @@ def workplace(tmp_path_factory):
         torch.save(state, root / f'{name}.pth')
     config, checkpoint = train_segmentor(root)
     (root / 'my_config.py').symlink_to(config)
+    write_config(root, a=(f'''type='FNAChildNet', arch="""{TOY}""", out_indices=(1, 2), output_stride=8''',
+                          "type='ResNet', depth=18, out_indices=(2, 3)"),
+                 b=('in_channels=8', 'in_channels=512')).rename(root / 'my_resnet.py')
     (root / 'work_dirs/my_config').mkdir(parents=True)
     (root / 'work_dirs/my_config/epoch_24.pth').symlink_to(checkpoint)
     return root

@@ -16,12 +16,10 @@ from fna_mm.adaptation.chain import Chain
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.whole_models import build_trained, some_of
-from fna_mm.configs import CHILD, SUPERNET
+from fna_mm.configs import CHILD, SEED, SUPERNET
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import read_seed
 
-#: mm's own backbone that a child takes the place of.
-SEED = 'MobileNetV2'
 #: Side of the random image on which a child is compared with the backbone that it replaces.
 _TRIAL = 64
 

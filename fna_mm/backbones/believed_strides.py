@@ -22,7 +22,8 @@ def believed_strides(head: Any) -> Optional[tuple[int, ...]]:
     Args:
         head (nn.Module): The head.
     """
-    strides = getattr(getattr(head, 'prior_generator', None), 'strides', None) or getattr(head, 'strides', None)
+    # Without priors, strides are something else: SOLO resizes its maps to them.
+    strides = getattr(getattr(head, 'prior_generator', None), 'strides', None)
     if not isinstance(strides, (list, tuple)) or not strides:
         return None
     sides = [max(stride) if isinstance(stride, (list, tuple)) else stride for stride in strides]

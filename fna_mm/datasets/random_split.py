@@ -80,6 +80,15 @@ class RandomSplit:
         """The data set's classes and palette."""
         return self.dataset.metainfo  # a lazy data set learns its classes from the annotation file
 
+    @property
+    def pipeline(self) -> Any:
+        """The data set's transforms; mmdet's ``PipelineSwitchHook`` sets others."""
+        return self.dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        self.dataset.pipeline = pipeline
+
     def full_init(self) -> None:
         """Read the annotations and keep those of this part."""
         if self._fully_initialized:
