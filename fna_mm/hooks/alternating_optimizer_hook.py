@@ -36,6 +36,7 @@ from fna_mm.hooks.preflight import (
     check_training_mode,
 )
 from fna_mm.hooks.rank_agreement import check_ranks_agree
+from fna_mm.remapping.normalisation import warn_of_normalisation
 
 STATE = 'alternating_optimizer'
 #: Makes the generator of an architecture step's candidates another one than those of paths.
@@ -217,6 +218,7 @@ class AlternatingOptimizerHook(Hook):
         self._supernet = find_supernet(self._model)
         check_training_mode(runner.model, runner.cfg)
         check_strides(self._model)
+        warn_of_normalisation(runner)
         seed = [runner.seed]
         broadcast_object_list(seed)
         resumed = self._loaded_state if runner.iter > 0 else None

@@ -12,6 +12,7 @@ from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.fileio import join_path
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
 from fna_mm.architecture import Architecture
 from fna_mm.backbones import find_supernet
@@ -35,6 +36,8 @@ from fna_mm.report.time_account import ARCHITECTURE, DATA, EVALUATION, WEIGHTS, 
 STATE = 'architecture_export'
 #: Figures that every export writes. The other figures go to the visualizer whenever the report is drawn.
 EXPORTED = ('architecture', 'probabilities')
+#: Exports of a search whose loop counts iterations, where ``interval`` is not given.
+EXPORTS = 10
 #: Largest share of the time that is spent on drawing reports.
 REPORT_SHARE = .05
 
@@ -51,9 +54,9 @@ class ArchitectureExportHook(Hook):
     so to all its backends in the config.
 
     Args:
-        interval (int): Epochs or iterations between two exports. Defaults to 1.
-        by_epoch (bool): Whether ``interval`` counts epochs; set it to False under
-            ``IterBasedTrainLoop``. Defaults to True.
+        interval (int, optional): Epochs or iterations between two exports. Defaults to None: 1 epoch, or a tenth of
+            the iterations.
+        by_epoch (bool, optional): Whether ``interval`` counts epochs. Defaults to None: as the training loop counts.
         child_config (str, optional): Path of a retraining config with an ``FNAChildNet``, on which the
             child's config is built. Defaults to None: the search's own config without the search.
         out_dir (str, optional): Folder of all files but the report. Defaults to None: the work directory.
@@ -72,12 +75,12 @@ class ArchitectureExportHook(Hook):
     priority = 'LOW'
 
     def __init__(self,
-                 interval: int = 1,
-                 by_epoch: bool = True,
+                 interval: Optional[int] = None,
+                 by_epoch: Optional[bool] = None,
                  child_config: Optional[str] = None,
                  out_dir: Optional[str] = None,
                  budgets: Optional[Sequence[Union[float, str]]] = None) -> None:
-        self.interval = check_integer('interval of ArchitectureExportHook', interval)
+        self.interval = None if interval is None else check_integer('interval of ArchitectureExportHook', interval)
         self.by_epoch = by_epoch
         self.child_config = child_config
         self.out_dir = out_dir
@@ -96,6 +99,10 @@ class ArchitectureExportHook(Hook):
         if not searching:
             raise ValueError('ArchitectureExportHook without an AlternatingOptimizerHook: nothing would change the '
                              'architecture that it exports; add one to custom_hooks')
+        if self.by_epoch is None:
+            self.by_epoch = not isinstance(runner.train_loop, IterBasedTrainLoop)
+        if self.interval is None:
+            self.interval = 1 if self.by_epoch else max(1, runner.max_iters // EXPORTS)
         if self.child_config is not None:
             self._retraining = Config.fromfile(self.child_config)
         child_config(runner.cfg, supernet.best_architecture(), runner.work_dir, self._retraining)

@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS, WEIGHT_INITIALIZERS
 from torch import nn
 
 from fna_mm.checkpoints.opening import load_checkpoint
+from fna_mm.remapping.normalisation import warn_of_normalisation
 from fna_mm.remapping.parameter_remapping import Report, remap_parameters
 from fna_mm.remapping.seed_checkpoint import Seed, read_seed
 from fna_mm.remapping.tensor_remapping import check_methods
@@ -128,5 +129,6 @@ class ParameterRemappingHook(Hook):
         if self._loaded:
             runner.logger.info('ParameterRemappingHook: the run continues from a checkpoint, nothing is remapped')
             return
+        warn_of_normalisation(runner)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.remapping(getattr(model, 'backbone', model))

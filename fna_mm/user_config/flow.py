@@ -3,7 +3,6 @@
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Optional
@@ -17,7 +16,7 @@ from fna_mm.cost.budget import Budget
 from fna_mm.cost.complexity import evaluation_size
 from fna_mm.cost.cost_loss import MOST
 from fna_mm.sections import leaves_of
-from fna_mm.user_config.inherited import Addition, UserConfig, config_file, preprocessing_of_seeds, relative_to
+from fna_mm.user_config.inherited import Addition, UserConfig, config_file, relative_to
 from fna_mm.user_config.search import DEFAULT_SEED, backbone_of, searched
 from fna_mm.user_config.swap import swapped
 from fna_mm.user_config.trial import make_steps
@@ -82,10 +81,6 @@ def search_config(config: str, out: str, seed: Optional[str] = None, shape: Opti
     size = check_input_shape(tuple(size))
     with redirect_stdout(sys.stderr):  # data sets print while they read
         number = _number_of_images(user)
-    if preprocessing_of_seeds(user.model):
-        warnings.warn(f'data_preprocessor of {config} normalises images otherwise than those that MobileNetV2 was '
-                      'trained on: mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True',
-                      stacklevel=2)
     title = (f'A search from {os.path.basename(config)}, written by fna_mm. Search with:\n'
              f'mim train {user.library} {os.path.basename(out)}')
     return _write(user, out, title, lambda path: searched(user, path, seed, number, size, budget),

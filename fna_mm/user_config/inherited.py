@@ -4,7 +4,7 @@ import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.config import Config
 
@@ -132,19 +132,3 @@ def relative_to(out: str, path: str) -> str:
     except ValueError:  # another drive
         return there
     return relative.replace(os.sep, '/')
-
-
-def preprocessing_of_seeds(model: Mapping[str, Any]) -> Optional[dict[str, Any]]:
-    """What must change in a model's ``data_preprocessor`` so that images are as every seed has seen them; else None.
-
-    Args:
-        model (Mapping): The model's section.
-    """
-    wanted: dict[str, Any] = dict(mean=MEAN, std=STD, bgr_to_rgb=True)
-    own = model.get('data_preprocessor') or {}
-    same = all(list(own.get(key) or ()) == wanted[key] for key in ('mean', 'std')) and own.get('bgr_to_rgb')
-    return None if same else wanted
-
-
-#: Mean and standard deviation of RGB images that torchvision, timm, mm and the authors' release trained MobileNetV2 on.
-MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]

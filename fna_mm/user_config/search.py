@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from fna_mm.adaptation.trained_model import child_section
 from fna_mm.architecture import Architecture
 from fna_mm.configs import CHILD, SEED, SPLIT, SUPERNET, SUPERNET_WRAPPER, BaseValue
+from fna_mm.remapping.normalisation import other_normalisation
 from fna_mm.sections import INNER, LIST, find_sections, type_of
 from fna_mm.user_config.inherited import Addition, UserConfig, imports_of, relative_to
 
@@ -212,6 +213,9 @@ def searched(user: UserConfig, out: str, seed: Optional[str], images: int, shape
     if user.config.model.get('pretrained') is not None:
         change['pretrained'] = None
         why += '\nThe checkpoint is remapped by the backbone; the model no longer names it.'
+    difference = other_normalisation(user.model.get('data_preprocessor') or {})
+    if difference:
+        why += f'\nCareful: {difference}.'
     weights = dict(dataset=in_two_parts(loader['dataset'], 'weights', ratio, True, 'train_dataloader.dataset'),
                    persistent_workers=False)
     kept = [hook for hook in user.config.get('custom_hooks') or [] if type_of(hook) not in _NOT_IN_SEARCH]
@@ -223,10 +227,7 @@ def searched(user: UserConfig, out: str, seed: Optional[str], images: int, shape
             optimizer=dict(type='Adam', lr=schedule.rate, betas=(.5, .999), weight_decay=1e-3),
             clip_grad=dict(max_norm=35, norm_type=2)),
         cost=dict(type='MAddsCost', input_shape=shape, budget=float(budget) if _is_share(budget) else budget))
-    export: dict[str, Any] = dict(type='ArchitectureExportHook')
-    if not schedule.by_epoch:
-        export.update(by_epoch=False, interval=max(1, schedule.length // 10))
-    export['child_config'] = '{{ fileDirname }}/' + relative_to(out, user.path)
+    export = dict(type='ArchitectureExportHook', child_config='{{ fileDirname }}/' + relative_to(out, user.path))
     hooks = [f'Architecture steps begin after {schedule.begin} of {schedule.length} {unit} and follow each weight '
              f'step, on {ratio:.0%} of the images:',
              f'about {schedule.arch_steps} in one process. Their rate is {_MOVE:g} divided by this number, from '

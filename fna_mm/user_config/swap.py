@@ -6,8 +6,9 @@ from mmengine.registry import init_default_scope
 
 from fna_mm.architecture import Architecture
 from fna_mm.configs import CHILD
+from fna_mm.remapping.normalisation import MEAN, STD, other_normalisation
 from fna_mm.user_config.channels import with_channels
-from fna_mm.user_config.inherited import Addition, UserConfig, imports_of, preprocessing_of_seeds
+from fna_mm.user_config.inherited import Addition, UserConfig, imports_of
 from fna_mm.user_config.maps import FeatureMap, described, in_words, maps_of, stages_like
 
 _ARCH = 'mobilenet_v2'
@@ -40,9 +41,8 @@ def swapped(user: UserConfig, seed: str) -> list[Addition]:
     if model.get('pretrained') is not None:
         change['pretrained'] = None
         why.append('pretrained named the weights of the old backbone.')
-    images = preprocessing_of_seeds(model)
-    if images:
-        change['data_preprocessor'] = images
+    if other_normalisation(model.get('data_preprocessor') or {}):
+        change['data_preprocessor'] = dict(mean=list(MEAN), std=list(STD), bgr_to_rgb=True)
         why.append('The checkpoint was trained on RGB images with this mean and standard deviation.')
     norm = (model['backbone'].get('norm_cfg') or {}).get('type')
     change['backbone'] = dict(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
@@ -36,6 +37,7 @@ def make_steps(config: Config, what: str) -> set[str]:
         ValueError: If anything fails; the message says what mm said.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet(), _scope():
+        runner = None
         try:
             runner = Runner.from_cfg(_short(config, folder))
             check_strides(runner.model)
@@ -44,9 +46,11 @@ def make_steps(config: Config, what: str) -> set[str]:
         except Exception as error:
             raise ValueError(f'{what} does not train: {_told(error)}') from error
         finally:
-            # mmengine's log file is in the folder, and stays open.
-            for handler in list(logging.getLogger('mmengine').handlers):
+            # mm's logger of the trial stays the current one; its file is in the folder.
+            logger = runner.logger if runner is not None else MMLogger.get_current_instance()
+            for handler in [one for one in logger.handlers if isinstance(one, logging.FileHandler)]:
                 handler.close()
+                logger.removeHandler(handler)
     return reached
 
 
@@ -65,7 +69,7 @@ def _told(error: Exception) -> str:
 def _short(config: Config, folder: str) -> Config:
     values = config.to_dict()
     values.update(
-        work_dir=folder, resume=False, log_level='ERROR', experiment_name=f'trial_{uuid.uuid4().hex}',
+        work_dir=folder, resume=False, log_level='INFO', experiment_name=f'trial_{uuid.uuid4().hex}',
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=1))
     for name in _SECTIONS:
         values.pop(name, None)

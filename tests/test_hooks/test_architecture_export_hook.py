@@ -52,7 +52,7 @@ def without_pages(monkeypatch):
     monkeypatch.setattr('fna_mm.hooks.architecture_export_hook.write_report', lambda runs, folder: (folder, []))
 
 
-@pytest.mark.parametrize('interval', [0, -2, 1.5, True, None])
+@pytest.mark.parametrize('interval', [0, -2, 1.5, True])
 def test_bad_interval(interval):
     with pytest.raises(ValueError, match=f'must be a positive integer, not {interval!r}'):
         HOOKS.build(dict(HOOK, interval=interval))
@@ -77,6 +77,9 @@ def test_every_epochs_architecture_is_that_of_its_checkpoint(search):
     (dict(interval=2), dict(epochs=3), ['arch_epoch_2.json', 'arch_epoch_3.json']),
     (dict(interval=5), dict(epochs=2), ['arch_epoch_2.json']),
     (dict(interval=2, by_epoch=False), dict(iters=5), ['arch_iter_2.json', 'arch_iter_4.json', 'arch_iter_5.json']),
+    # As the loop counts: each epoch, or ten times.
+    (dict(), dict(epochs=2), ['arch_epoch_1.json', 'arch_epoch_2.json']),
+    (dict(), dict(iters=5), [f'arch_iter_{n}.json' for n in range(1, 6)]),
     (dict(interval=1, out_dir='found'), dict(epochs=2), ['arch_epoch_1.json', 'arch_epoch_2.json']),
 ])
 def test_when_and_where(tmp_path, arguments, loop, names):

@@ -1,4 +1,5 @@
 import copy
+import itertools
 import logging
 import os
 import pickle
@@ -21,6 +22,7 @@ from fna_mm import Architecture, FNAChildNet, FNASuperNet, ParameterRemapping, P
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import read_seed
 
+_NAMES = itertools.count()
 #: A child of the toy seed with layers that are added, left out, narrowed and have larger kernels.
 CHILD = "[[8, 4], ['k5_e1'], 1]|[[4, 6], ['k3_e6'], 2]|[[6, 8], ['k7_e3', 'k3_e6', 'k5_e6', 'k3_e2'], 2]"
 
@@ -48,7 +50,8 @@ def log():
     lines = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.extend(record.getMessage().splitlines())
-    logger = MMLogger.get_current_instance()
+    # The last test's runner may have left a logger that is quiet.
+    logger = MMLogger.get_instance(f'remapping_{next(_NAMES)}', logger_name='mmengine', log_level='INFO')
     logger.addHandler(handler)
     yield lines
     logger.removeHandler(handler)
