@@ -37,7 +37,7 @@ def segmentor(tmp_path_factory):
     pytest.importorskip('mmseg')
     folder = tmp_path_factory.mktemp('segmentor')
     config, checkpoint = train_segmentor(folder)
-    with open(config, 'a', encoding='utf-8') as file:  # mmseg's inferencer wants mmseg's visualizer, as its configs have
+    with open(config, 'a', encoding='utf-8') as file:  # mmseg's inferencer wants mmseg's visualizer
         file.write("visualizer = dict(type='SegLocalVisualizer', vis_backends=[])\n")
     (child, ) = adapt(config, checkpoint, budgets=(.7, ), work_dir=str(folder / 'adapted'))
     return f'{child.folder}/child_config.py', f'{child.folder}/child.pth', str(folder / 'images/00.png')
