@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NoReturn, Optional
 
 import click
@@ -283,11 +284,46 @@ def search_config(config: str, out: str, swap: bool, seed: Optional[str], shape:
 
 @main.command()
 @click.argument('config', type=FILE)
+@click.option('--out', required=True, type=FILE, metavar='TABLE.json', help='The table.')
+@click.option('--runtime', default='onnxruntime', show_default=True, help='What runs the blocks: onnxruntime or torch.')
+@click.option('--threads', default=1, show_default=True, help='Threads of one operator.')
+@click.option('--device', default='cpu', show_default=True, help='cpu, or cuda with --runtime torch.')
+@click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width of an image. Defaults to the size to '
+              'which the test pipeline resizes.')
+@click.option('--rounds', default=20, show_default=True, help='Rounds of measurements; the table has their medians.')
+def latency(config: str, out: str, runtime: str, threads: int, device: str, shape: Optional[tuple[int, int]],
+            rounds: int) -> None:
+    """Measure milliseconds of every block that may be chosen, on this machine.
+
+    CONFIG is the config of a search, or one whose backbone is MobileNetV2 or an FNAChildNet. The table is for
+    fna adapt --by latency --table TABLE.json, and for cost=dict(type='TableCost', table='TABLE.json') in a
+    search. A table of another device, made there in the same format, works the same (docs/latency.md).
+
+    \b
+    Example:  fna latency my_config.py --threads 1 --out my_device.json
+              fna adapt my_config.py epoch_24.pth --by latency --table my_device.json --budget 12ms
+    """
+    from fna_mm.latency.flow import measure_latency
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mm warns when it builds models
+        table = measure_latency(config, out, runtime, threads, device, shape or None, rounds, bar)
+    made = table.made or {}
+    click.echo(f'{made["device"]}, {runtime}, {threads} thread(s): the backbone takes {made["backbone"]:.2f} ms'
+               + ('' if table.rest is None else f', neck and head {table.rest:.2f} ms')
+               + f'; sums of blocks are {made["error"]:.1%} from the times of {made["networks"]} whole backbones')
+    click.echo(f'written: {out}')
+
+
+@main.command()
+@click.argument('config', type=FILE)
 @click.argument('checkpoint', type=FILE)
 @click.option('--budget', 'budgets', multiple=True, default=('0.5', ), show_default=True, metavar='SHARE',
               help='What a child may cost: a share such as 0.5, or a number such as 250M. Repeat it for several.')
 @click.option('--of', default='backbone', show_default=True, help='What budgets are meant for: backbone or model.')
-@click.option('--cost', default='madds', show_default=True, help='The unit of budgets: madds or params.')
+@click.option('--cost', '--by', 'cost', default='madds', show_default=True, help='What budgets are meant in, and '
+              'what is chosen by: madds, params, or latency with a --table.')
+@click.option('--table', type=FILE, metavar='TABLE.json', help='Milliseconds of blocks on your device, which `fna '
+              'latency` writes. Budgets are shares, or such as 12ms.')
 @click.option('--work-dir', type=FILE, help='Folder of all files. Defaults to work_dirs/<name of CONFIG>_adapted.')
 @click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width at which MAdds are counted. '
               'Defaults to those of the first measured image.')
@@ -325,8 +361,9 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
     from fna_mm.adaptation import adapt as run
     from fna_mm.adaptation.page import shown_metric
     from fna_mm.adaptation.processes import join_processes
-    growing = Growing(steps=rehearsal) if grow or needs_growing(budgets) else None
-    settings = AdaptOptions(shape=shape or None, limits=Limits(min_width, min_depth), grow=growing, **options)
+    settings = AdaptOptions(shape=shape or None, limits=Limits(min_width, min_depth), **options)
+    if grow or needs_growing(budgets, settings.prices().unit):
+        settings = replace(settings, grow=Growing(steps=rehearsal))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm warns when it builds models
         with join_processes() as first:
@@ -340,8 +377,9 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
         click.echo(f'written: {path}; the search starts from it with --cfg-options load_from={path}')
     for child in children if first else ():
         metric = shown_metric(child.metrics)
-        click.echo(f'budget {child.budget}: {child.share:.3f} of the backbone, {child.share_of_model:.3f} of the '
-                   f'model; loss {child.measured:+.4f} (predicted {child.predicted:+.4f})'
+        of_model = '' if child.share_of_model is None else f', {child.share_of_model:.3f} of the model'
+        click.echo(f'budget {child.budget}: {child.share:.3f} of the backbone{of_model}; loss {child.measured:+.4f} '
+                   f'(predicted {child.predicted:+.4f})'
                    + (f'; {metric} {child.metrics[metric]:.4g}' if metric else ''))
         click.echo(f'  written: {child.folder}')
 

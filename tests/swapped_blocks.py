@@ -7,6 +7,7 @@ from fna_mm.adaptation import Limits
 from fna_mm.adaptation.candidates import candidates_of, chosen_architecture
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.child import build_child, origins_of
+from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.refit import fit_alone
 
 
@@ -18,7 +19,7 @@ def loss_of(model, images, position):
 
 def child_of(trained, chain, statistics, widths, kernels=None):
     """The backbone in which some blocks have other widths or kernels, fitted alone."""
-    options = candidates_of(chain, 'madds', Limits())
+    options = candidates_of(chain, Prices('madds'), Limits())
     choice = [next(candidate for candidate in block if candidate.width == widths.get(index, block[0].width)
                    and candidate.kernel in ((kernels or {}).get(index, block[0].kernel), 0))
               for index, block in enumerate(options)]

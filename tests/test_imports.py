@@ -23,8 +23,8 @@ ROWS = [
      'checkpoints.last_checkpoint', 'checkpoints'],
     ['checks', 'sections', 'families.layouts', 'families.family', 'families.mbconv', 'families.mbconv_block',
      'families.mobilenet_v2', 'families', 'architecture', 'search_space'],
-    ['cost.budget', 'cost.choice', 'cost.madds', 'cost.best_path', 'cost.cost_loss', 'cost.complexity',
-     'cost.random_architecture', 'cost'],
+    ['cost.budget', 'cost.choice', 'cost.madds', 'cost.block_table', 'cost.best_path', 'cost.cost_loss',
+     'cost.complexity', 'cost.random_architecture', 'cost'],
     ['backbones.base_backbone', 'backbones.believed_strides', 'backbones.fna_child_net', 'backbones.elastic_space',
      'backbones.fna_elastic_net', 'backbones.fused_mixture', 'backbones.mixed_op',
      'backbones.fna_supernet', 'backbones.supernet_parallel', 'backbones'],
@@ -38,7 +38,8 @@ ROWS = [
      'report.comparison', 'report.time_account', 'report.history', 'report.mm_logs', 'report.run',
      'report.drawing', 'report.html', 'report.answers', 'report.page', 'report'],
     ['hooks.architecture_export_hook', 'hooks'],
-    ['adaptation.moments', 'adaptation.fitting', 'adaptation.chain', 'adaptation.kernels', 'adaptation.candidates',
+    ['adaptation.moments', 'adaptation.fitting', 'adaptation.chain', 'adaptation.kernels', 'adaptation.prices',
+     'adaptation.candidates',
      'adaptation.statistics', 'adaptation.scores', 'adaptation.candidate_table', 'adaptation.child',
      'adaptation.refit', 'adaptation.trained_model', 'adaptation.images', 'adaptation.work_folder',
      'adaptation.measuring', 'adaptation.finetuning', 'adaptation.evaluation', 'adaptation.figures',
@@ -47,6 +48,7 @@ ROWS = [
     ['user_config.inherited', 'user_config.maps', 'user_config.channels', 'user_config.swap', 'user_config.search',
      'user_config.trial', 'user_config.flow', 'user_config'],
     ['export.network', 'export.onnx_timing', 'export.onnx_file', 'export'],
+    ['latency.runners', 'latency.measured_blocks', 'latency.flow', 'latency'],
     ['demo', 'demo.shapes', 'demo.flow', 'cli', '__main__', ''],
 ]
 ORDER = [module for row in ROWS for module in row]

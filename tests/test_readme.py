@@ -24,6 +24,8 @@ from fna_mm import FNAChildNet
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
+#: Pages whose commands run behind the README's, in the same folder.
+PAGES = README + (ROOT / 'docs/latency.md').read_text()
 SIDE = '"(64,64)"'
 #: Not run here: what starts with these words, and why.
 ELSEWHERE = {
@@ -32,6 +34,8 @@ ELSEWHERE = {
     'mim install': 'the same',
     'bash tools/': 'of a clone of mm, on several GPUs',
     'GPUS=16': 'on a slurm cluster',
+    'fna latency configs/adaptation': 'a minute at full size; a toy model is measured before it',
+    'python -m tools': 'of a clone of this repository; test_latency_check.py looks at it',
 }
 LAYERS = '1,1,1,1,1,1'
 #: What makes a training of the README's short: (start of the command, replaced settings).
@@ -73,7 +77,7 @@ SHORT = {
 
 def commands():
     """The commands in the README's bash blocks, whole, without comments."""
-    for block in re.findall(r'```bash\n(.*?)```', README, re.DOTALL):
+    for block in re.findall(r'```bash\n(.*?)```', PAGES, re.DOTALL):
         for line in block.replace('\\\n', ' ').splitlines():
             if words := shlex.split(line, comments=True):
                 yield from ' '.join(words).split(' && ')

@@ -7,6 +7,7 @@ import numpy as np
 
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate, Limits, candidates_of
 from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.scores import Curve, Replacement, mean_and_error
 from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.cost.choice import DepthLimit, choose
@@ -26,13 +27,13 @@ class Choice(NamedTuple):
 
     Args:
         candidates (tuple[Candidate, ...]): One for every block.
-        cost (int): Cost of the whole backbone.
+        cost (float): Cost of the whole backbone.
         predicted (float): Sum of the scores: by how much the loss is said to grow.
         error (float): Standard error of that sum, over images.
     """
 
     candidates: tuple[Candidate, ...]
-    cost: int
+    cost: float
     predicted: float
     error: float
 
@@ -42,19 +43,17 @@ class CandidateTable:
 
     Args:
         chain (Chain): The trained backbone; its places know their size.
-        cost (str): ``madds`` or ``params``.
+        prices (Prices): What blocks cost.
         limits (Limits): Limits of width and depth.
         space (ElasticSpace, optional): What the backbone may grow to. Layers that may be added are rows of the table
             behind the blocks. Defaults to None: it does not grow.
     """
 
-    def __init__(self, chain: Chain, cost: str, limits: Limits, space: Optional[ElasticSpace] = None) -> None:
+    def __init__(self, chain: Chain, prices: Prices, limits: Limits, space: Optional[ElasticSpace] = None) -> None:
         self.chain, self.limits, self.space = chain, limits, space
-        self.candidates = candidates_of(chain, cost, limits, space)
+        self.candidates = candidates_of(chain, prices, limits, space)
         blocks = sum(block[0].cost for block in self.candidates)
-        backbone, architecture = chain.backbone, chain.backbone.architecture
-        self.total = (architecture.madds(chain.input_shape or (), backbone.output_stride, backbone.built_head_channels)
-                      if cost == 'madds' else architecture.params(backbone.built_head_channels))
+        self.total = prices.of_backbone(chain.backbone, chain.input_shape or (0, 0))
         self.fixed = self.total - blocks
         self.curves: list[Curve] = []
         self._differences: Mapping[Replacement, np.ndarray] = {}
@@ -77,17 +76,17 @@ class CandidateTable:
         return None if picked is None else tuple(block[index] for block, index in zip(self.candidates, picked))
 
     @property
-    def costs(self) -> list[list[int]]:
+    def costs(self) -> list[list[float]]:
         """The costs of every block's candidates."""
         return [[candidate.cost for candidate in block] for block in self.candidates]
 
     @property
-    def largest(self) -> int:
+    def largest(self) -> float:
         """The cost of the largest child."""
         return self.fixed + sum(max(costs) for costs in self.costs)
 
     @property
-    def smallest(self) -> int:
+    def smallest(self) -> float:
         """The least cost that a choice can have, with the stem and what is never changed."""
         cheapest = self._solve(self.costs, [[0.] * len(block) for block in self.candidates], 0.)
         assert cheapest is not None

@@ -6,12 +6,12 @@ from typing import NamedTuple, Optional
 
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.kernels import smaller_kernels
-from fna_mm.architecture import Architecture, PlacedLayer, Stage
+from fna_mm.adaptation.prices import Prices
+from fna_mm.architecture import Architecture, Stage
 from fna_mm.backbones.elastic_space import STEP, ElasticSpace
 from fna_mm.checks import check_integer, check_number
 from fna_mm.families import BlockSpec
 
-COSTS = ('madds', 'params')
 #: Width of a block that is left out.
 LEFT_OUT = 0
 
@@ -22,12 +22,12 @@ class Candidate(NamedTuple):
     Args:
         width (int): Hidden channels; 0 leaves the block out.
         spec (BlockSpec, optional): Spec of the block; None if it is left out.
-        cost (int): Multiply-adds or parameters.
+        cost (float): Its cost.
     """
 
     width: int
     spec: Optional[BlockSpec]
-    cost: int
+    cost: float
 
     @property
     def kernel(self) -> int:
@@ -58,11 +58,6 @@ class Limits:
         check_integer('min_depth', self.min_depth)
 
 
-def cost_of(place: PlacedLayer, spec: BlockSpec, cost: str) -> int:
-    """The multiply-adds or parameters of a block in a place."""
-    return place.madds(spec) if cost == 'madds' else spec.params(place.in_channels, place.out_channels)
-
-
 def widths(channels: int, least: float = 0.) -> tuple[int, ...]:
     """The widths of a block, falling: its own, and all smaller multiples of 8.
 
@@ -74,7 +69,7 @@ def widths(channels: int, least: float = 0.) -> tuple[int, ...]:
     return (channels, *(width for width in range((channels - 1) // STEP * STEP, 0, -STEP) if width >= floor))
 
 
-def candidates_of(chain: Chain, cost: str, limits: Limits, space: Optional[ElasticSpace] = None
+def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[ElasticSpace] = None
                   ) -> list[tuple[Candidate, ...]]:
     """The candidates of every block of a chain, the block itself first.
 
@@ -83,7 +78,7 @@ def candidates_of(chain: Chain, cost: str, limits: Limits, space: Optional[Elast
 
     Args:
         chain (Chain): The backbone; its places know their size.
-        cost (str): ``madds`` or ``params``.
+        prices (Prices): What blocks cost.
         limits (Limits): Limits of width and depth.
         space (ElasticSpace, optional): What the backbone may grow to. Added layers follow behind the blocks, absent
             first. Defaults to None: it does not grow.
@@ -93,7 +88,7 @@ def candidates_of(chain: Chain, cost: str, limits: Limits, space: Optional[Elast
         [layer.choices[1:] for layer in space.own] if space else [()] * len(chain.links))
     depths = [len(stage.layers) for stage in chain.backbone.architecture.stages]
     for link, choices in zip(chain.links, grown):
-        found = [Candidate(link.hidden, link.spec, cost_of(link.place, link.spec, cost))]
+        found = [Candidate(link.hidden, link.spec, prices.of_block(link.place, link.spec))]
         tapped = link.layer == 0 and link.stage in chain.backbone.tapped_stages
         if link.spec.searchable:
             legal = widths(link.hidden, 1. if tapped else limits.min_width)
@@ -102,9 +97,9 @@ def candidates_of(chain: Chain, cost: str, limits: Limits, space: Optional[Elast
                 for width in legal:
                     spec = link.spec.resized(kernel, width, link.place.in_channels)
                     if (kernel, width) != (link.spec.kernel_size, link.hidden):
-                        found.append(Candidate(width, spec, cost_of(link.place, spec, cost)))
+                        found.append(Candidate(width, spec, prices.of_block(link.place, spec)))
         wider = [(spec.hidden_channels(link.place.in_channels), spec) for spec in choices if spec]
-        found += [Candidate(width, spec, cost_of(link.place, spec, cost)) for width, spec in wider
+        found += [Candidate(width, spec, prices.of_block(link.place, spec)) for width, spec in wider
                   if width > link.hidden]
         if link.shortcut and depths[link.stage] > limits.min_depth:
             found.append(Candidate(LEFT_OUT, None, 0))
@@ -113,7 +108,7 @@ def candidates_of(chain: Chain, cost: str, limits: Limits, space: Optional[Elast
     for layer in space.added if space else ():
         place = places[layer.stage].layer(layer.place)
         result.append((Candidate(LEFT_OUT, None, 0), *(
-            Candidate(spec.hidden_channels(layer.in_channels), spec, cost_of(place, spec, cost))
+            Candidate(spec.hidden_channels(layer.in_channels), spec, prices.of_block(place, spec))
             for spec in layer.choices if spec)))
     return result
 

@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from fna_mm.report.canvas import MARK, NARROW, WIDE, new_figure
 
-#: Names of the units of cost.
-UNITS = dict(madds='MAdds', params='parameters')
 _SEED, _CHILD = '#cfd4e6', '#1b1b6b'
 
 
@@ -143,5 +141,5 @@ def front_figure(values: Mapping[str, Any], metric: str = '', narrow: bool = Fal
         axes[1].set_ylabel(metric)
         axes[1].legend(fontsize=8, frameon=False)
     for panel in axes:
-        panel.set_xlabel(f'share of the trained backbone\'s {UNITS[values["unit"]]}')
+        panel.set_xlabel(f'share of the trained backbone\'s {values["unit"]}')
     return figure

@@ -35,6 +35,7 @@ from fna_mm.adaptation.measuring import (
 from fna_mm.adaptation.options import MOST, AdaptedChild, AdaptOptions, needs_growing
 from fna_mm.adaptation.page import adaptation_figures, adaptation_page
 from fna_mm.adaptation.prepared_search import build_search, prepare_model
+from fna_mm.adaptation.prices import TablePrices
 from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.rehearsal import Growing, check_can_train
 from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, grown_measured, mean_and_error
@@ -46,7 +47,6 @@ from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.configs import config_text
 from fna_mm.cost.budget import Budget
-from fna_mm.cost.complexity import count_config
 from fna_mm.hooks.rank_agreement import digest
 from fna_mm.report.canvas import image_to_png
 
@@ -85,11 +85,12 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[Union[str, float]] = (
         FileNotFoundError: If the config or the checkpoint does not exist.
         ValueError: If anything that was given is wrong; nothing was written then.
     """
-    wanted = list(dict.fromkeys(Budget.parse(budget, most=MOST) for budget in budgets))
+    options = options or AdaptOptions()
+    prices = options.prices()
+    wanted = list(dict.fromkeys(Budget.parse(budget, MOST, prices.unit) for budget in budgets))
     if not wanted:
         raise ValueError('give at least one budget, such as 0.5')
-    options = options or AdaptOptions()
-    if options.grow is None and needs_growing(budgets):
+    if options.grow is None and needs_growing(budgets, prices.unit):
         options = replace(options, grow=Growing())
     trained = load_trained(config, checkpoint)
     images = MeasuredImages(trained.config, options.seed)
@@ -160,8 +161,11 @@ class _Adaptation:
                              'for statistics and others for scores')
         if torch.cuda.is_available():
             self.model.cuda()
+        self.prices = options.prices()
+        self.prices.check(trained.backbone, options.shape)
         first = next(normalised_images(self.model, images, [0]))
-        self.shape = options.shape or (first.shape[-2], first.shape[-1])
+        self.shape = options.shape or (self.prices.table.input_shape if isinstance(self.prices, TablePrices) else
+                                       (first.shape[-2], first.shape[-1]))
         self.chain = Chain(trained.backbone, self.shape)
         self.space: Optional[ElasticSpace] = None
         if options.grow:
@@ -169,8 +173,11 @@ class _Adaptation:
             self.space = space_of(trained.backbone, options.grow)
         self.growth: Optional[Growth] = None
         self.table = self._new_table()
-        whole, _ = count_config(trained.config, self.shape)
-        self.model_total = whole.madds if options.cost == 'madds' else whole.params
+        #: Cost of neck and head.
+        self.rest = self.prices.of_rest(trained.config, self.shape, self.table.total)
+        if self.rest is None and options.of == 'model':
+            raise ValueError(f'of=model, but the table {options.table} does not say what neck and head cost: it has no '
+                             "'rest'")
         self.budgets = [(budget, self._limit(budget)) for budget in budgets]
         statistics = options.statistics_images or min(_STATISTICS, int(_STATISTICS_SHARE * len(images)))
         scores = options.score_images or (
@@ -185,20 +192,20 @@ class _Adaptation:
         self.rehearsed_metrics: dict[str, float] = {}
 
     def _new_table(self) -> CandidateTable:
-        return CandidateTable(self.chain, self.options.cost, self.options.limits or Limits(), self.space)
+        return CandidateTable(self.chain, self.prices, self.options.limits or Limits(), self.space)
 
     def _limit(self, budget: Budget) -> float:
         table, of = self.table, self.options.of
-        rest = self.model_total - table.total
+        rest = self.rest or 0.
         limit = budget.of_backbone(table.total, rest, of)
         beyond = limit > table.largest and limit > table.total
         if limit < table.smallest or beyond:
-            added = rest if of == 'model' else 0
+            added = rest if of == 'model' else 0.
             total = table.total + added
             which = 'largest' if beyond else 'smallest'
             end = (table.largest if beyond else table.smallest) + added
-            raise ValueError(f'budget={budget.text} of the {of} cannot be reached: the {which} child costs {end:,} '
-                             f'{self.options.cost}, {end / total:.3f} of the trained {of}\'s {total:,}'
+            raise ValueError(f'budget={budget.text} of the {of} cannot be reached: the {which} child costs {end:,.6g} '
+                             f'{self.prices.name}, {end / total:.3f} of the trained {of}\'s {total:,.6g}'
                              + ('; with --grow, layers can become larger' if beyond and not self.space else ''))
         return limit
 
@@ -310,9 +317,9 @@ class _Adaptation:
         with self._timed('check'):
             mean, error = self._real_difference(model, positions)
         self._write_model(folder, model)
-        rest = self.model_total - self.table.total
+        of_model = None if self.rest is None else (choice.cost + self.rest) / (self.table.total + self.rest)
         return AdaptedChild(budget.text, folder, architecture, choice.cost, choice.cost / self.table.total,
-                            (choice.cost + rest) / self.model_total, choice.predicted, choice.error, mean, error,
+                            of_model, choice.predicted, choice.error, mean, error,
                             tuple(candidate.width for candidate in choice.candidates), {},
                             tuple(self.table.layers_of(choice)))
 
@@ -388,9 +395,10 @@ class _Adaptation:
                 front.append(dict(share=round(choice.cost / table.total, 4), cost=choice.cost,
                                   predicted=choice.predicted, error=choice.error))
         values = dict(
-            config=os.path.basename(config), package=self._package(), unit=self.options.cost,
+            config=os.path.basename(config), package=self._package(), unit=self.prices.name,
             input_shape=list(self.shape),
-            trained=dict(arch=self.trained.architecture.to_dict(), backbone=table.total, model=self.model_total,
+            trained=dict(arch=self.trained.architecture.to_dict(), backbone=table.total,
+                         model=None if self.rest is None else table.total + self.rest,
                          loss=self.loss_before if self.growth else self.seed_loss, metrics=self.seed_metrics),
             children=[self._child_values(child) for child in children],
             front=front, blocks=table.blocks(), seconds=self.folder.seconds(), candidates=len(self.measured),

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from fna_mm.adaptation.candidates import COSTS, Limits
+from fna_mm.adaptation.candidates import Limits
+from fna_mm.adaptation.prices import COSTS, Prices, prices_of
 from fna_mm.adaptation.rehearsal import Growing
 from fna_mm.architecture import Architecture
 from fna_mm.checks import check_input_shape, check_integer, check_number
@@ -20,9 +21,10 @@ class AdaptOptions:
 
     Args:
         of (str): What budgets are meant for: the ``backbone`` or the whole ``model``. Defaults to 'backbone'.
-        cost (str): Unit of budgets: ``madds`` or ``params``. Defaults to 'madds'.
+        cost (str): What costs are: ``madds``, ``params`` or ``latency``. Defaults to 'madds'.
+        table (str, optional): Path of the table of ``latency``, as ``fna latency`` writes it. Defaults to None.
         shape (tuple[int, int], optional): (height, width) at which MAdds are counted. Defaults to None: that of the
-            first measured image.
+            table, or of the first measured image.
         limits (Limits, optional): Limits of width and depth. Defaults to None: no limit.
         seed (int): Seed of the images' order. Defaults to 0.
         statistics_images (int, optional): Number of images for statistics. Defaults to None: 256, at most 60 % of the
@@ -42,6 +44,7 @@ class AdaptOptions:
 
     of: str = 'backbone'
     cost: str = 'madds'
+    table: Optional[str] = None
     shape: Optional[tuple[int, int]] = None
     limits: Optional[Limits] = None
     seed: int = 0
@@ -52,6 +55,15 @@ class AdaptOptions:
     rate: float = .5
     evaluate: bool = False
     grow: Optional[Growing] = None
+
+    def prices(self) -> Prices:
+        """What blocks cost.
+
+        Raises:
+            FileNotFoundError: If there is no such table.
+            ValueError: If the table is missing, not wanted or no table.
+        """
+        return prices_of(self.cost, self.table)
 
     def __post_init__(self) -> None:
         for name, value, legal in (('of', self.of, WHOLES), ('cost', self.cost, COSTS)):
@@ -75,9 +87,10 @@ class AdaptedChild:
         budget (str): The budget as it was given.
         folder (str): Folder of ``arch.json``, ``child.pth`` and ``child_config.py``.
         architecture (Architecture): Its architecture.
-        cost (int): Cost of its backbone, in the unit of the budget.
+        cost (float): Cost of its backbone, in the unit of the budget.
         share (float): Cost of its backbone as a share of the trained one's.
-        share_of_model (float): Cost of the whole model as a share of the trained one's.
+        share_of_model (float, optional): Cost of the whole model as a share of the trained one's; None if the cost of
+            neck and head is not known.
         predicted (float): By how much the loss was said to grow.
         predicted_error (float): Standard error of that.
         measured (float): By how much the loss of the refitted child is larger, on images that no fit saw.
@@ -91,9 +104,9 @@ class AdaptedChild:
     budget: str
     folder: str
     architecture: Architecture
-    cost: int
+    cost: float
     share: float
-    share_of_model: float
+    share_of_model: Optional[float]
     predicted: float
     predicted_error: float
     measured: float
@@ -103,13 +116,14 @@ class AdaptedChild:
     layers: tuple[dict[str, Any], ...]
 
 
-def needs_growing(budgets: Sequence[Union[str, float]]) -> bool:
+def needs_growing(budgets: Sequence[Union[str, float]], unit: str = '') -> bool:
     """Whether a budget is a share above 1, which only growing reaches.
 
     Args:
         budgets (Sequence): Budgets, as in :func:`adapt`.
+        unit (str): Unit of absolute numbers, as in :meth:`Budget.parse`. Defaults to ''.
 
     Raises:
         ValueError: If one of them is no budget.
     """
-    return any((Budget.parse(budget, most=MOST).fraction or 0) > 1 for budget in budgets)
+    return any((Budget.parse(budget, MOST, unit).fraction or 0) > 1 for budget in budgets)

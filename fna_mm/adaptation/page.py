@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from fna_mm.adaptation.figures import UNITS, front_figure, growth_figure, layers_figure, scores_figure
+from fna_mm.adaptation.figures import front_figure, growth_figure, layers_figure, scores_figure
+from fna_mm.adaptation.prices import COUNTED
 from fna_mm.report.canvas import to_image, to_svg
 from fna_mm.report.drawing import Drawn
 from fna_mm.report.html import figures_html, table_html, whole_page
@@ -57,25 +58,32 @@ def _percent(share: float) -> str:
 
 def _results(values: Mapping[str, Any]) -> str:
     trained, metric = values['trained'], shown_metric(values['trained']['metrics'])
-    unit = f'million {UNITS[values["unit"]]}'
+    counted = values['unit'] in COUNTED.values()
+    unit, one = (f'million {values["unit"]}', 1e6) if counted else (values['unit'], 1.)
+    rest = None if trained['model'] is None else trained['model'] - trained['backbone']
+
+    def whole(backbone: float) -> str:
+        return '–' if rest is None else f'{(backbone + rest) / one:.4g}'
+
     headers = ['', f'backbone, {unit}', 'share of the backbone', f'model, {unit}', 'share of the model',
                'loss, predicted', 'loss, measured', *([f'{metric}, validation'] if metric else [])]
-    rows = [['trained model', f'{trained["backbone"] / 1e6:.4g}', '100%', f'{trained["model"] / 1e6:.4g}', '100%', '',
+    rows = [['trained model', f'{trained["backbone"] / one:.4g}', '100%', whole(trained['backbone']), '100%', '',
              f'{trained["loss"]:.4f}', *([f'{trained["metrics"][metric]:.4g}'] if metric else [])]]
     if growth := values.get('growth'):
         rows.append(['rehearsed model', *rows[0][1:5], '', f'{growth["loss"]:.4f}',
                      *([f'{growth["metrics"][metric]:.4g}'] if metric else [])])
     loss = growth['loss'] if growth else trained['loss']
-    rest = trained['model'] - trained['backbone']
     for child in values['children']:
         rows.append([
-            f'budget {child["budget"]}', f'{child["cost"] / 1e6:.4g}', _percent(child['share']),
-            f'{(child["cost"] + rest) / 1e6:.4g}', _percent(child['share_of_model']),
+            f'budget {child["budget"]}', f'{child["cost"] / one:.4g}', _percent(child['share']),
+            whole(child['cost']), '–' if child['share_of_model'] is None else _percent(child['share_of_model']),
             f'{loss + child["predicted"]:.4f} ± {child["predicted_error"]:.4f}',
             f'{loss + child["measured"]:.4f}',
             *([f'{child["metrics"][metric]:.4g}' if metric in child['metrics'] else '–'] if metric else [])])
-    return table_html(headers, rows, 'Children as they were written, without any training. A multiply-add counts once; '
-                      f'counted at {values["input_shape"][0]}x{values["input_shape"][1]}.', kind='results')
+    height, width = values['input_shape']
+    return table_html(
+        headers, rows, f'Children as they were written, without any training. Costs are those of images of '
+        f'{height}x{width}.{" A multiply-add counts once." if counted else ""}', kind='results')
 
 
 def _growth(values: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def best_architecture(checkpoint: Any) -> Architecture:
         from fna_mm.cost.madds import CostTable
         table = CostTable(cost['fixed'], tuple(map(tuple, cost['layers'])))
         path = most_probable_path([alpha.double().log_softmax(0).tolist() for alpha in alphas], table,
-                                  cost['gmadds']) or path
+                                  cost.get('limit', cost.get('gmadds'))) or path
     return space.architecture(path)
 
 

@@ -139,7 +139,7 @@ def _checked_file(model: nn.Module, config: str, size: tuple[int, int], dynamic:
         try:
             # The newer exporter (dynamo=True) cannot trace mmengine's BaseModule.
             torch.onnx.export(network, (image, ), content, input_names=[_INPUT], output_names=list(outputs),
-                              dynamic_axes=axes, opset_version=opset, **_old_exporter())
+                              dynamic_axes=axes, opset_version=opset, **old_exporter())
         except Exception as error:  # torch raises many types
             raise ValueError(f'the model of {config}, {type(model).__name__}, cannot be written in ONNX with opset '
                              f'{opset}: {str(error).splitlines()[0]}') from error
@@ -150,7 +150,7 @@ def _checked_file(model: nn.Module, config: str, size: tuple[int, int], dynamic:
     return content.getvalue(), outputs, difference
 
 
-def _old_exporter() -> dict[str, Any]:
+def old_exporter() -> dict[str, Any]:
     """The argument that asks for the exporter by tracing; it came with PyTorch 2.5."""
     return dict(dynamo=False) if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
 

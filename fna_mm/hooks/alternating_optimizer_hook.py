@@ -26,7 +26,7 @@ from fna_mm.checkpoints.whole_models import check_finite
 from fna_mm.checks import check_integer
 from fna_mm.cost.best_path import most_probable_path
 from fna_mm.cost.cost_loss import expected_cost
-from fna_mm.cost.madds import GIGA, CostTable, madds_table
+from fna_mm.cost.madds import CostTable, madds_table
 from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches, seed_random_numbers
 from fna_mm.hooks.preflight import (
     check_costs_are_finite,
@@ -194,7 +194,7 @@ class AlternatingOptimizerHook(Hook):
 
     @property
     def _budget(self) -> bool:
-        """Whether the cost term has a budget. Other cost terms than MAddsCost may have none."""
+        """Whether the cost term has a budget. Cost terms of a user may have none."""
         return getattr(self.cost, 'budget', None) is not None
 
     def is_arch_step(self, iteration: int) -> bool:
@@ -232,14 +232,15 @@ class AlternatingOptimizerHook(Hook):
                                                           self._optim_wrapper_cfg)
         self._table: Optional[CostTable] = None
         if self.cost is not None:
-            self._table = madds_table(self._supernet.search_space, self.cost.input_shape,
-                                      self._supernet.output_stride, self._supernet.built_head_channels)
+            size = self._supernet.search_space, self._supernet.output_stride, self._supernet.built_head_channels
+            # A cost term of a user may be one of MAdds alone.
+            self._table = self.cost.costs(*size) if hasattr(self.cost, 'costs') else madds_table(
+                size[0], self.cost.input_shape, *size[1:])
             check_costs_are_finite(self._table)
             if self._budget:
-                size = self.cost.input_shape, self._supernet.output_stride, self._supernet.built_head_channels
-                self.cost.resolve(self._table, self._supernet.search_space.seed.madds(*size) / GIGA)
+                self.cost.resolve(self._table, self.cost.seed_cost(*size))
                 self._supernet.limit_best_path(partial(
-                    most_probable_path, table=self._table, budget=self.cost.gmadds))
+                    most_probable_path, table=self._table, budget=self.cost.limit))
         check_parts_are_disjoint(runner.train_dataloader.dataset, dataloader.dataset)
         check_space(self._model, runner.work_dir)
         self._checkpoint_hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
@@ -291,7 +292,7 @@ class AlternatingOptimizerHook(Hook):
             world_size=get_world_size(),
             seed=self._seed,
             candidates=self._supernet.search_space.candidate_names(),
-            cost=dict(self.cost.state_dict(), gmadds=self.cost.gmadds, fixed=self._table.fixed,
+            cost=dict(self.cost.state_dict(), limit=self.cost.limit, fixed=self._table.fixed,
                       layers=[list(costs) for costs in self._table.layers]) if self._budget and self._table else None,
             data=self._batches.state_dict())
 
@@ -370,9 +371,9 @@ class AlternatingOptimizerHook(Hook):
 
         Returns:
             dict[str, float]: The losses, each with ``arch_`` before its name; the cost term; expected
-            and best path's GMAdds; mean entropy of the layers' distributions, nats.
+            and best path's cost, in GMAdds or the unit of a table; mean entropy of the layers' distributions, nats.
         """
-        architecture = self._supernet.architecture_parameters
+        architecture, unit = self._supernet.architecture_parameters, getattr(self.cost, 'unit', 'GMAdds').lower()
         with only_architecture_trains(self._model, self._supernet):
             loss, log_vars = self._mixture_loss(batch)
             task_loss = loss.detach().clone()
@@ -381,7 +382,7 @@ class AlternatingOptimizerHook(Hook):
                 cost_loss = self.cost(expected_cost(self._supernet.mixture_probabilities(), self._table.layers,
                                                     self._table.fixed))
                 expected = expected_cost(self._supernet.probabilities(), self._table.layers, self._table.fixed)
-                logs.update(arch_cost_loss=float(cost_loss.detach()), expected_gmadds=float(expected.detach()))
+                logs.update({'arch_cost_loss': float(cost_loss.detach()), f'expected_{unit}': float(expected.detach())})
                 loss = loss + cost_loss
             # What OptimWrapper.update_params does, with the ranks' mean between backward and step.
             self.optim_wrapper.backward(self.optim_wrapper.scale_loss(loss))
@@ -391,10 +392,10 @@ class AlternatingOptimizerHook(Hook):
         self.arch_steps += 1
         if self._budget:
             all_reduce(task_loss, op='mean')  # the ranks see other images, and must go on with the same weight
-            self.cost.follow(logs['expected_gmadds'], float(task_loss))
+            self.cost.follow(logs[f'expected_{unit}'], float(task_loss))
             logs['arch_cost_multiplier'] = self.cost.multiplier
         if self._table is not None:
-            logs['best_path_gmadds'] = self._table.of_path(self._supernet.best_path())
+            logs[f'best_path_{unit}'] = self._table.of_path(self._supernet.best_path())
         entropies = self._layer_entropies().values()
         logs['arch_skipped_steps'] = float(self.skipped_steps)
         logs['arch_entropy'] = sum(entropies) / len(entropies)

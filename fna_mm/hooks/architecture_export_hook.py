@@ -20,8 +20,6 @@ from fna_mm.checkpoints.whole_files import put_whole
 from fna_mm.checks import check_integer
 from fna_mm.configs import child_config, child_config_text
 from fna_mm.cost.best_path import most_probable_path
-from fna_mm.cost.budget import Budget
-from fna_mm.cost.cost_loss import MOST, MAddsCost
 from fna_mm.cost.madds import GIGA, CostTable, madds_table
 from fna_mm.hooks.alternating_optimizer_hook import AlternatingOptimizerHook
 from fna_mm.hooks.preflight import check_can_write
@@ -60,14 +58,14 @@ class ArchitectureExportHook(Hook):
         child_config (str, optional): Path of a retraining config with an ``FNAChildNet``, on which the
             child's config is built. Defaults to None: the search's own config without the search.
         out_dir (str, optional): Folder of all files but the report. Defaults to None: the work directory.
-        budgets (Sequence[float | str], optional): Budgets as in ``MAddsCost``. For each one the most probable
+        budgets (Sequence[float | str], optional): Budgets as in the search's cost term. For each one the most probable
             architecture within it is written, too: ``arch_budget_0.5.json`` and ``child_config_budget_0.5.py``.
             Defaults to None: none.
 
     Raises:
-        ValueError: If ``interval`` is no positive integer or a budget illegal; before training, if ``child_config`` has
-            no ``FNAChildNet``, the config has no ``AlternatingOptimizerHook`` with a cost term, or a budget cannot be
-            reached.
+        ValueError: If ``interval`` is no positive integer; before training, if ``child_config`` has neither
+            ``FNAChildNet`` nor ``MobileNetV2``, the config has no ``AlternatingOptimizerHook``, or one without a cost
+            term for budgets, or a budget is illegal or cannot be reached.
         FileNotFoundError: Before training, if ``child_config`` does not exist.
     """
 
@@ -85,8 +83,6 @@ class ArchitectureExportHook(Hook):
         self.child_config = child_config
         self.out_dir = out_dir
         self.budgets = list(budgets or ())
-        for budget in self.budgets:
-            Budget.parse(budget, MOST)
         self._retraining: Optional[Config] = None
         self._loaded_seconds: Optional[dict[str, float]] = None
         self._exported: Optional[tuple[str, int]] = None
@@ -110,19 +106,15 @@ class ArchitectureExportHook(Hook):
             check_can_write(self.out_dir or runner.work_dir)
             start_history(runner.work_dir, runner.iter)
         self._searching = searching[0]
-        shape: Any = getattr(self._searching.cost, 'input_shape', None)
-        if self.budgets and shape is None:
-            raise ValueError('budgets of ArchitectureExportHook need the size of the images: give '
-                             'AlternatingOptimizerHook a cost with an input_shape')
+        cost: Any = self._searching.cost
+        if self.budgets and not hasattr(cost, 'within'):
+            raise ValueError('budgets of ArchitectureExportHook need costs: give AlternatingOptimizerHook a cost, such '
+                             'as MAddsCost')
         self._limits: dict[str, tuple[CostTable, float]] = {}
         if self.budgets:
-            size = shape, supernet.output_stride, supernet.built_head_channels
-            table, seed = madds_table(supernet.search_space, *size), supernet.search_space.seed.madds(*size) / GIGA
-            for value in self.budgets:
-                cost = MAddsCost(shape, budget=value)
-                cost.resolve(table, seed)
-                assert cost.gmadds is not None  # it is resolved
-                self._limits[Budget.parse(value, MOST).text] = table, cost.gmadds
+            size = supernet.search_space, supernet.output_stride, supernet.built_head_channels
+            table, seed = cost.costs(*size), cost.seed_cost(*size)
+            self._limits = {cost.parse(value).text: (table, cost.within(value, table, seed)) for value in self.budgets}
         self._arch_steps = self._searching.arch_steps
         self._account = TimeAccount(self._loaded_seconds if runner.iter > 0 else None)
 
@@ -248,8 +240,8 @@ class ArchitectureExportHook(Hook):
     def _architectures_within(self, supernet: Any) -> dict[str, Architecture]:
         """The most probable architecture within each of the budgets."""
         found = {}
-        for budget, (table, gmadds) in self._limits.items():
-            path = most_probable_path(supernet.log_probabilities(), table, gmadds)
+        for budget, (table, limit) in self._limits.items():
+            path = most_probable_path(supernet.log_probabilities(), table, limit)
             assert path is not None  # that there is one was checked before training
             found[budget] = supernet.search_space.architecture(path)
         return found

@@ -14,14 +14,15 @@ from fna_mm.report.mm_logs import is_training
 from fna_mm.report.run import Run
 from fna_mm.report.search_figures import (
     candidates_figure,
+    cost_figure,
     entropy_figure,
     loss_figure,
-    madds_figure,
     probability_figure,
 )
 from fna_mm.report.time_figures import time_figure
 
 _ENTROPY = 'arch_entropy/'
+_EXPECTED = 'expected_'
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ def _draw_small(name: str, caption: str, figure: Figure) -> Drawn:
 def _curve(run: Run, name: str) -> tuple[list[float], list[float]]:
     points = [(line['step'], line[name]) for line in run.scalars if is_training(line) and name in line]
     return [step for step, _ in points], [value for _, value in points]
+
+
+def _units_of_tables(run: Run) -> list[str]:
+    """Units in which a search logged costs, besides multiply-adds."""
+    names = dict.fromkeys(name for line in run.scalars if is_training(line) for name in line)
+    return [name.removeprefix(_EXPECTED) for name in names if name.startswith(_EXPECTED) and name != 'expected_gmadds']
 
 
 def _entropies(run: Run) -> dict[str, tuple[list[float], list[float]]]:
@@ -93,7 +100,12 @@ def draw_search(run: Run, prefix: str = '') -> list[Drawn]:
     if expected[0]:
         seed = counted[-1].gmadds.seed if counted and counted[-1].gmadds else None
         figures.append(_draw_small(f'{prefix}madds', 'Multiply-adds: expected over all paths, of the most probable '
-                                   'path, and of the seed.', madds_figure(expected, best, seed)))
+                                   'path, and of the seed.', cost_figure(expected, best, seed)))
+    for unit in _units_of_tables(run):
+        figures.append(_draw_small(
+            f'{prefix}cost_{unit}', f'What the search\'s table says in {unit}: expected over all paths, and of the '
+            'most probable path.', cost_figure(_curve(run, f'expected_{unit}'), _curve(run, f'best_path_{unit}'),
+                                          title='Cost of the backbone', unit=unit)))
     losses = {label: curve for label, curve in (('weight steps', _curve(run, 'loss')),
                                                 ('architecture steps', _curve(run, 'arch_loss'))) if curve[0]}
     if losses:

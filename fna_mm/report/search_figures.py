@@ -154,19 +154,20 @@ def _curves(curves: Mapping[str, Curve], styles: Mapping[str, dict[str, Any]], t
     return figure, axes
 
 
-def madds_figure(expected: Curve, best_path: Curve, seed: Optional[float] = None,
-                 title: str = 'Multiply-adds of the backbone') -> Figure:
-    """Draw the expected multiply-adds and those of the best path over time, and those of the seed.
+def cost_figure(expected: Curve, best_path: Curve, seed: Optional[float] = None,
+                title: str = 'Multiply-adds of the backbone', unit: str = 'GMAdds') -> Figure:
+    """Draw the expected cost and that of the best path over time, and that of the seed.
 
     Args:
-        expected (tuple): Iterations, and the expected GMAdds of a path that is drawn from the probabilities.
-        best_path (tuple): Iterations, and the GMAdds of the most probable path.
-        seed (float, optional): GMAdds of the seed. Defaults to None.
+        expected (tuple): Iterations, and the expected cost of a path that is drawn from the probabilities.
+        best_path (tuple): Iterations, and the cost of the most probable path.
+        seed (float, optional): Cost of the seed. Defaults to None.
         title (str): Title above the picture. Defaults to 'Multiply-adds of the backbone'.
+        unit (str): Unit of all costs. Defaults to 'GMAdds'.
     """
     styles = {'expected': dict(color='#56b4e9', linewidth=2.2),
               'best path': dict(color='#1b1b6b', linewidth=1.3, drawstyle='steps-post')}
-    figure, axes = _curves({'expected': expected, 'best path': best_path}, styles, title, 'GMAdds')
+    figure, axes = _curves({'expected': expected, 'best path': best_path}, styles, title, unit)
     if seed is not None:
         axes.axhline(seed, color='#555555', linestyle=(0, (4, 3)), linewidth=1.2, label='seed')
     axes.margins(y=.15)

@@ -17,6 +17,7 @@ from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.kernels import fit_kernels, kernel_layers, smaller_kernels, with_smaller_kernel
 from fna_mm.adaptation.measuring import measure_statistics
+from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.refit import refit
 from fna_mm.adaptation.scores import Replacement, Scorer
 from fna_mm.adaptation.statistics import statistics_of
@@ -47,7 +48,7 @@ def large(segmentor, tmp_path_factory, randomize):
 def test_which_kernels_there_are(network):
     chain = Chain(network, (32, 32))
     assert [smaller_kernels(link) for link in chain.links] == [(), (), (), (3, 5), (3, ), ()]
-    found = candidates_of(chain, 'madds', Limits(min_width=.7))
+    found = candidates_of(chain, Prices('madds'), Limits(min_width=.7))
     assert [str(candidate.spec) for candidate in found[3]] == [
         'k7_e6', 'k7_c32', 'k5_e6', 'k5_c32', 'k3_e6', 'k3_c32']
     assert [str(candidate.spec) for candidate in found[4][-3:]] == ['k3_e6', 'k3_e5', 'None']

@@ -15,6 +15,7 @@ from toy_segmentation import TOY, write_config
 from fna_mm import FNAChildNet
 from fna_mm.adaptation import AdaptOptions, Limits, adapt
 from fna_mm.adaptation.images import MeasuredImages, evaluation_pipeline
+from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.trained_model import child_section, load_trained
 from fna_mm.cli import main
 from fna_mm.cost.budget import Budget
@@ -221,7 +222,7 @@ def test_a_tapped_block_keeps_its_width_and_a_limited_stage_its_depth(toy):
     from fna_mm.adaptation.candidates import LEFT_OUT, candidates_of
     from fna_mm.adaptation.chain import Chain
     chain = Chain(FNAChildNet(toy, ('expand2', 2), 8), (32, 32))
-    found = candidates_of(chain, 'madds', Limits(min_width=.5, min_depth=2))
+    found = candidates_of(chain, Prices('madds'), Limits(min_width=.5, min_depth=2))
     widths = [[candidate.width for candidate in block] for block in found]
     # One block without expansion; two of 24 and 36; a tapped one of 36, and two of 48.
     assert widths == [[8], [24, 16], [36, 32, 24], [36], [48, 40, 32, 24, LEFT_OUT], [48, 40, 32, 24, LEFT_OUT]]

@@ -146,7 +146,7 @@ def test_a_budget_in_gmadds(budget, gmadds):
     with pytest.raises(ValueError, match='a seed that it does not know yet'):
         cost(torch.tensor(1.))
     cost.resolve(TABLE, SEED)
-    assert cost.gmadds == pytest.approx(gmadds)
+    assert cost.limit == pytest.approx(gmadds)
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
@@ -183,7 +183,7 @@ def test_the_weight_follows_the_constraint(budget, scale):
         (task + cost(expected)).backward()
         optimizer.step()
         cost.follow(float(expected.detach()), float(task.detach()))
-        errors.append(float(expected.detach()) / cost.gmadds - 1)
+        errors.append(float(expected.detach()) / cost.limit - 1)
     assert max(map(abs, errors[-100:])) < .1
     assert abs(sum(errors[-100:])) / 100 < .04
 

@@ -682,14 +682,14 @@ def test_a_search_with_a_budget_ends_within_it(tmp_path):
     runner = train(search_config(tmp_path, epochs=4, hook=dict(cost=BUDGET)))
     hook, net = find_hook(runner, 'AlternatingOptimizerHook'), runner.model.backbone
     seed = net.search_space.seed.madds(COST['input_shape'], 8) / 1e9
-    assert hook.cost.gmadds == pytest.approx(.7 * seed)
+    assert hook.cost.limit == pytest.approx(.7 * seed)
     found = net.best_architecture()
-    assert found.madds(COST['input_shape'], 8) / 1e9 <= hook.cost.gmadds
+    assert found.madds(COST['input_shape'], 8) / 1e9 <= hook.cost.limit
     # Without the budget, the most probable path is the one of the largest parameters.
     alphas = net.architecture_parameters.split([len(layer.candidates) for layer in net.search_space.layers])
     table = madds_table(net.search_space, COST['input_shape'], 8)
     free = [int(alpha.argmax()) for alpha in alphas]
-    assert table.of_path(net.best_path()) <= hook.cost.gmadds
+    assert table.of_path(net.best_path()) <= hook.cost.limit
     state = load(tmp_path / 'epoch_4.pth')
     assert state['alternating_optimizer']['cost']['multiplier'] == hook.cost.multiplier != 0
     assert best_architecture(state) == found

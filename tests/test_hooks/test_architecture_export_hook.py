@@ -345,5 +345,5 @@ def test_wrong_budgets_stop_before_training(tmp_path, budgets, message):
 def test_budgets_need_a_size(tmp_path):
     cfg = exporting(tmp_path, dict(budgets=(.6, )))
     cfg.custom_hooks[0].pop('cost')
-    with pytest.raises(ValueError, match='budgets of ArchitectureExportHook need the size of the images'):
+    with pytest.raises(ValueError, match='budgets of ArchitectureExportHook need costs'):
         train(cfg)

@@ -12,9 +12,9 @@ from fna_mm.report.architecture_figures import architecture_figure
 from fna_mm.report.canvas import to_image, to_png, to_svg
 from fna_mm.report.search_figures import (
     candidates_figure,
+    cost_figure,
     entropy_figure,
     loss_figure,
-    madds_figure,
     probability_figure,
 )
 from fna_mm.report.time_figures import time_figure
@@ -152,10 +152,11 @@ def test_kernels_are_told_apart_in_grey():
 
 def test_madds_losses_and_entropy():
     curve = ([0, 10], [.5, .4])
-    figure = madds_figure(curve, ([0, 10], [.45, .3]), seed=.6)
+    figure = cost_figure(curve, ([0, 10], [.45, .3]), seed=.6)
     assert lines(figure.axes[0]) == [(.5, .4), (.45, .3), (.6, .6)]
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ['expected', 'best path', 'seed']
-    assert len(lines(madds_figure(curve, curve).axes[0])) == 2
+    assert len(lines(cost_figure(curve, curve).axes[0])) == 2
+    assert cost_figure(curve, curve, unit='ms').axes[0].get_ylabel() == 'ms'
     figure = loss_figure({'weight steps': curve, 'architecture steps': ([10], [.2])})
     assert lines(figure.axes[0]) == [(.5, .4), (.2, )]
     figure = entropy_figure({'layer2.0': curve, 'layer2.1': ([0, 10], [1.5, .2])})

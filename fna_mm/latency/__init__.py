@@ -1,0 +1,1 @@
+"""Milliseconds of blocks on the machine at hand, as a table that searches and adaptations choose by."""
