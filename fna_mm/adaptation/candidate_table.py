@@ -7,6 +7,7 @@ import numpy as np
 
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate, Limits, candidates_of
 from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.outside import OutsideChoice
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.scores import Curve, Replacement, mean_and_error
 from fna_mm.backbones.elastic_space import ElasticSpace
@@ -30,12 +31,14 @@ class Choice(NamedTuple):
         cost (float): Cost of the whole backbone.
         predicted (float): Sum of the scores: by how much the loss is said to grow.
         error (float): Standard error of that sum, over images.
+        outside (OutsideChoice, optional): Widths of neck and head. Defaults to None: they stay.
     """
 
     candidates: tuple[Candidate, ...]
     cost: float
     predicted: float
     error: float
+    outside: Optional[OutsideChoice] = None
 
 
 class CandidateTable:
@@ -57,6 +60,9 @@ class CandidateTable:
         self.fixed = self.total - blocks
         self.curves: list[Curve] = []
         self._differences: Mapping[Replacement, np.ndarray] = {}
+        #: What neck and head may become, and what they cost as they are; empty if they stay.
+        self.outside: Sequence[OutsideChoice] = ()
+        self.rest = 0.
 
     @property
     def allowed(self) -> list[list[int]]:
@@ -66,14 +72,20 @@ class CandidateTable:
     def _solve(self, values: Sequence[Sequence[float]], costs: Sequence[Sequence[float]],
                budget: float) -> Optional[tuple[Candidate, ...]]:
         """The choice with the least values within a budget of the blocks alone, and within the limit of depth."""
+        picked = self._pick(values, costs, budget)
+        return None if picked is None else tuple(block[index] for block, index in zip(self.candidates, picked))
+
+    def _pick(self, values: Sequence[Sequence[float]], costs: Sequence[Sequence[float]],
+              budget: float) -> Optional[list[int]]:
         limits, start = [], 0
         for stage in self.chain.backbone.architecture.stages:
             depth = len(stage.layers)
             limits.append(DepthLimit(start, start + depth, max(0, depth - self.limits.min_depth)))
             start += depth
-        left_out = [len(block) - 1 if block[-1].width == LEFT_OUT else None for block in self.candidates]
-        picked = choose(values, costs, budget, limits, left_out)
-        return None if picked is None else tuple(block[index] for block, index in zip(self.candidates, picked))
+        left_out: list[Optional[int]] = [len(block) - 1 if block[-1].width == LEFT_OUT else None
+                                         for block in self.candidates]
+        left_out += [None] * (len(values) - len(left_out))
+        return choose(values, costs, budget, limits, left_out)
 
     @property
     def costs(self) -> list[list[float]]:
@@ -157,11 +169,21 @@ class CandidateTable:
         """
         values = [[self._value(index, candidate) for candidate in block]
                   for index, block in enumerate(self.candidates)]
-        chosen = self._solve(values, self.costs, budget - self.fixed)
-        if chosen is None:
-            return None
+        if not self.outside:
+            chosen = self._solve(values, self.costs, budget - self.fixed)
+            return None if chosen is None else self._choice(chosen)
+        # Neck and head are one more block; the budget is meant for all.
+        picked = self._pick([*values, [choice.value for choice in self.outside]],
+                            [*self.costs, [choice.cost for choice in self.outside]], budget + self.rest - self.fixed)
+        return None if picked is None else self._choice(
+            tuple(block[index] for block, index in zip(self.candidates, picked)), self.outside[picked[-1]])
+
+    def _choice(self, chosen: tuple[Candidate, ...], outside: Optional[OutsideChoice] = None) -> Choice:
         predicted = sum(self.score(index, candidate)[0] for index, candidate in enumerate(chosen))
-        return Choice(chosen, self.fixed + sum(candidate.cost for candidate in chosen), predicted, self._error(chosen))
+        error, cost = self._error(chosen), self.fixed + sum(candidate.cost for candidate in chosen)
+        if outside is None:
+            return Choice(chosen, cost, predicted, error)
+        return Choice(chosen, cost, predicted + outside.predicted, float(np.hypot(error, outside.error)), outside)
 
     def _kernel(self, block: int, candidate: Candidate) -> int:
         """The kernel as replacements have it: 0 for the block's own, or if it is left out."""

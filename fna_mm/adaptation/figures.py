@@ -118,6 +118,8 @@ def front_figure(values: Mapping[str, Any], metric: str = '', narrow: bool = Fal
     panels = 2 if metric else 1
     figure = (new_figure(NARROW, 2.9 * panels) if narrow else new_figure(WIDE * (.5 if panels == 1 else 1), 3.2))
     axes = figure.subplots(*((panels, 1) if narrow else (1, panels)), squeeze=False).ravel()
+    of = values.get('front_of', 'backbone')
+    share = 'share_of_model' if of == 'model' else 'share'
     start = values.get('growth') or values['trained']
     loss, children = start['loss'], values['children']
     front = sorted(values['front'], key=lambda point: point['share'])
@@ -126,7 +128,7 @@ def front_figure(values: Mapping[str, Any], metric: str = '', narrow: bool = Fal
     errors = np.array([point['error'] for point in front])
     axes[0].fill_between(shares, predicted - errors, predicted + errors, color=_SEED, label='± one standard error')
     axes[0].plot(shares, predicted, color=_CHILD, label='predicted')
-    axes[0].errorbar([child['share'] for child in children], [loss + child['measured'] for child in children],
+    axes[0].errorbar([child[share] for child in children], [loss + child['measured'] for child in children],
                      [child['measured_error'] for child in children], fmt='o', color=MARK, label='children, refitted')
     axes[0].plot(1, values['trained']['loss'], 's', color='black', label='trained model')
     if 'growth' in values:
@@ -134,12 +136,12 @@ def front_figure(values: Mapping[str, Any], metric: str = '', narrow: bool = Fal
     axes[0].set_ylabel('loss')
     axes[0].legend(fontsize=8, frameon=False)
     if metric:
-        points = [(child['share'], child['metrics'][metric]) for child in children if metric in child['metrics']]
+        points = [(child[share], child['metrics'][metric]) for child in children if metric in child['metrics']]
         axes[1].plot(*zip(*points), 'o', color=MARK, label='children, not trained')
         axes[1].plot(1, values['trained']['metrics'][metric], 's', color='black', label='trained model')
         axes[1].axhline(values['trained']['metrics'][metric], color='#888', linewidth=.6)
         axes[1].set_ylabel(metric)
         axes[1].legend(fontsize=8, frameon=False)
     for panel in axes:
-        panel.set_xlabel(f'share of the trained backbone\'s {values["unit"]}')
+        panel.set_xlabel(f'share of the trained {of}\'s {values["unit"]}')
     return figure

@@ -4,7 +4,7 @@ import copy
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Optional, Union
@@ -33,6 +33,8 @@ from fna_mm.adaptation.measuring import (
     normalised_images,
 )
 from fna_mm.adaptation.options import MOST, AdaptedChild, AdaptOptions, needs_growing
+from fna_mm.adaptation.outside import IMAGES as OUTSIDE_IMAGES
+from fna_mm.adaptation.outside import OutsideWidths
 from fna_mm.adaptation.page import adaptation_figures, adaptation_page
 from fna_mm.adaptation.prepared_search import build_search, prepare_model
 from fna_mm.adaptation.prices import TablePrices
@@ -178,6 +180,10 @@ class _Adaptation:
         if self.rest is None and options.of == 'model':
             raise ValueError(f'of=model, but the table {options.table} does not say what neck and head cost: it has no '
                              "'rest'")
+        self.outside: Optional[OutsideWidths] = None
+        if options.of == 'model' and options.narrow and not options.grow and not isinstance(self.prices, TablePrices):
+            outside = OutsideWidths(trained, self.prices, self.shape, self.table.total)
+            self.outside = outside if outside else None
         self.budgets = [(budget, self._limit(budget)) for budget in budgets]
         statistics = options.statistics_images or min(_STATISTICS, int(_STATISTICS_SHARE * len(images)))
         scores = options.score_images or (
@@ -199,11 +205,12 @@ class _Adaptation:
         rest = self.rest or 0.
         limit = budget.of_backbone(table.total, rest, of)
         beyond = limit > table.largest and limit > table.total
-        if limit < table.smallest or beyond:
+        smaller = self.outside.least - rest if self.outside else 0.  # what neck and head can save
+        if limit < table.smallest + smaller or beyond:
             added = rest if of == 'model' else 0.
             total = table.total + added
             which = 'largest' if beyond else 'smallest'
-            end = (table.largest if beyond else table.smallest) + added
+            end = (table.largest if beyond else table.smallest + smaller) + added
             raise ValueError(f'budget={budget.text} of the {of} cannot be reached: the {which} child costs {end:,.6g} '
                              f'{self.prices.name}, {end / total:.3f} of the trained {of}\'s {total:,.6g}'
                              + ('; with --grow, layers can become larger' if beyond and not self.space else ''))
@@ -281,6 +288,10 @@ class _Adaptation:
             seed, found = differences(losses, positions)
             self.seed_losses, self.seed_loss = seed, float(seed.mean())
             self.table.learn(found)
+            if self.outside:
+                self.outside.measure(self.images, self.statistics_positions, positions, seed, self.folder,
+                                     self.progress)
+                self.table.outside, self.table.rest = self.outside.choices(), self.rest or 0.
             choices = [choice for _, limit in self.budgets if (choice := self.table.choose(limit))]
             more = list(dict.fromkeys(key for choice in choices for key in self.table.unmeasured(choice)))
             more = more[:max(0, MOST_MEASURED - len(measured))]
@@ -313,20 +324,31 @@ class _Adaptation:
         with self._timed('refit'), self.progress(f'refit {budget.text}', len(origins)) as bar:
             refit(teacher, child, origins, lambda: normalised_images(self.model, self.images, own),
                   done=lambda index: bar.update(1))
-        model = self.model_with(backbone)
+        chosen = self.outside.named(choice.outside.widths) if self.outside and choice.outside else {}
+        if self.outside and chosen:
+            with self._timed('refit'):
+                model = self.outside.narrowed(chosen, backbone, self.images, own[:OUTSIDE_IMAGES])
+        else:
+            model = self.model_with(backbone)
         with self._timed('check'):
             mean, error = self._real_difference(model, positions)
-        self._write_model(folder, model)
-        of_model = None if self.rest is None else (choice.cost + self.rest) / (self.table.total + self.rest)
+        self._write_model(folder, model, chosen)
+        rest = choice.outside.cost if choice.outside else self.rest
+        of_model = None if rest is None or self.rest is None else (choice.cost + rest) / (self.table.total + self.rest)
+        outside = {shared.name: (shared.width, chosen.get(shared.name, shared.width))
+                   for shared in self.outside.outside.widths} if self.outside else None
         return AdaptedChild(budget.text, folder, architecture, choice.cost, choice.cost / self.table.total,
                             of_model, choice.predicted, choice.error, mean, error,
                             tuple(candidate.width for candidate in choice.candidates), {},
-                            tuple(self.table.layers_of(choice)))
+                            tuple(self.table.layers_of(choice)), outside)
 
-    def _write_model(self, folder: str, model: Any) -> None:
+    def _write_model(self, folder: str, model: Any, chosen: Optional[Mapping[str, int]] = None) -> None:
         """Write a model's ``arch.json``, ``child.pth`` and ``child_config.py``."""
-        architecture = model.backbone.architecture
-        cfg = finetuning_config(self.trained.config, child_section_of(
+        architecture, config = model.backbone.architecture, self.trained.config
+        if self.outside and chosen:
+            config = copy.deepcopy(config)
+            config.model = self.outside.section(chosen)
+        cfg = finetuning_config(config, child_section_of(
             dict(self.trained.config.model.backbone), architecture), self.options.schedule, self.options.rate)
         cfg.work_dir = os.path.join(folder, 'fine_tuning')
         state = {key: value.cpu() for key, value in model.state_dict().items()}
@@ -389,14 +411,18 @@ class _Adaptation:
     def _write_front(self, children: Sequence[AdaptedChild], config: str) -> None:
         table, front = self.table, []
         most = max(1., *(limit / table.total for _, limit in self.budgets)) if self.growth else 1.
+        # With other widths of neck and head, a share is one of the whole model.
+        rest = self.rest or 0. if self.outside else 0.
         for share in np.arange(.05, most + .001, .05):
-            choice = table.choose(share * table.total)
+            choice = table.choose(share * (table.total + rest) - rest)
             if choice is not None:
-                front.append(dict(share=round(choice.cost / table.total, 4), cost=choice.cost,
+                cost = choice.cost + (choice.outside.cost if choice.outside else 0.)
+                front.append(dict(share=round(cost / (table.total + rest), 4), cost=cost,
                                   predicted=choice.predicted, error=choice.error))
-        values = dict(
+        values: dict[str, Any] = dict(
             config=os.path.basename(config), package=self._package(), unit=self.prices.name,
-            input_shape=list(self.shape),
+            input_shape=list(self.shape), front_of='model' if self.outside else 'backbone',
+            outside=self.outside.described() if self.outside else None,
             trained=dict(arch=self.trained.architecture.to_dict(), backbone=table.total,
                          model=None if self.rest is None else table.total + self.rest,
                          loss=self.loss_before if self.growth else self.seed_loss, metrics=self.seed_metrics),
@@ -422,5 +448,5 @@ class _Adaptation:
         names = ('budget', 'cost', 'share', 'share_of_model', 'predicted', 'predicted_error', 'measured',
                  'measured_error', 'metrics')
         return dict({name: getattr(child, name) for name in names}, widths=list(child.widths),
-                    layers=list(child.layers), folder=os.path.relpath(child.folder, self.folder.path),
-                    arch=child.architecture.to_dict())
+                    layers=list(child.layers), outside=child.outside,
+                    folder=os.path.relpath(child.folder, self.folder.path), arch=child.architecture.to_dict())

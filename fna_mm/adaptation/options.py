@@ -21,6 +21,8 @@ class AdaptOptions:
 
     Args:
         of (str): What budgets are meant for: the ``backbone`` or the whole ``model``. Defaults to 'backbone'.
+        narrow (bool): With budgets of the whole model, make neck and head narrower as well, where their config can say
+            it; not with a table or with ``grow``. Defaults to True.
         cost (str): What costs are: ``madds``, ``params`` or ``latency``. Defaults to 'madds'.
         table (str, optional): Path of the table of ``latency``, as ``fna latency`` writes it. Defaults to None.
         shape (tuple[int, int], optional): (height, width) at which MAdds are counted. Defaults to None: that of the
@@ -43,6 +45,7 @@ class AdaptOptions:
     """
 
     of: str = 'backbone'
+    narrow: bool = True
     cost: str = 'madds'
     table: Optional[str] = None
     shape: Optional[tuple[int, int]] = None
@@ -99,6 +102,7 @@ class AdaptedChild:
             added; 0 is left out.
         metrics (dict): Metrics on the validation data; empty if it was not evaluated.
         layers (tuple[dict, ...]): Of every layer, in order, its name and what it was and is.
+        outside (dict, optional): Name of each width of neck and head → what it was and is. Defaults to None: they stay.
     """
 
     budget: str
@@ -114,6 +118,7 @@ class AdaptedChild:
     widths: tuple[int, ...]
     metrics: dict[str, float]
     layers: tuple[dict[str, Any], ...]
+    outside: Optional[dict[str, tuple[int, int]]] = None
 
 
 def needs_growing(budgets: Sequence[Union[str, float]], unit: str = '') -> bool:

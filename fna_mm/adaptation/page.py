@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, Optional
 
 from fna_mm.adaptation.figures import front_figure, growth_figure, layers_figure, scores_figure
 from fna_mm.adaptation.prices import COUNTED
@@ -62,8 +62,11 @@ def _results(values: Mapping[str, Any]) -> str:
     unit, one = (f'million {values["unit"]}', 1e6) if counted else (values['unit'], 1.)
     rest = None if trained['model'] is None else trained['model'] - trained['backbone']
 
-    def whole(backbone: float) -> str:
-        return '–' if rest is None else f'{(backbone + rest) / one:.4g}'
+    def whole(backbone: float, child: Optional[Mapping[str, Any]] = None) -> str:
+        if rest is None:
+            return '–'
+        model = child['share_of_model'] * trained['model'] if child else backbone + rest
+        return f'{model / one:.4g}'
 
     headers = ['', f'backbone, {unit}', 'share of the backbone', f'model, {unit}', 'share of the model',
                'loss, predicted', 'loss, measured', *([f'{metric}, validation'] if metric else [])]
@@ -76,7 +79,7 @@ def _results(values: Mapping[str, Any]) -> str:
     for child in values['children']:
         rows.append([
             f'budget {child["budget"]}', f'{child["cost"] / one:.4g}', _percent(child['share']),
-            whole(child['cost']), '–' if child['share_of_model'] is None else _percent(child['share_of_model']),
+            whole(child['cost'], child), '–' if child['share_of_model'] is None else _percent(child['share_of_model']),
             f'{loss + child["predicted"]:.4f} ± {child["predicted_error"]:.4f}',
             f'{loss + child["measured"]:.4f}',
             *([f'{child["metrics"][metric]:.4g}' if metric in child['metrics'] else '–'] if metric else [])])
@@ -84,6 +87,18 @@ def _results(values: Mapping[str, Any]) -> str:
     return table_html(
         headers, rows, f'Children as they were written, without any training. Costs are those of images of '
         f'{height}x{width}.{" A multiply-add counts once." if counted else ""}', kind='results')
+
+
+def _outside(values: Mapping[str, Any]) -> str:
+    """What became of the widths of neck and head."""
+    if not values.get('outside'):
+        return ''
+    names = [row['name'] for row in values['outside']]
+    rows = [['trained model', *(str(row['width']) for row in values['outside'])]]
+    rows += [[f'budget {child["budget"]}', *(str(child['outside'][name][1]) for name in names)]
+             for child in values['children']]
+    return table_html(('', *names), rows, 'Channels of neck and head. Everything else outside of the backbone stays as '
+                      'it is.', kind='widths')
 
 
 def _growth(values: Mapping[str, Any]) -> str:
@@ -126,5 +141,5 @@ def adaptation_page(values: Mapping[str, Any], folder: str, figures: Sequence[Dr
         f'{values["images"]["scores"]} others.')
     return whole_page(f'FNA: {values["config"]} adapted', f'''<h1>Measured adaptation of {escape(values["config"])}</h1>
 {_results(values)}{_commands(values, folder)}<h2>What became of the layers, and why</h2>
-{_growth(values)}{figures_html(figures)}<h2>Cost</h2>
+{_outside(values)}{_growth(values)}{figures_html(figures)}<h2>Cost</h2>
 {minutes}''')
