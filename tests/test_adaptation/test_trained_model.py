@@ -141,7 +141,7 @@ def test_wrong_configs(segmentor, tmp_path, replaced, message):
     (101, 'budget=101 must be a share above 0 and not above 100'),
     ('half', "budget='half' must be a share"),
     ('0M', 'budget must be a positive number'),
-    (.01, r'budget=0.01 of the backbone cannot be reached: the smallest child costs [\d,]+ madds, 0\.\d+ of the'),
+    (.01, r'budget=0.01 of the backbone cannot be reached: the smallest child costs [\d,.e+]+ MAdds, 0\.\d+ of the'),
     ('1k', r'budget=1k of the backbone cannot be reached'),
 ])
 def test_wrong_budgets(segmentor, tmp_path, budget, message):
@@ -163,7 +163,7 @@ def test_budgets_of_a_backbone(text, of, expected):
 
 @pytest.mark.parametrize(('values', 'message'), [
     (dict(of='head'), r"of='head' must be one of \['backbone', 'model'\]"),
-    (dict(cost='flops'), r"cost='flops' must be one of \['madds', 'params'\]"),
+    (dict(cost='flops'), r"cost='flops' must be one of \['madds', 'params', 'latency'\]"),
     (dict(statistics_images=0), 'statistics_images must be an integer of at least 2, not 0'),
     (dict(tolerance=-1), 'tolerance must be a positive number'),
     (dict(shape=(0, 5)), 'shape must be'),
