@@ -363,7 +363,7 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
     from fna_mm.adaptation.page import shown_metric
     from fna_mm.adaptation.processes import join_processes
     settings = AdaptOptions(shape=shape or None, limits=Limits(min_width, min_depth), **options)
-    if grow or needs_growing(budgets, settings.prices().unit):
+    if grow or needs_growing(budgets, settings.prices.unit):
         settings = replace(settings, grow=Growing(steps=rehearsal))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm warns when it builds models

@@ -1,5 +1,6 @@
 """Finding sections in a config: dicts with a ``type``, and the data sets inside of wrappers."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,15 @@ def type_of(section: Mapping[str, Any]) -> str:
     """
     kind = section.get('type')
     return kind.__name__ if isinstance(kind, type) else str(kind).rpartition('.')[2]
+
+
+def without_weights(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a backbone's section that does not name weights.
+
+    Args:
+        section (Mapping): The section.
+    """
+    return {key: copy.deepcopy(value) for key, value in section.items() if key not in ('init_cfg', 'pretrained')}
 
 
 def find_sections(node: Any, type_name: str) -> Iterator[Any]:

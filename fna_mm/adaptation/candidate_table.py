@@ -70,13 +70,8 @@ class CandidateTable:
         return [[candidate.width for candidate in block] for block in self.candidates]
 
     def _solve(self, values: Sequence[Sequence[float]], costs: Sequence[Sequence[float]],
-               budget: float) -> Optional[tuple[Candidate, ...]]:
-        """The choice with the least values within a budget of the blocks alone, and within the limit of depth."""
-        picked = self._pick(values, costs, budget)
-        return None if picked is None else tuple(block[index] for block, index in zip(self.candidates, picked))
-
-    def _pick(self, values: Sequence[Sequence[float]], costs: Sequence[Sequence[float]],
-              budget: float) -> Optional[list[int]]:
+               budget: float) -> Optional[list[int]]:
+        """The indices with the least values within a budget of the blocks alone, and within the limit of depth."""
         limits, start = [], 0
         for stage in self.chain.backbone.architecture.stages:
             depth = len(stage.layers)
@@ -102,7 +97,7 @@ class CandidateTable:
         """The least cost that a choice can have, with the stem and what is never changed."""
         cheapest = self._solve(self.costs, [[0.] * len(block) for block in self.candidates], 0.)
         assert cheapest is not None
-        return self.fixed + sum(candidate.cost for candidate in cheapest)
+        return self.fixed + sum(costs[index] for costs, index in zip(self.costs, cheapest))
 
     def learn(self, differences: Mapping[Replacement, np.ndarray]) -> None:
         """Make the curves of scores.
@@ -167,18 +162,17 @@ class CandidateTable:
         What is added up is each score plus one standard error, or two if it is a gain: noise is no gain, and what is
         not certain costs.
         """
-        values = [[self._value(index, candidate) for candidate in block]
-                  for index, block in enumerate(self.candidates)]
-        if not self.outside:
-            chosen = self._solve(values, self.costs, budget - self.fixed)
-            return None if chosen is None else self._choice(chosen)
-        # Neck and head are one more block; the budget is meant for all.
-        picked = self._pick([*values, [choice.value for choice in self.outside]],
-                            [*self.costs, [choice.cost for choice in self.outside]], budget + self.rest - self.fixed)
-        return None if picked is None else self._choice(
-            tuple(block[index] for block, index in zip(self.candidates, picked)), self.outside[picked[-1]])
-
-    def _choice(self, chosen: tuple[Candidate, ...], outside: Optional[OutsideChoice] = None) -> Choice:
+        values, costs = [[self._value(index, candidate) for candidate in block]
+                         for index, block in enumerate(self.candidates)], self.costs
+        if self.outside:  # neck and head are one more block; the budget is meant for all
+            values.append([choice.value for choice in self.outside])
+            costs.append([choice.cost for choice in self.outside])
+            budget += self.rest
+        picked = self._solve(values, costs, budget - self.fixed)
+        if picked is None:
+            return None
+        chosen = tuple(block[index] for block, index in zip(self.candidates, picked))
+        outside = self.outside[picked[-1]] if self.outside else None
         predicted = sum(self.score(index, candidate)[0] for index, candidate in enumerate(chosen))
         error, cost = self._error(chosen), self.fixed + sum(candidate.cost for candidate in chosen)
         if outside is None:

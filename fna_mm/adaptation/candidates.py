@@ -58,15 +58,16 @@ class Limits:
         check_integer('min_depth', self.min_depth)
 
 
-def widths(channels: int, least: float = 0.) -> tuple[int, ...]:
-    """The widths of a block, falling: its own, and all smaller multiples of 8.
+def widths(channels: int, least: float = 0., step: int = STEP) -> tuple[int, ...]:
+    """The widths that a number of channels may become, falling: itself, and all smaller multiples of a step.
 
     Args:
-        channels (int): Hidden channels of the block.
-        least (float): Smallest width, as a share of the hidden channels. Defaults to 0.
+        channels (int): The number.
+        least (float): Smallest width, as a share of it. Defaults to 0.
+        step (int): The step. Defaults to 8.
     """
-    floor = max(STEP, least * channels)
-    return (channels, *(width for width in range((channels - 1) // STEP * STEP, 0, -STEP) if width >= floor))
+    floor = max(step, least * channels)
+    return (channels, *(width for width in range((channels - 1) // step * step, 0, -step) if width >= floor))
 
 
 def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[ElasticSpace] = None

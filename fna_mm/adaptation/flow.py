@@ -33,14 +33,13 @@ from fna_mm.adaptation.measuring import (
     normalised_images,
 )
 from fna_mm.adaptation.options import MOST, AdaptedChild, AdaptOptions, needs_growing
-from fna_mm.adaptation.outside import IMAGES as OUTSIDE_IMAGES
 from fna_mm.adaptation.outside import OutsideWidths
 from fna_mm.adaptation.page import adaptation_figures, adaptation_page
 from fna_mm.adaptation.prepared_search import build_search, prepare_model
-from fna_mm.adaptation.prices import TablePrices
 from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.rehearsal import Growing, check_can_train
 from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, grown_measured, mean_and_error
+from fna_mm.adaptation.shared_widths import outside_of
 from fna_mm.adaptation.statistics import Statistics, statistics_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
@@ -88,11 +87,11 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[Union[str, float]] = (
         ValueError: If anything that was given is wrong; nothing was written then.
     """
     options = options or AdaptOptions()
-    prices = options.prices()
-    wanted = list(dict.fromkeys(Budget.parse(budget, MOST, prices.unit) for budget in budgets))
+    unit = options.prices.unit
+    wanted = list(dict.fromkeys(Budget.parse(budget, MOST, unit) for budget in budgets))
     if not wanted:
         raise ValueError('give at least one budget, such as 0.5')
-    if options.grow is None and needs_growing(budgets, prices.unit):
+    if options.grow is None and needs_growing(budgets, unit):
         options = replace(options, grow=Growing())
     trained = load_trained(config, checkpoint)
     images = MeasuredImages(trained.config, options.seed)
@@ -163,11 +162,10 @@ class _Adaptation:
                              'for statistics and others for scores')
         if torch.cuda.is_available():
             self.model.cuda()
-        self.prices = options.prices()
+        self.prices = options.prices
         self.prices.check(trained.backbone, options.shape)
         first = next(normalised_images(self.model, images, [0]))
-        self.shape = options.shape or (self.prices.table.input_shape if isinstance(self.prices, TablePrices) else
-                                       (first.shape[-2], first.shape[-1]))
+        self.shape = options.shape or self.prices.input_shape or (first.shape[-2], first.shape[-1])
         self.chain = Chain(trained.backbone, self.shape)
         self.space: Optional[ElasticSpace] = None
         if options.grow:
@@ -181,9 +179,9 @@ class _Adaptation:
             raise ValueError(f'of=model, but the table {options.table} does not say what neck and head cost: it has no '
                              "'rest'")
         self.outside: Optional[OutsideWidths] = None
-        if options.of == 'model' and options.narrow and not options.grow and not isinstance(self.prices, TablePrices):
-            outside = OutsideWidths(trained, self.prices, self.shape, self.table.total)
-            self.outside = outside if outside else None
+        wanted = options.of == 'model' and options.narrow and not options.grow and self.prices.counted
+        if wanted and (found := outside_of(trained.model)).widths:
+            self.outside = OutsideWidths(trained, found, self.prices, self.shape, self.table.total)
         self.budgets = [(budget, self._limit(budget)) for budget in budgets]
         statistics = options.statistics_images or min(_STATISTICS, int(_STATISTICS_SHARE * len(images)))
         scores = options.score_images or (
@@ -327,7 +325,7 @@ class _Adaptation:
         chosen = self.outside.named(choice.outside.widths) if self.outside and choice.outside else {}
         if self.outside and chosen:
             with self._timed('refit'):
-                model = self.outside.narrowed(chosen, backbone, self.images, own[:OUTSIDE_IMAGES])
+                model = self.outside.narrowed(chosen, backbone, self.images, self.statistics_positions)
         else:
             model = self.model_with(backbone)
         with self._timed('check'):

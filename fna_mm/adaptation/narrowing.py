@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fna_mm.adaptation.chain import Watched
 from fna_mm.adaptation.child import write_fit
 from fna_mm.adaptation.fitting import Fit, elimination_order, folded, kept_channels, ridge_fit
 from fna_mm.adaptation.moments import DTYPE, Moments
@@ -19,18 +20,6 @@ POSITIONS = 256
 
 #: The maps that a backbone gives for one image.
 Maps = tuple[Tensor, ...]
-
-
-class Seen(NamedTuple):
-    """What passed through a convolution: its input, and the output of its ``Conv2d``.
-
-    Args:
-        features (Tensor): (N, C, H, W).
-        output (Tensor): (N, T, H', W').
-    """
-
-    features: Tensor
-    output: Tensor
 
 
 def run_outside(model: Any, maps: Maps) -> None:
@@ -48,7 +37,7 @@ def run_outside(model: Any, maps: Maps) -> None:
 
 
 @torch.no_grad()
-def seen_at(model: nn.Module, paths: Sequence[str], maps: Maps) -> dict[str, list[Seen]]:
+def seen_at(model: nn.Module, paths: Sequence[str], maps: Maps) -> dict[str, list[Watched]]:
     """What passes through convolutions; one that several maps share is passed several times.
 
     Args:
@@ -56,13 +45,13 @@ def seen_at(model: nn.Module, paths: Sequence[str], maps: Maps) -> dict[str, lis
         paths (Sequence[str]): Paths of the convolutions.
         maps (tuple[Tensor, ...]): What its backbone gives.
     """
-    result: dict[str, list[Seen]] = {path: [] for path in paths}
+    result: dict[str, list[Watched]] = {path: [] for path in paths}
     with ExitStack() as stack:
         for path in paths:
             convolution, _, _ = convolution_at(model, path)
 
             def hook(module: nn.Module, inputs: Any, output: Tensor, path: str = path) -> None:
-                result[path].append(Seen(inputs[0], output.clone()))  # an activation may work in place
+                result[path].append(Watched(inputs[0], output.clone()))  # an activation may work in place
             stack.callback(convolution.register_forward_hook(hook).remove)
         run_outside(model, maps)
     return result
@@ -209,8 +198,7 @@ def copy_weights(child: nn.Module, trained: nn.Module, kept: Mapping[str, Kept])
 
 @torch.no_grad()
 def fit_outside(child: nn.Module, trained: nn.Module, outside: Outside, kept: Mapping[str, Kept],
-                images: Callable[[], Iterable[tuple[Maps, Maps]]],
-                done: Optional[Callable[[], None]] = None) -> None:
+                images: Callable[[], Iterable[tuple[Maps, Maps]]]) -> None:
     """Solve the convolutions of neck and head anew, wave by wave, on the child's own features.
 
     The target of a convolution is what the trained one gives, in the channels that are kept. With a BN behind it, both
@@ -222,14 +210,13 @@ def fit_outside(child: nn.Module, trained: nn.Module, outside: Outside, kept: Ma
         outside (Outside): What can be narrowed.
         kept (Mapping[str, Kept]): What :func:`kept_by` gave.
         images (Callable): Gives for every image the maps of the child's backbone and of the trained one.
-        done (Callable, optional): Is called behind each wave. Defaults to None.
     """
     for wave in outside.waves:
         moments: dict[str, Moments] = {}
         for own, theirs in images():
             before, after = seen_at(child, wave, own), seen_at(trained, wave, theirs)
             for path in wave:
-                convolution, norm, _ = convolution_at(child, path)
+                convolution, _, _ = convolution_at(child, path)
                 for one, two in zip(before[path], after[path]):
                     places = places_of(two.output)
                     features = patches(one.features, convolution, places)
@@ -240,8 +227,6 @@ def fit_outside(child: nn.Module, trained: nn.Module, outside: Outside, kept: Ma
         for path, sums in moments.items():
             sums.merge()
             _write(child, path, sums)
-        if done is not None:
-            done()
 
 
 def _target(trained: nn.Module, path: str, output: Tensor) -> Tensor:

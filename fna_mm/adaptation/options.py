@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Optional, Union
 
 from fna_mm.adaptation.candidates import Limits
@@ -59,8 +60,9 @@ class AdaptOptions:
     evaluate: bool = False
     grow: Optional[Growing] = None
 
+    @cached_property
     def prices(self) -> Prices:
-        """What blocks cost.
+        """What blocks cost; a table is read once.
 
         Raises:
             FileNotFoundError: If there is no such table.

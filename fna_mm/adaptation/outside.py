@@ -4,7 +4,7 @@ import copy
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from fna_mm.adaptation.measuring import Progress, normalised_images
 from fna_mm.adaptation.narrowing import Kept, Maps, copy_weights, elimination_orders, fit_outside, kept_by
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.scores import Curve, mean_and_error, same_random_numbers
-from fna_mm.adaptation.shared_widths import SharedWidth, legal_widths, narrowed_section, outside_of
+from fna_mm.adaptation.shared_widths import Outside, SharedWidth, legal_widths, narrowed_section
 from fna_mm.adaptation.trained_model import TrainedModel
 from fna_mm.adaptation.work_folder import WorkFolder
 from fna_mm.checkpoints.whole_files import write_whole
@@ -54,13 +54,15 @@ class OutsideWidths:
 
     Args:
         trained (TrainedModel): The trained model.
+        outside (Outside): What of it can be narrowed.
         prices (Prices): What costs are.
         input_shape (tuple[int, int]): (height, width) of the image.
         backbone (float): Cost of the backbone.
     """
 
-    def __init__(self, trained: TrainedModel, prices: Prices, input_shape: tuple[int, int], backbone: float) -> None:
-        self.trained, self.outside = trained, outside_of(trained.model)
+    def __init__(self, trained: TrainedModel, outside: Outside, prices: Prices, input_shape: tuple[int, int],
+                 backbone: float) -> None:
+        self.trained, self.outside = trained, outside
         self._cost = _quadratic(self.outside.widths, lambda chosen: self._counted(
             prices, input_shape, backbone, chosen))
         self._orders: list[Any] = []
@@ -77,9 +79,6 @@ class OutsideWidths:
         assert rest is not None  # multiply-adds and parameters are counted
         return rest
 
-    def __bool__(self) -> bool:
-        return bool(self.outside.widths)
-
     @property
     def least(self) -> float:
         """The least that neck and head can cost."""
@@ -94,21 +93,13 @@ class OutsideWidths:
             result += [(shared.name, width) for width in dict.fromkeys(nearest)] if legal else []
         return result
 
-    def prepare(self, images: Iterable[Maps]) -> None:
-        """Find which channels go first.
-
-        Args:
-            images (Iterable): The maps of the trained backbone, of this process' images.
-        """
-        self._orders = elimination_orders(self.trained.model, self.outside, images)
-
     def measure(self, images: MeasuredImages, fitted_on: Sequence[int], positions: Sequence[int],
                 seed_losses: np.ndarray, folder: WorkFolder, progress: Progress) -> None:
         """Measure every width on images, as far as it is not measured yet, and make the curves of scores.
 
         Args:
             images (MeasuredImages): The images.
-            fitted_on (Sequence[int]): Places of the images on which neck and head are fitted.
+            fitted_on (Sequence[int]): Places of images on which neck and head may be fitted.
             positions (Sequence[int]): Places of the images of the scores.
             seed_losses (np.ndarray): Losses of the trained model on these, (positions,).
             folder (WorkFolder): Where losses are saved.
@@ -116,15 +107,14 @@ class OutsideWidths:
         """
         self._load(folder)
         rank, world = get_dist_info()
-        missing = [key for key in self.measured()
-                   if any(position not in self._losses.get(key, {}) for position in positions)]
-        own = list(fitted_on[:IMAGES])[rank::world]
+        missing = {key: [position for position in positions if position not in self._losses.get(key, {})]
+                   for key in self.measured()}
+        missing = {key: places for key, places in missing.items() if places}
         with progress('neck and head', len(missing)) as bar:
-            for key in missing:
+            for key, places in missing.items():
                 if key not in self._models:
-                    self._models[key] = self.narrowed(dict([key]), self.trained.backbone, images, own)
-                found = {position: self._loss(self._models[key], images, position)
-                         for position in list(positions)[rank::world]}
+                    self._models[key] = self.narrowed(dict([key]), self.trained.backbone, images, fitted_on)
+                found = {position: self._loss(self._models[key], images, position) for position in places[rank::world]}
                 for part in all_gather_object(found):
                     self._losses.setdefault(key, {}).update(part)
                 self._save(folder)
@@ -180,11 +170,13 @@ class OutsideWidths:
             chosen (Mapping[str, int]): Name → number.
             backbone (nn.Module): The backbone.
             images (MeasuredImages): The images.
-            positions (Sequence[int]): Places of this process' images on which neck and head are fitted.
+            positions (Sequence[int]): Places of images. Neck and head are fitted on the first 64; processes share them.
         """
         trained = self.trained.model
+        rank, world = get_dist_info()
+        own = list(positions[:IMAGES])[rank::world]
         if not self._orders:
-            self.prepare(self._maps(images, positions))
+            self._orders = elimination_orders(trained, self.outside, self._maps(images, own))
         model = MODELS.build(copy.deepcopy(self.section(chosen)))
         model.to(next(trained.parameters()).device).eval()
         model.backbone = backbone
@@ -194,7 +186,7 @@ class OutsideWidths:
 
         @torch.no_grad()
         def maps() -> Iterator[tuple[Maps, Maps]]:
-            for image in normalised_images(trained, images, positions):
+            for image in normalised_images(trained, images, own):
                 theirs = tuple(self.trained.backbone(image))
                 yield theirs if same else tuple(backbone(image)), theirs
         fit_outside(model, trained, self.outside, kept, maps)

@@ -22,6 +22,10 @@ class Prices:
 
     #: Unit of budgets that are absolute numbers; '' has K, M and G.
     unit = ''
+    #: (height, width) of the image if costs are known at one size alone.
+    input_shape: Optional[tuple[int, int]] = None
+    #: Whether any network can be counted, with other necks and heads, too.
+    counted = True
 
     def __init__(self, cost: str) -> None:
         self.cost = cost
@@ -81,9 +85,11 @@ class TablePrices(Prices):
         table (BlockTable): The table.
     """
 
+    counted = False
+
     def __init__(self, table: BlockTable) -> None:
         super().__init__('latency')
-        self.table, self.unit = table, table.unit
+        self.table, self.unit, self.input_shape = table, table.unit, table.input_shape
 
     @property
     def name(self) -> str:

@@ -5,11 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
+import torch
 from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
 from torch import nn
 
-#: Widths are multiples of this, and of the groups of a normalisation.
-STEP = 8
+from fna_mm.adaptation.candidates import widths
+from fna_mm.backbones.elastic_space import STEP
+
 #: Names of the arguments of a stacked head that hold its width.
 _FEATURES, _IN, _OUT, _CHANNELS = 'feat_channels', 'in_channels', 'out_channels', 'channels'
 
@@ -95,12 +97,12 @@ def outside_of(model: Any) -> Outside:
     Args:
         model (nn.Module): An mm model.
     """
-    widths: list[SharedWidth] = []
+    found_widths: list[SharedWidth] = []
     waves: list[tuple[str, ...]] = []
     head_name = next((name for name in ('bbox_head', 'decode_head') if getattr(model, name, None) is not None), '')
     head = getattr(model, head_name) if head_name else None
     neck, neck_waves = _fpn(model, head, head_name)
-    widths += neck
+    found_widths += neck
     waves += neck_waves
     found: Any = ([], [])
     if isinstance(head, nn.Module):
@@ -111,12 +113,13 @@ def outside_of(model: Any) -> Outside:
             found = _aspp(head, head_name)
         elif type(head).__name__ == 'FCNHead':
             found = _fcn(head, head_name)
-    widths += found[0]
+    found_widths += found[0]
     waves += found[1]
-    return Outside(tuple(widths), tuple(wave for wave in waves if wave))
+    return Outside(tuple(found_widths), tuple(wave for wave in waves if wave))
 
 
 def _step(*modules: nn.Module) -> int:
+    """Widths are multiples of 8, and of the groups of a normalisation."""
     groups = [norm.num_groups for module in modules for norm in module.modules() if isinstance(norm, nn.GroupNorm)]
     return math.lcm(STEP, *groups)
 
@@ -173,7 +176,6 @@ def _stacked(model: Any, head: Any, name: str) -> tuple[list[SharedWidth], list[
 
 def _taken_by(model: Any, head: Any, name: str, path: str) -> list[str]:
     """The head's own convolutions that take the output of a layer, seen while an image runs through the model."""
-    import torch
     outputs: list[Any] = []
     found: list[str] = []
     handles = [model.get_submodule(path).register_forward_hook(lambda module, inputs, output: outputs.append(output))]
@@ -244,6 +246,4 @@ def legal_widths(shared: SharedWidth, least: float) -> Sequence[int]:
         shared (SharedWidth): The width.
         least (float): Smallest width, as a share of it.
     """
-    floor = max(shared.step, least * shared.width)
-    return (shared.width, *(width for width in range((shared.width - 1) // shared.step * shared.step, 0, -shared.step)
-                            if width >= floor))
+    return widths(shared.width, least, shared.step)

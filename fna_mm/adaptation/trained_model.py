@@ -19,6 +19,7 @@ from fna_mm.checkpoints.whole_models import build_trained, some_of
 from fna_mm.configs import CHILD, SEED, SUPERNET
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import read_seed
+from fna_mm.sections import type_of, without_weights
 
 #: Side of the random image on which a child is compared with the backbone that it replaces.
 _TRIAL = 64
@@ -63,7 +64,7 @@ def load_trained(config: str, checkpoint: str) -> TrainedModel:
     """
     cfg = Config.fromfile(config)
     section: Any = (cfg.get('model') or {}).get('backbone') or {}
-    kind = str(section.get('type')).rpartition('.')[2]
+    kind = type_of(section)
     if kind == SUPERNET:
         raise ValueError(f'{config} is the config of a search: adapt takes a trained model, such as the child of that '
                          'search')
@@ -80,6 +81,19 @@ def load_trained(config: str, checkpoint: str) -> TrainedModel:
     cfg.model.pop('pretrained', None)
     _check_backbone(model.backbone, checkpoint)
     return TrainedModel(cfg, model, checkpoint)
+
+
+def section_as_child(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section of the child that a backbone is, without its weights.
+
+    Args:
+        section (Mapping): The section of an ``FNAChildNet`` or of mm's MobileNetV2.
+
+    Raises:
+        ValueError: If the backbone has strides or dilations that a child cannot have.
+    """
+    bare = without_weights(section)
+    return bare if type_of(bare) == CHILD else child_section(bare, MODELS.build(copy.deepcopy(bare)))
 
 
 def child_section(section: Mapping[str, Any], backbone: nn.Module) -> dict[str, Any]:

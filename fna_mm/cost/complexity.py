@@ -250,6 +250,24 @@ def evaluation_size(cfg: Any) -> Optional[tuple[int, int]]:
     return None
 
 
+def image_size(cfg: Any, config: str, shape: Optional[Sequence[int]] = None) -> tuple[int, int]:
+    """The (height, width) of the images that a config's network is exported or timed with.
+
+    Args:
+        cfg (Config): The config.
+        config (str): Its path, for the message.
+        shape (Sequence[int], optional): What the user asks for. Defaults to None: ``input_shape`` of the config, or the
+            size to which its test pipeline resizes.
+
+    Raises:
+        ValueError: If it is illegal, or not known.
+    """
+    size = shape or cfg.get('input_shape') or (evaluation_size(cfg) if cfg.get('model') else None)
+    if size is None:
+        raise ValueError(f'{config} does not say the size of an image: give --shape HEIGHT WIDTH')
+    return check_input_shape(tuple(size))
+
+
 def _input_shape(target: str, shape: Any) -> tuple[int, int]:
     if shape is None:
         raise ValueError(f'{target} does not say at which size to count: give --shape HEIGHT WIDTH, or put '

@@ -1,6 +1,7 @@
 """The cost term of the search's loss."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
@@ -43,7 +44,7 @@ def expected_cost(probabilities: Sequence[Tensor], costs: Sequence[Sequence[floa
     return (flat * table).sum() + fixed
 
 
-class CostTerm:
+class CostTerm(ABC):
     """A cost term of the search's loss: λ · log_τ(γ · cost) (paper, section 4.1), or a budget.
 
     γ changes the value of the loss, but not its gradient.
@@ -103,12 +104,13 @@ class CostTerm:
         return Budget.parse(budget, MOST)
 
     @property
+    @abstractmethod
     def input_shape(self) -> tuple[int, int]:
         """(height, width) of the image at which costs are meant."""
-        raise NotImplementedError
 
-    def costs(self, space: SearchSpace, output_stride: int, head_channels: int) -> CostTable:
-        """The costs of all candidates in a search space.
+    @abstractmethod
+    def costs(self, space: SearchSpace, output_stride: int, head_channels: int) -> tuple[CostTable, float]:
+        """The costs of all candidates in a search space, and the cost of the seed.
 
         Args:
             space (SearchSpace): The search space.
@@ -118,20 +120,6 @@ class CostTerm:
         Raises:
             ValueError: If they are not known.
         """
-        raise NotImplementedError
-
-    def seed_cost(self, space: SearchSpace, output_stride: int, head_channels: int) -> float:
-        """The cost of the seed; arguments as in :meth:`costs`.
-
-        Args:
-            space (SearchSpace): The search space.
-            output_stride (int): Output stride of the supernet.
-            head_channels (int): Output channels of the convolution behind the last stage; 0 if there is none.
-
-        Raises:
-            ValueError: If it is not known.
-        """
-        raise NotImplementedError
 
     def __call__(self, cost: Tensor) -> Tensor:
         """The loss term of an expected cost, a scalar in the unit of costs.
@@ -237,13 +225,10 @@ class MAddsCost(CostTerm):
         """(height, width) of the image at which MAdds are counted."""
         return self._input_shape
 
-    def costs(self, space: SearchSpace, output_stride: int, head_channels: int) -> CostTable:
+    def costs(self, space: SearchSpace, output_stride: int, head_channels: int) -> tuple[CostTable, float]:
         """As :meth:`CostTerm.costs`, in GMAdds."""
-        return madds_table(space, self.input_shape, output_stride, head_channels)
-
-    def seed_cost(self, space: SearchSpace, output_stride: int, head_channels: int) -> float:
-        """As :meth:`CostTerm.seed_cost`, in GMAdds."""
-        return space.seed.madds(self.input_shape, output_stride, head_channels) / GIGA
+        size = self.input_shape, output_stride, head_channels
+        return madds_table(space, *size), space.seed.madds(*size) / GIGA
 
 
 class TableCost(CostTerm):
@@ -283,11 +268,7 @@ class TableCost(CostTerm):
         """(height, width) of the image at which the table was made."""
         return self.table.input_shape
 
-    def costs(self, space: SearchSpace, output_stride: int, head_channels: int) -> CostTable:
+    def costs(self, space: SearchSpace, output_stride: int, head_channels: int) -> tuple[CostTable, float]:
         """As :meth:`CostTerm.costs`, in the unit of the table."""
         self.table.check(space.seed, output_stride)
-        return self.table.of_space(space)
-
-    def seed_cost(self, space: SearchSpace, output_stride: int, head_channels: int) -> float:
-        """As :meth:`CostTerm.seed_cost`, in the unit of the table."""
-        return self.table.of_network(space.seed)
+        return self.table.of_space(space), self.table.of_network(space.seed)

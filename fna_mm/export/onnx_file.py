@@ -20,11 +20,12 @@ from fna_mm import families
 from fna_mm.architecture import Architecture
 from fna_mm.checkpoints.whole_files import check_outputs, write_whole
 from fna_mm.checkpoints.whole_models import build_trained
-from fna_mm.checks import check_input_shape, check_integer
+from fna_mm.checks import check_integer
 from fna_mm.configs import CHILD
-from fna_mm.cost.complexity import evaluation_size
+from fna_mm.cost.complexity import image_size
 from fna_mm.export.network import ExportedNetwork, named_outputs
 from fna_mm.export.onnx_timing import milliseconds, open_session
+from fna_mm.sections import type_of
 
 #: Largest difference from PyTorch, absolute and relative.
 TOLERANCE = 1e-4
@@ -32,7 +33,7 @@ TOLERANCE = 1e-4
 LEAST_OPSET, OPSET = 11, 17
 #: Another image size that a file of dynamic size is checked at, beyond the first one by this much.
 _FURTHER = 64
-_INPUT = 'image'
+INPUT = 'image'
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,12 @@ def export_onnx(config: str, checkpoint: str, out: str, shape: Optional[Sequence
             Runtime; no file is written then.
     """
     _check_out(out, config, checkpoint)
-    _check_packages()
+    check_packages('an export')
     if not check_integer('opset', opset) >= LEAST_OPSET:
         raise ValueError(f'opset={opset} is too low: operators that these networks need came with {LEAST_OPSET}')
     check_integer('threads', threads)
     cfg = Config.fromfile(config)
-    size = shape or cfg.get('input_shape') or (evaluation_size(cfg) if cfg.get('model') else None)
-    if size is None:
-        raise ValueError(f'{config} does not say the size of an image: give --shape HEIGHT WIDTH')
-    height, width = check_input_shape(tuple(size))
+    height, width = image_size(cfg, config, shape)
     model = build_trained(cfg, config, checkpoint)
     content, outputs, difference = _checked_file(model, config, (height, width), dynamic, opset)
     content = _with_metadata(content, _metadata(cfg, model, (height, width), dynamic, config))
@@ -110,12 +108,20 @@ def _check_out(out: str, *inputs: str) -> None:
         raise FileNotFoundError(f'out={out!r}: there is no such folder')
 
 
-def _check_packages() -> None:
+def check_packages(what: str) -> None:
+    """Check that the packages of ONNX are installed.
+
+    Args:
+        what (str): What needs them, for the message.
+
+    Raises:
+        ImportError: If one is missing.
+    """
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise ImportError(f'an export needs the package {error.name}: pip install "fna-mm[onnx]"') from error
+        raise ImportError(f'{what} needs the package {error.name}: pip install "fna-mm[onnx]"') from error
 
 
 def _image(size: tuple[int, int]) -> Tensor:
@@ -132,33 +138,41 @@ def _checked_file(model: nn.Module, config: str, size: tuple[int, int], dynamic:
     except (TypeError, AttributeError, AssertionError) as error:
         raise ValueError(f'the model of {config}, {type(model).__name__}, cannot be exported: its network needs more '
                          f'than an image ({str(error) or type(error).__name__})') from error
-    axes = {_INPUT: {2: 'height', 3: 'width'}} if dynamic else None
-    content: Any = io.BytesIO()  # which its annotation does not know
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of the tracer, on shapes that do not change
-        try:
-            # The newer exporter (dynamo=True) cannot trace mmengine's BaseModule.
-            torch.onnx.export(network, (image, ), content, input_names=[_INPUT], output_names=list(outputs),
-                              dynamic_axes=axes, opset_version=opset, **old_exporter())
-        except Exception as error:  # torch raises many types
-            raise ValueError(f'the model of {config}, {type(model).__name__}, cannot be written in ONNX with opset '
-                             f'{opset}: {str(error).splitlines()[0]}') from error
-    session = open_session(content.getvalue())
+    axes = {INPUT: {2: 'height', 3: 'width'}} if dynamic else None
+    try:
+        content = written_network(network, image, opset, output_names=list(outputs), dynamic_axes=axes)
+    except Exception as error:  # torch raises many types
+        raise ValueError(f'the model of {config}, {type(model).__name__}, cannot be written in ONNX with opset '
+                         f'{opset}: {str(error).splitlines()[0]}') from error
+    session = open_session(content)
     difference = 0.
     for other in ([size, (size[0] + _FURTHER, size[1] + _FURTHER)] if dynamic else [size]):
         difference = max(difference, _difference(session, network, _image(other), list(outputs)))
-    return content.getvalue(), outputs, difference
+    return content, outputs, difference
 
 
-def old_exporter() -> dict[str, Any]:
-    """The argument that asks for the exporter by tracing; it came with PyTorch 2.5."""
-    return dict(dynamo=False) if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
+def written_network(network: nn.Module, image: Tensor, opset: int = OPSET, **arguments: Any) -> bytes:
+    """Write a module as an ONNX file, whose input has the name ``image``.
+
+    Args:
+        network (nn.Module): The module, in evaluation mode.
+        image (Tensor): Its input.
+        opset (int): Version of ONNX's operators. Defaults to 17.
+        arguments (Any): Further arguments of ``torch.onnx.export``.
+    """
+    content: Any = io.BytesIO()  # which its annotation does not know
+    # The newer exporter (dynamo=True) cannot trace mmengine's BaseModule; the argument came with PyTorch 2.5.
+    old: dict[str, Any] = dict(dynamo=False) if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of the tracer, on shapes that do not change
+        torch.onnx.export(network, (image, ), content, input_names=[INPUT], opset_version=opset, **arguments, **old)
+    return content.getvalue()
 
 
 def _difference(session: Any, network: nn.Module, image: Tensor, names: Sequence[str]) -> float:
     with torch.no_grad():
         wanted = [tensor.numpy() for tensor in network(image)]
-    found = session.run(None, {_INPUT: image.numpy()})
+    found = session.run(None, {INPUT: image.numpy()})
     for name, one, two in zip(names, wanted, found):
         if one.shape != two.shape or not np.allclose(one, two, rtol=TOLERANCE, atol=TOLERANCE):
             apart = (f'{np.abs(one - two).max():.2g} apart' if one.shape == two.shape else
@@ -191,7 +205,7 @@ def _seed_model(cfg: Any) -> Any:
     """The same model with its family's seed as the backbone and random weights; None if the backbone is no child."""
     section = copy.deepcopy(cfg.model)
     backbone = section.get('backbone') or {}
-    if str(backbone.get('type')).rpartition('.')[2] != CHILD:
+    if type_of(backbone) != CHILD:
         return None
     architecture = Architecture.create(backbone['arch'])
     seed = Architecture.create(families.family(architecture.family).name)

@@ -234,11 +234,11 @@ class AlternatingOptimizerHook(Hook):
         if self.cost is not None:
             size = self._supernet.search_space, self._supernet.output_stride, self._supernet.built_head_channels
             # A cost term of a user may be one of MAdds alone.
-            self._table = self.cost.costs(*size) if hasattr(self.cost, 'costs') else madds_table(
-                size[0], self.cost.input_shape, *size[1:])
+            self._table, seed_cost = self.cost.costs(*size) if hasattr(self.cost, 'costs') else (
+                madds_table(size[0], self.cost.input_shape, *size[1:]), 0.)
             check_costs_are_finite(self._table)
             if self._budget:
-                self.cost.resolve(self._table, self.cost.seed_cost(*size))
+                self.cost.resolve(self._table, seed_cost)
                 self._supernet.limit_best_path(partial(
                     most_probable_path, table=self._table, budget=self.cost.limit))
         check_parts_are_disjoint(runner.train_dataloader.dataset, dataloader.dataset)

@@ -112,8 +112,7 @@ class ArchitectureExportHook(Hook):
                              'as MAddsCost')
         self._limits: dict[str, tuple[CostTable, float]] = {}
         if self.budgets:
-            size = supernet.search_space, supernet.output_stride, supernet.built_head_channels
-            table, seed = cost.costs(*size), cost.seed_cost(*size)
+            table, seed = cost.costs(supernet.search_space, supernet.output_stride, supernet.built_head_channels)
             self._limits = {cost.parse(value).text: (table, cost.within(value, table, seed)) for value in self.budgets}
         self._arch_steps = self._searching.arch_steps
         self._account = TimeAccount(self._loaded_seconds if runner.iter > 0 else None)

@@ -21,10 +21,10 @@ from fna_mm.architecture import Architecture, PlacedLayer
 from fna_mm.backbones.base_backbone import block_options
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.whole_files import check_outputs, write_whole
-from fna_mm.checks import check_input_shape, check_integer
+from fna_mm.checks import check_integer
 from fna_mm.configs import CHILD
 from fna_mm.cost.block_table import BlockCost, BlockTable, Place
-from fna_mm.cost.complexity import evaluation_size
+from fna_mm.cost.complexity import image_size
 from fna_mm.export.network import ExportedNetwork
 from fna_mm.families import BlockSpec
 from fna_mm.latency.measured_blocks import MeasuredNetwork, measured_network, random_networks
@@ -82,12 +82,9 @@ def measure_latency(config: str, out: str, runtime: str = RUNTIMES[0], threads: 
     check_integer('threads', threads)
     check_integer('rounds', rounds, least=3)
     cfg = Config.fromfile(config)
-    size = shape or cfg.get('input_shape') or (evaluation_size(cfg) if cfg.get('model') else None)
-    if size is None:
-        raise ValueError(f'{config} does not say the size of an image: give --shape HEIGHT WIDTH')
-    height, width = check_input_shape(tuple(size))
-    network = measured_network(cfg, config, (height, width))
-    measuring = Measuring(network, (height, width), runtime, threads, device)
+    size = image_size(cfg, config, shape)
+    network = measured_network(cfg, config, size)
+    measuring = Measuring(network, size, runtime, threads, device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -1,20 +1,19 @@
 """The blocks that a table of latencies holds, of an adaptation and of a search."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from mmengine.registry import MODELS, init_default_scope
 
-from fna_mm.adaptation.trained_model import child_section
+from fna_mm.adaptation.trained_model import section_as_child
 from fna_mm.architecture import Architecture, Stage
 from fna_mm.backbones.elastic_space import STEP
 from fna_mm.configs import CHILD, SEED, SUPERNET
 from fna_mm.cost.block_table import Place
 from fna_mm.families import BlockSpec
 from fna_mm.search_space import SearchSpace
-from fna_mm.sections import type_of
+from fna_mm.sections import type_of, without_weights
 
 #: Kernels that layers may have.
 KERNELS = (3, 5, 7)
@@ -60,11 +59,8 @@ def measured_network(cfg: Any, config: str, input_shape: tuple[int, int]) -> Mea
         raise ValueError(f'the backbone of {config} is {kind if section else "missing"}: the blocks of {SUPERNET}, '
                          f'{CHILD} and {SEED} can be measured')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    values = {key: value for key, value in cfg.model.backbone.to_dict().items() if key not in (
-        'init_cfg', 'pretrained')}
-    if kind == SEED:
-        values = child_section(values, MODELS.build(dict(values)))
-    backbone: Any = MODELS.build(dict(values))
+    values = cfg.model.backbone.to_dict()
+    backbone: Any = MODELS.build(without_weights(values) if kind == SUPERNET else section_as_child(values))
     architecture = backbone.search_space.seed if kind == SUPERNET else backbone.architecture
     blocks = (_of_search(backbone.search_space, backbone.output_stride, input_shape) if kind == SUPERNET else
               _of_adaptation(architecture, backbone.output_stride, input_shape))
@@ -126,9 +122,8 @@ def random_networks(network: MeasuredNetwork, number: int, seed: int) -> list[Ar
 
 def _draw(network: MeasuredNetwork, generator: np.random.RandomState) -> Architecture:
     stages = []
-    size: Sequence[int] = (512, 512)  # only channels matter here
     share = generator.uniform(.15, 1.)
-    for placed in network.architecture.walk(network.output_stride, size):
+    for placed in network.architecture.walk(network.output_stride):
         layers: list[BlockSpec] = []
         for spec, layer in placed.layers():
             if not spec.searchable:

@@ -1,15 +1,12 @@
 """Modules that can be timed: in PyTorch, or as ONNX files in ONNX Runtime."""
 
-import io
 import time
-import warnings
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fna_mm.export.onnx_file import OPSET, old_exporter
+from fna_mm.export.onnx_file import INPUT, check_packages, written_network
 from fna_mm.export.onnx_timing import open_session
 
 RUNTIMES = ('onnxruntime', 'torch')
@@ -36,12 +33,7 @@ def check_runtime(runtime: str, device: str) -> None:
     if runtime == 'onnxruntime':
         if device != 'cpu':
             raise ValueError(f"device={device!r}: in ONNX Runtime, blocks are measured on the CPU; use --runtime torch")
-        try:
-            import onnx  # noqa: F401
-            import onnxruntime  # noqa: F401
-        except ImportError as error:
-            raise ImportError(f'runtime=onnxruntime needs the package {error.name}: pip install "fna-mm[onnx]"'
-                              ) from error
+        check_packages('runtime=onnxruntime')
     elif device == 'cuda' and not torch.cuda.is_available():
         raise ValueError("device='cuda', but PyTorch sees no GPU")
 
@@ -59,11 +51,9 @@ def timed(module: nn.Module, image: Tensor, runtime: str, threads: int, device: 
     module.eval()
     if runtime == 'torch':
         return _in_torch(module.to(device), image.to(device), device)
-    content: Any = io.BytesIO()  # which the annotation of export does not know
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')  # of the tracer, on shapes that do not change
-        torch.onnx.export(module, (image, ), content, input_names=['x'], opset_version=OPSET, **old_exporter())
-    session, inputs = open_session(content.getvalue(), threads), {'x': image.numpy()}
+    with torch.no_grad():
+        content = written_network(module, image)
+    session, inputs = open_session(content, threads), {INPUT: image.numpy()}
 
     def run(times: int) -> float:
         start = time.perf_counter()

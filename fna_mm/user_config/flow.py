@@ -43,7 +43,7 @@ def swap_config(config: str, out: str, seed: Optional[str] = None, trial: bool =
     user = UserConfig.read(config)
     additions = swapped(user, seed or DEFAULT_SEED)
     title = (f'{os.path.basename(config)} with MobileNetV2 as its backbone, written by fna_mm. Train it with:\n'
-             f'mim train {user.library} {os.path.basename(out)}')
+             f'mim train {user.package} {os.path.basename(out)}')
     return _write(user, out, title, lambda path: additions, f'{_model(user)} with MobileNetV2' if trial else None)
 
 
@@ -82,7 +82,7 @@ def search_config(config: str, out: str, seed: Optional[str] = None, shape: Opti
     with redirect_stdout(sys.stderr):  # data sets print while they read
         number = _number_of_images(user)
     title = (f'A search from {os.path.basename(config)}, written by fna_mm. Search with:\n'
-             f'mim train {user.library} {os.path.basename(out)}')
+             f'mim train {user.package} {os.path.basename(out)}')
     return _write(user, out, title, lambda path: searched(user, path, seed, number, size, budget),
                   f'the search from {config}' if trial else None)
 
@@ -92,7 +92,7 @@ def _model(user: UserConfig) -> str:
 
 
 def _number_of_images(user: UserConfig) -> int:
-    init_default_scope(user.library)
+    init_default_scope(user.package)
     number = 0
     for leaf in leaves_of(user.config.train_dataloader['dataset']):
         try:

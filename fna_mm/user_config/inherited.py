@@ -80,7 +80,7 @@ class UserConfig:
         return type_of(self.config.model.backbone)
 
     @property
-    def library(self) -> str:
+    def package(self) -> str:
         """The library whose configs look like this: ``mmdet``, ``mmseg``, or another one that the config names."""
         return str(self.config.get('default_scope', 'mmengine'))
 

@@ -1,6 +1,5 @@
 """The feature maps that a backbone gives, asked of the backbone itself, and the stages of a seed that give the same."""
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from fna_mm import families
 from fna_mm.architecture import Architecture
+from fna_mm.sections import without_weights
 
 #: Side of the image on which a backbone is asked; the other one is for transformers with one size.
 _SIDES = (256, 224)
@@ -61,10 +61,9 @@ def maps_of(section: Mapping[str, Any]) -> tuple[FeatureMap, ...]:
     Raises:
         ValueError: If it cannot be built, or gives no feature maps of shape (N, C, H, W).
     """
-    bare = {key: copy.deepcopy(value) for key, value in section.items() if key not in ('init_cfg', 'pretrained')}
     name = section.get('type')
     try:
-        backbone = MODELS.build(bare)
+        backbone = MODELS.build(without_weights(section))
     except Exception as error:  # a user's own backbone may raise anything
         raise ValueError(f'the backbone {name} cannot be built: {type(error).__name__}: {error}') from error
     backbone.eval()  # mm's ResNet returns None

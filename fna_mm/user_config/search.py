@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 
-from fna_mm.adaptation.trained_model import child_section
+from fna_mm.adaptation.trained_model import section_as_child
 from fna_mm.architecture import Architecture
 from fna_mm.configs import CHILD, SEED, SPLIT, SUPERNET, SUPERNET_WRAPPER, BaseValue
 from fna_mm.remapping.normalisation import other_normalisation
@@ -92,7 +92,7 @@ def ratio_of(user: UserConfig) -> float:
     Args:
         user (UserConfig): The user's config.
     """
-    return RATIOS.get(user.library, RATIO)
+    return RATIOS.get(user.package, RATIO)
 
 
 def backbone_of(user: UserConfig) -> dict[str, Any]:
@@ -113,10 +113,8 @@ def backbone_of(user: UserConfig) -> dict[str, Any]:
         raise ValueError(f'the backbone of {user.path} is {user.backbone}: a search starts from {SEED} or {CHILD}. '
                          'With --swap, this command first writes the config of the same model with MobileNetV2, which '
                          'is the baseline, too')
-    init_default_scope(user.library)
-    bare = {key: value for key, value in section.items() if key not in ('init_cfg', 'pretrained')}
-    child = child_section(bare, MODELS.build(copy.deepcopy(bare)))
-    return dict(child, init_cfg=section.get('init_cfg'))
+    init_default_scope(user.package)
+    return dict(section_as_child(section), init_cfg=section.get('init_cfg'))
 
 
 def seed_of(user: UserConfig, section: Mapping[str, Any]) -> str:

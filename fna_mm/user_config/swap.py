@@ -28,7 +28,7 @@ def swapped(user: UserConfig, seed: str) -> list[Addition]:
         ValueError: If MobileNetV2 has no such maps, or the old backbone cannot be asked.
     """
     model = user.model
-    init_default_scope(user.library)
+    init_default_scope(user.package)
     maps = maps_of(model['backbone'])
     architecture = Architecture.create(_ARCH)
     output_stride, stages = stages_like(maps, architecture, f'the backbone {user.backbone} of {user.path}')

@@ -87,6 +87,12 @@ def outputs(model, maps):
     return [model.decode_head(maps)]
 
 
+def assert_alike(model, child, maps, tolerance):
+    with torch.no_grad():
+        for one, two in zip(outputs(model, maps), outputs(child, maps)):
+            torch.testing.assert_close(one, two, rtol=tolerance, atol=tolerance)
+
+
 def narrowed(section, model, outside, chosen, maps, fit=True):
     child = MODELS.build(copy.deepcopy(narrowed_section(section, outside, chosen))).eval()
     kept = kept_by(model, outside, elimination_orders(model, outside, maps), chosen)
@@ -112,9 +118,7 @@ def test_what_shares_a_width(built):
 def test_the_own_widths_change_nothing(built):
     _, section, model, maps = built
     child = narrowed(section, model, outside_of(model), {}, maps)
-    with torch.no_grad():
-        for one, two in zip(outputs(model, maps[0]), outputs(child, maps[0])):
-            torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
+    assert_alike(model, child, maps[0], 1e-3)
 
 
 def test_channels_that_are_not_used_cost_nothing(built):
@@ -131,9 +135,7 @@ def test_channels_that_are_not_used_cost_nothing(built):
     child = narrowed(section, model, outside, chosen, maps, fit=name != 'fcos')
     if name == 'fcos':
         return  # GN looks at all channels of a group, also at those that nothing else takes
-    with torch.no_grad():
-        for one, two in zip(outputs(model, maps[0]), outputs(child, maps[0])):
-            torch.testing.assert_close(one, two, rtol=1e-2, atol=1e-2)
+    assert_alike(model, child, maps[0], 1e-2)
 
 
 def test_fitted_weights_are_closer(built):
@@ -159,7 +161,7 @@ def test_costs_of_any_widths_are_those_that_are_counted(built):
     Trained.model = model
     whole, backbone = count_config(Trained.config, (64, 64))
     for cost, kind in (('madds', 'madds'), ('params', 'params')):
-        widths = OutsideWidths(Trained, Prices(cost), (64, 64), getattr(backbone, kind))
+        widths = OutsideWidths(Trained, outside_of(model), Prices(cost), (64, 64), getattr(backbone, kind))
         for wanted in ([8] * len(widths.outside.widths), [16] * len(widths.outside.widths), [8, 16], [16, 8]):
             if len(wanted) != len(widths.outside.widths):
                 continue
