@@ -39,6 +39,15 @@ def table(segmentor, tmp_path_factory):
     return measure_latency(segmentor[0], path, 'torch', rounds=3), path
 
 
+@pytest.fixture(scope='module')
+def known_table(segmentor, tmp_path_factory):
+    """A table of the same blocks with known times, and its path: what is chosen must not hang on a busy moment."""
+    made = counted(measured_network(Config.fromfile(segmentor[0]), segmentor[0], (SIZE, SIZE)))
+    path = tmp_path_factory.mktemp('known') / 'table.json'
+    path.write_text(made.to_json())
+    return made, str(path)
+
+
 @pytest.fixture
 def search_table(tmp_path):
     """The table of the toy search with one time for every multiply-add, and its path."""
@@ -115,9 +124,9 @@ def test_onnxruntime_measures_the_same_blocks(segmentor, tmp_path):
     assert 'onnxruntime' in made.made['versions']
 
 
-def test_adapting_by_latency(table, segmentor, tmp_path):
+def test_adapting_by_latency(known_table, segmentor, tmp_path):
     """Budgets are milliseconds, and so is the front."""
-    made, path = table
+    made, path = known_table
     whole = made.of_network(Architecture.create(Config.fromfile(segmentor[0]).model.backbone.arch))
     absolute = f'{.7 * whole:.4f}ms'
     options = replace(OPTIONS, cost='latency', table=path)
@@ -137,8 +146,8 @@ def test_adapting_by_latency(table, segmentor, tmp_path):
     assert counted_child.architecture.madds((32, 32), 8) == counted_child.cost
 
 
-def test_a_table_without_neck_and_head(table, segmentor, tmp_path):
-    made, _ = table
+def test_a_table_without_neck_and_head(known_table, segmentor, tmp_path):
+    made, _ = known_table
     path = tmp_path / 'table.json'
     path.write_text(replace(made, rest=None).to_json())
     options = replace(OPTIONS, cost='latency', table=str(path))
@@ -158,8 +167,8 @@ def test_a_table_without_neck_and_head(table, segmentor, tmp_path):
      r'\(64, 64\)'),
     ({}, '12ms', "budget='12ms' must be a share .* or a number with K, M or G"),
 ])
-def test_what_does_not_fit_is_a_sentence(options, budget, message, table, segmentor, tmp_path):
-    options = {key: table[1] if value == 'TABLE' else value for key, value in options.items()}
+def test_what_does_not_fit_is_a_sentence(options, budget, message, known_table, segmentor, tmp_path):
+    options = {key: known_table[1] if value == 'TABLE' else value for key, value in options.items()}
     with pytest.raises(ValueError, match=message):
         adapt(*segmentor, (budget, ), str(tmp_path / 'work'), replace(OPTIONS, **options))
     assert not (tmp_path / 'work').exists()
