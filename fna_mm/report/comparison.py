@@ -1,6 +1,7 @@
 """Pictures of the predictions of several models on the same images, drawn by mm's own visualizer."""
 
 import copy
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from fna_mm.checkpoints.whole_models import build_trained
 #: Images whose shorter side has fewer pixels are enlarged before boxes and names are drawn on them.
 _LEAST_SIDE = 384
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
+#: Characters that fit above a picture in a line of a title, and the most lines.
+_TITLE_WIDTH, _TITLE_LINES = 38, 3
 #: Largest number of rows in one picture.
 _MOST_ROWS = 50
 
@@ -54,6 +57,17 @@ def trained_models(named: Sequence[tuple[str, str, str]]) -> list[TrainedModel]:
     return [TrainedModel(name, Config.fromfile(config), checkpoint) for name, config, checkpoint in named]
 
 
+def _last_folders(path: str) -> str:
+    """The end of a path: its file, and the folder around it."""
+    return '/'.join(Path(path).parts[-2:])
+
+
+def _fit_title(name: str) -> str:
+    """Break a title into lines that are no wider than a picture; of a very long one, the end is shown."""
+    lines = textwrap.wrap(name, _TITLE_WIDTH) or ['']
+    return '\n'.join(lines if len(lines) <= _TITLE_LINES else ['…' + lines[-_TITLE_LINES][1:], *lines[1 - _TITLE_LINES:]])
+
+
 def name_models(files: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
     """Choose different titles for models, from the names of their configs and, if needed, checkpoints and folders.
 
@@ -62,6 +76,7 @@ def name_models(files: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
     """
     for title in (lambda config, checkpoint: Path(config).stem,
                   lambda config, checkpoint: f'{Path(config).stem}, {Path(checkpoint).stem}',
+                  lambda config, checkpoint: f'{_last_folders(config)}, {_last_folders(checkpoint)}',
                   lambda config, checkpoint: f'{config}, {checkpoint}'):
         names = [title(*pair) for pair in files]
         if len(set(names)) == len(names):
@@ -254,7 +269,7 @@ def samples_figure(answers: Mapping[str, Sequence[Any]], config: Config, dataset
             axes.imshow(picture)
             axes.set_axis_off()
             if row == 0:
-                axes.set_title(titles[column], fontsize=9)
+                axes.set_title(_fit_title(titles[column]), fontsize=9, parse_math=False)
     return figure
 
 

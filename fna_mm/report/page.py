@@ -25,11 +25,10 @@ def _answer(question: str, answer: Answer) -> str:
             f'{text}{commands}</div>\n')
 
 
-def _result_row(run: Run, runs: Sequence[Run], metric: Optional[str]) -> list[str]:
-    scores, complexity = run.scores(metric), run.complexity
-    seconds = run.total_seconds
-    return [run.name, role(run, runs),
-            f'{scores[1]:.4g} ({scores[2]})' if scores else '–',
+def _result_row(run: Run, runs: Sequence[Run], metric: Optional[str], splits: Sequence[str]) -> list[str]:
+    complexity, seconds = run.complexity, run.total_seconds
+    scores = [run.score_on(split, metric) for split in splits]
+    return [run.name, role(run, runs), *(f'{score[0][1]:.4g}' if score else '–' for score in scores),
             f'{complexity.params / 1e6:.3f}' if complexity else '–',
             f'{complexity.madds / 1e9:.4g}' if complexity else '–',
             f'{seconds / 60:.1f}' if seconds else '–',
@@ -39,9 +38,11 @@ def _result_row(run: Run, runs: Sequence[Run], metric: Optional[str]) -> list[st
 def _results(runs: Sequence[Run], cast: Cast, metric: Optional[str]) -> str:
     shown = next((scores[0] for scores in (run.scores(metric) for run in (*(r for r in runs if not r.searched), *runs))
                   if scores), metric or 'result')
-    headers = ('run', 'what', shown, 'params (M)', 'MAdds (G)', 'minutes', 'cost')
+    # A figure of the validation split and one of the test split are no pair to compare: each has its column.
+    splits = [split for split in ('test', 'validation') if any(run.score_on(split, metric) for run in runs)]
+    headers = ('run', 'what', *(f'{shown}, {split}' for split in splits), 'params (M)', 'MAdds (G)', 'minutes', 'cost')
     order = sorted(runs, key=lambda run: (run is not cast.child, run is not cast.baseline, run.searched))
-    rows = [_result_row(run, runs, metric) for run in order]
+    rows = [_result_row(run, runs, metric, splits) for run in order]
     caption = ('Figures are of whole models; a multiply-add counts once. A search is evaluated on its best path, with '
                'shared weights.')
     first = [index for index, run in enumerate(order) if run is cast.child]

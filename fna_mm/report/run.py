@@ -129,12 +129,19 @@ class Run:
         Args:
             metric (str, optional): Name of the metric. Defaults to None: the usual one of the run's task.
         """
-        for split, metrics in (('test', self.tests[-1] if self.tests else {}), ('validation', self.validation)):
-            names = [metric] if metric else [*_MAIN_METRICS, *metrics]
-            name = next((name for name in names if name in metrics), None)
-            if name is not None:
-                return name, metrics[name], split
-        return None
+        return next(((name, value, split) for split in ('test', 'validation')
+                     for name, value in self.score_on(split, metric)), None)
+
+    def score_on(self, split: str, metric: Optional[str] = None) -> list[tuple[str, float]]:
+        """The metric's (name, value) in the last evaluation on one split; empty if there was none.
+
+        Args:
+            split (str): ``'test'`` or ``'validation'``.
+            metric (str, optional): Name of the metric. Defaults to None: the usual one of the run's task.
+        """
+        metrics = self.validation if split == 'validation' else self.tests[-1] if self.tests else {}
+        names = [metric] if metric else [*_MAIN_METRICS, *metrics]
+        return [(name, metrics[name]) for name in names if name in metrics][:1]
 
 
 def _input_shape(config: Optional[Config]) -> Optional[tuple[int, int]]:

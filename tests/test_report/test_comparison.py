@@ -11,7 +11,14 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from fna_mm.cli import main
-from fna_mm.report.comparison import comparison_figure, find_images, name_models, predict_images, trained_models
+from fna_mm.report.comparison import (
+    TrainedModel,
+    comparison_figure,
+    find_images,
+    name_models,
+    predict_images,
+    trained_models,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = dict(detection=ROOT / 'configs/demo/mobilenet_v2.py',
@@ -144,3 +151,14 @@ def test_a_picture_is_never_written_over_an_input(models, images):
     for out in (images[0], str(Path(images[1]) / 'b.png')):
         assert 'it is one of the inputs' in fna('compare', config, first, config, second, *images, '--out', out, code=1)
     assert (Path(images[0]).read_bytes(), Path(first).read_bytes()) == before
+
+
+def test_titles_stay_above_their_pictures(models, images):
+    config, first, second = models
+    config, names = Config.fromfile(config), [f'{"/".join(["a long folder"] * 9)}/{end} $x_y$' for end in 'ab']
+    figure = comparison_figure([TrainedModel(name, config, path) for name, path in zip(names, (first, second))],
+                               paths=[images[0]])
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:]))
+    assert [axes.get_title()[-7:] for axes in figure.axes[1:]] == ['a $x_y$', 'b $x_y$']

@@ -101,19 +101,20 @@ def test_several_searches_and_trainings(tmp_path):
     search_dir(tmp_path / 'two', 3)
     training_dir(tmp_path / 'child', 'fna_retinanet', 30.)
     training_dir(tmp_path / 'seed <b>&amp;', 'mobilenet_v2', 29.)
-    training_dir(tmp_path / 'other', 'fna_ssdlite', 10.)
+    training_dir(tmp_path / 'other', 'fna_ssdlite', 10., tested=False)
     out = tmp_path / 'out'
     make_report([str(tmp_path)], str(out))
     page = assert_complete(out, [f'{search}_{name}' for search in ('one', 'two') for name in SEARCH_FIGURES[:-1]]
                            + ['time'])
     assert 'Yes: more accurate and cheaper.' in page.text
-    rows = [page.cells[index:index + 7] for index in range(0, 35, 7)]
-    assert [row[:3] for row in rows] == [
-        ['child', 'child of two, remapped', '30 (test)'],
-        ['seed <b>&amp;', 'MobileNetV2, remapped', '29 (test)'],
-        ['other', 'training', '10 (test)'], ['one', 'search', '–'], ['two', 'search', '–']]
+    rows = [page.cells[index:index + 8] for index in range(0, 40, 8)]
+    assert [row[:4] for row in rows] == [
+        ['child', 'child of two, remapped', '30', '31'], ['seed <b>&amp;', 'MobileNetV2, remapped', '29', '30'],
+        ['other', 'training', '–', '11'], ['one', 'search', '–', '–'], ['two', 'search', '–', '–']]
+    assert 'mIoU, test' in page.text
+    assert 'mIoU, validation' in page.text
     assert 'b' not in page.tags
-    assert [row[5] for row in rows] == ['2.0', '2.0', '2.0', '3.0', '3.0']
+    assert [row[6] for row in rows] == ['2.0', '2.0', '2.0', '3.0', '3.0']
 
 
 def test_params_and_madds_are_those_of_the_whole_model(tmp_path):
