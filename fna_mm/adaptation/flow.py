@@ -34,7 +34,7 @@ from fna_mm.adaptation.measuring import (
 )
 from fna_mm.adaptation.options import MOST, AdaptedChild, AdaptOptions, needs_growing
 from fna_mm.adaptation.outside import OutsideWidths
-from fna_mm.adaptation.page import adaptation_figures, adaptation_page
+from fna_mm.adaptation.page import adaptation_figures, adaptation_page, said_of_fixed
 from fna_mm.adaptation.prepared_search import build_search, prepare_model
 from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.rehearsal import Growing, check_can_train
@@ -179,9 +179,16 @@ class _Adaptation:
             raise ValueError(f'of=model, but the table {options.table} does not say what neck and head cost: it has no '
                              "'rest'")
         self.outside: Optional[OutsideWidths] = None
-        wanted = options.of == 'model' and options.narrow and not options.grow and self.prices.counted
-        if wanted and (found := outside_of(trained.model)).widths:
-            self.outside = OutsideWidths(trained, found, self.prices, self.shape, self.table.total)
+        #: What stays as it is, and its share of the whole model's cost.
+        self.fixed: dict[str, float] = {}
+        if options.of == 'model' and options.narrow and not options.grow and self.prices.counted:
+            found = outside_of(trained.model)
+            fixed = self.prices.of_parts(trained.model, self.shape, {'backbone', *found.narrowed})
+            self.fixed = {name: cost / (self.table.total + (self.rest or 0.)) for name, cost in fixed.items()}
+            if self.fixed:
+                print_log(f'of the trained model {said_of_fixed(self.fixed)}', logger='current')
+            if found.widths:
+                self.outside = OutsideWidths(trained, found, self.prices, self.shape, self.table.total)
         self.budgets = [(budget, self._limit(budget)) for budget in budgets]
         statistics = options.statistics_images or min(_STATISTICS, int(_STATISTICS_SHARE * len(images)))
         scores = options.score_images or (
@@ -211,7 +218,8 @@ class _Adaptation:
             end = (table.largest if beyond else table.smallest + smaller) + added
             raise ValueError(f'budget={budget.text} of the {of} cannot be reached: the {which} child costs {end:,.6g} '
                              f'{self.prices.name}, {end / total:.3f} of the trained {of}\'s {total:,.6g}'
-                             + ('; with --grow, layers can become larger' if beyond and not self.space else ''))
+                             + ('; with --grow, layers can become larger' if beyond and not self.space else '')
+                             + ('; ' + said_of_fixed(self.fixed) if self.fixed and not beyond else ''))
         return limit
 
     def open_folder(self, work_dir: str, config: str, checkpoint: str) -> None:
@@ -420,7 +428,7 @@ class _Adaptation:
         values: dict[str, Any] = dict(
             config=os.path.basename(config), package=self._package(), unit=self.prices.name,
             input_shape=list(self.shape), front_of='model' if self.outside else 'backbone',
-            outside=self.outside.described() if self.outside else None,
+            outside=self.outside.described() if self.outside else None, fixed=self.fixed,
             trained=dict(arch=self.trained.architecture.to_dict(), backbone=table.total,
                          model=None if self.rest is None else table.total + self.rest,
                          loss=self.loss_before if self.growth else self.seed_loss, metrics=self.seed_metrics),

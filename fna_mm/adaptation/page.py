@@ -89,16 +89,27 @@ def _results(values: Mapping[str, Any]) -> str:
         f'{height}x{width}.{" A multiply-add counts once." if counted else ""}', kind='results')
 
 
+def said_of_fixed(fixed: Mapping[str, float]) -> str:
+    """Say what outside of the backbone stays as it is.
+
+    Args:
+        fixed (Mapping[str, float]): Name of a part → the share of the model's cost that cannot be narrowed in it.
+    """
+    return 'cannot be narrowed: ' + ', '.join(
+        f'{name} {_percent(share)}' for name, share in sorted(fixed.items(), key=lambda item: -item[1]))
+
+
 def _outside(values: Mapping[str, Any]) -> str:
     """What became of the widths of neck and head."""
+    fixed = said_of_fixed(values['fixed']) + ' of the trained model' if values.get('fixed') else ''
     if not values.get('outside'):
-        return ''
+        return f'<p>Outside of the backbone {escape(fixed)}.</p>\n' if fixed else ''
     names = [row['name'] for row in values['outside']]
     rows = [['trained model', *(str(row['width']) for row in values['outside'])]]
     rows += [[f'budget {child["budget"]}', *(str(child['outside'][name][1]) for name in names)]
              for child in values['children']]
-    return table_html(('', *names), rows, 'Channels of neck and head. Everything else outside of the backbone stays as '
-                      'it is.', kind='widths')
+    return table_html(('', *names), rows, 'Channels of neck and head.' + (f' Else {fixed}.' if fixed else ''),
+                      kind='widths')
 
 
 def _growth(values: Mapping[str, Any]) -> str:

@@ -1,11 +1,15 @@
 """What blocks, backbones and models cost: multiply-adds, parameters, or what a table says."""
 
+import copy
+from collections.abc import Collection
 from typing import Any, Optional
+
+from torch import nn
 
 from fna_mm.architecture import PlacedLayer
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.cost.block_table import BlockTable
-from fna_mm.cost.complexity import count_config
+from fna_mm.cost.complexity import count_config, count_leaves
 from fna_mm.families import BlockSpec
 
 #: Name → what the name means on a page.
@@ -76,6 +80,23 @@ class Prices:
         """
         whole, _ = count_config(config, input_shape)
         return (whole.madds if self.cost == 'madds' else whole.params) - backbone
+
+
+    def of_parts(self, model: nn.Module, input_shape: tuple[int, int], without: Collection[str]) -> dict[str, int]:
+        """What the parts of a model cost beside some of their modules: name and class of the part → cost.
+
+        Args:
+            model (nn.Module): The model; it stays as it is.
+            input_shape (tuple[int, int]): (height, width) of the image.
+            without (Collection[str]): Paths of modules that are not counted.
+        """
+        result: dict[str, int] = {}
+        for path, counted in count_leaves(copy.deepcopy(model), input_shape).items():
+            part = path.partition('.')[0]
+            if not any(f'{path}.'.startswith(f'{other}.') for other in without):
+                name = f'{part} ({type(getattr(model, part)).__name__})'
+                result[name] = result.get(name, 0) + (counted.madds if self.cost == 'madds' else counted.params)
+        return {name: cost for name, cost in result.items() if cost}
 
 
 class TablePrices(Prices):

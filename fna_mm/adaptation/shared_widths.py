@@ -74,6 +74,12 @@ class Outside(NamedTuple):
         """The width with a name."""
         return next(width for width in self.widths if width.name == name)
 
+    @property
+    def narrowed(self) -> set[str]:
+        """Paths of all convolutions that have fewer channels when a width is smaller."""
+        groups = [group for shared in self.widths for group in shared.groups]
+        return {path for group in groups for path in (*group.producers, *(one.path for one in group.consumers))}
+
 
 def convolution_at(model: nn.Module, path: str) -> tuple[nn.Conv2d, Optional[nn.Module], nn.Module]:
     """The convolution at a path, the normalisation behind it, and the module that is watched.

@@ -116,27 +116,51 @@ def count(model: nn.Module, input_shape: Sequence[int], channels: int = 3) -> Co
     Raises:
         ValueError: If ``input_shape`` is illegal.
     """
-    height, width = check_input_shape(input_shape)
+    size = check_input_shape(input_shape)
     params = sum(parameter.numel() for parameter in model.parameters())
+    return Complexity(params, _counter(model, size, channels).get_total_flops())
+
+
+def count_leaves(model: nn.Module, input_shape: Sequence[int], channels: int = 3) -> dict[str, Complexity]:
+    """Count every module without inner modules that an image passes: path → its parameters and multiply-adds.
+
+    Args:
+        model (nn.Module): As in :func:`count`.
+        input_shape (Sequence[int]): (height, width) of the image.
+        channels (int): Channels of the image. Defaults to 3.
+
+    Raises:
+        ValueError: If ``input_shape`` is illegal.
+    """
+    size = check_input_shape(input_shape)
+    leaves = {path: sum(parameter.numel() for parameter in module.parameters())
+              for path, module in model.named_modules() if path and not any(module.children())}
+    # The counter's names begin with the model's class.
+    counted = {name.partition('.')[2]: sum(operators.values())
+               for name, operators in _counter(model, size, channels).get_flop_counts().items()}
+    return {path: Complexity(params, counted.get(path, 0)) for path, params in leaves.items()}
+
+
+def _counter(model: nn.Module, input_shape: tuple[int, int], channels: int) -> FlopCounterMode:
+    """Run a model on an image without data; return the counter of its operators."""
     model.eval()  # mm's ResNet returns None
     model.requires_grad_(False)
     try:
-        total = _run(model.to('meta'), torch.empty(1, channels, height, width, device='meta'))
+        return _run(model.to('meta'), torch.empty(1, channels, *input_shape, device='meta'))
     except (NotImplementedError, RuntimeError):
         model.to_empty(device='cpu')
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.zero_()
-        total = _run(model, torch.zeros(1, channels, height, width))
-    return Complexity(params, total)
+        return _run(model, torch.zeros(1, channels, *input_shape))
 
 
-def _run(model: nn.Module, image: Tensor) -> int:
+def _run(model: nn.Module, image: Tensor) -> FlopCounterMode:
     with FlopCounterMode(display=False, custom_mapping=_COUNTERS) as counter:
         if hasattr(model, 'data_preprocessor'):  # an mm model; this mode runs neither losses nor post-processing
             model(image, [_sample(image)], mode='tensor')
         else:
             model(image)
-    return counter.get_total_flops()
+    return counter
 
 
 def _sample(image: Tensor) -> BaseDataElement:

@@ -223,6 +223,7 @@ def test_the_whole_models_budget(segmentor, tmp_path):
     front = json.loads((tmp_path / 'narrow/front.json').read_text())
     assert front['front_of'] == 'model'
     assert front['outside'][0]['name'] == 'decode_head.channels'
+    assert front['fixed'] == {}
     assert 'decode_head.channels' in (tmp_path / 'narrow/report/index.html').read_text()
     # The same command again measures nothing anew, and ends alike.
     again = adapt(str(config), checkpoint, ('0.5', ), str(tmp_path / 'narrow'), OPTIONS)[0]
@@ -233,3 +234,47 @@ def test_the_whole_models_budget(segmentor, tmp_path):
         adapt(str(config), checkpoint, ('0.5', ), str(tmp_path / 'other'), replace(OPTIONS, narrow=False))
     Runner.from_cfg(Config(dict(made.to_dict(), work_dir=str(tmp_path / 'tuned'),
                                 experiment_name='tuned_wide_head'))).train()
+
+
+@pytest.mark.parametrize('cost', ['madds', 'params'])
+def test_what_cannot_be_narrowed_has_a_share(cost):
+    """An auxiliary head is trained and not run; a neck without a stacked head behind it stays."""
+    pytest.importorskip('mmdet')
+    init_default_scope('mmdet')
+    section = MODELS_OF['retinanet'][1]
+    model = MODELS.build(copy.deepcopy(section))
+    outside = outside_of(model)
+    prices = Prices(cost)
+    assert prices.of_parts(model, (64, 64), {'backbone', *outside.narrowed}) == {}
+    whole = prices.of_parts(model, (64, 64), {'backbone'})
+    assert list(whole) == ['neck (FPN)', 'bbox_head (RetinaHead)']
+    counted, backbone = count_config(Config(dict(model=section, default_scope='mmdet')), (64, 64))
+    assert sum(whole.values()) == getattr(counted, cost) - getattr(backbone, cost)
+    neck = {path for path in outside.narrowed if path.startswith('neck')}
+    assert prices.of_parts(model, (64, 64), {'backbone', *neck}) == {
+        'bbox_head (RetinaHead)': whole['bbox_head (RetinaHead)']}
+
+
+def test_what_stays_as_it_is_is_named(segmentor, tmp_path):
+    """A head that no width is known of."""
+    from mmseg.models import FCNHead
+    init_default_scope('mmseg')
+
+    class OwnHead(FCNHead):
+        pass
+
+    config, checkpoint = segmentor
+    own = Path(config).with_name('own_head.py')
+    own.write_text(f"{Path(config).read_text()}\nmodel['decode_head']['type'] = 'OwnHead'\n")
+    MODELS.register_module(module=OwnHead)
+    try:
+        adapt(str(own), checkpoint, ('0.9', ), str(tmp_path / 'own'), OPTIONS)
+        with pytest.raises(ValueError, match=r'cannot be reached: .*; cannot be narrowed: decode_head \(OwnHead\) .*%'):
+            adapt(str(own), checkpoint, ('0.01', ), str(tmp_path / 'none'), OPTIONS)
+    finally:
+        MODELS.module_dict.pop('OwnHead')
+    front = json.loads((tmp_path / 'own/front.json').read_text())
+    whole, backbone = front['trained']['model'], front['trained']['backbone']
+    assert front['fixed'] == {'decode_head (OwnHead)': pytest.approx(1 - backbone / whole)}
+    page = (tmp_path / 'own/report/index.html').read_text()
+    assert f'Outside of the backbone cannot be narrowed: decode_head (OwnHead) {1 - backbone / whole:.1%}' in page
