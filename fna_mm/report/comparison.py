@@ -65,7 +65,8 @@ def _last_folders(path: str) -> str:
 def _fit_title(name: str) -> str:
     """Break a title into lines that are no wider than a picture; of a very long one, the end is shown."""
     lines = textwrap.wrap(name, _TITLE_WIDTH) or ['']
-    return '\n'.join(lines if len(lines) <= _TITLE_LINES else ['…' + lines[-_TITLE_LINES][1:], *lines[1 - _TITLE_LINES:]])
+    shown = lines[-_TITLE_LINES:]
+    return '\n'.join(shown if shown == lines else ['…' + shown[0][1:], *shown[1:]])
 
 
 def name_models(files: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
