@@ -76,6 +76,8 @@ def main(work_dir, loop, fault, epochs=4):
     if loop == 'iters':
         cfg.train_dataloader = toy_dataloader('weights', sampler=dict(type='InfiniteSampler'))
         cfg.default_hooks.checkpoint.interval = 2
+        # Checkpoints fall between two updates of either optimizer.
+        cfg.optim_wrapper.accumulative_counts = cfg.custom_hooks[0].optim_wrapper.accumulative_counts = 3
     if distributed:
         cfg.train_dataloader.batch_size = cfg.custom_hooks[0].dataloader.batch_size = 2
     cfg.default_hooks.checkpoint.max_keep_ckpts = 4

@@ -12,6 +12,7 @@ from mmengine.dist import all_gather_object, barrier, get_rank, is_main_process
 
 from fna_mm.adaptation.scores import Replacement
 from fna_mm.adaptation.statistics import Statistics
+from fna_mm.checkpoints.folder_lock import FolderLock
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 
@@ -44,7 +45,7 @@ class WorkFolder:
         identity (Mapping): What the measurements depend on, as plain values. A folder with another identity is refused.
 
     Raises:
-        ValueError: If the folder holds something else than this adaptation.
+        ValueError: If the folder holds something else than this adaptation, or another process works on it.
     """
 
     def __init__(self, path: str, identity: Mapping[str, Any]) -> None:
@@ -64,6 +65,9 @@ class WorkFolder:
         elif self.path.exists() and any(self.path.iterdir()):
             raise ValueError(f'work_dir={path!r} holds files, but no adaptation: give a new or empty folder')
         barrier()
+        if is_main_process():
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(str(path))
         if is_main_process():
             write_whole({str(known): (json.dumps(wanted, indent=1) + '\n').encode()})
         barrier()

@@ -15,12 +15,13 @@ from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import HOOKS, OPTIM_WRAPPERS, OPTIMIZERS, TASK_UTILS
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fna_mm.backbones import find_supernet
 from fna_mm.backbones.believed_strides import check_strides
+from fna_mm.checkpoints.folder_lock import FolderLock
 from fna_mm.checkpoints.last_checkpoint import mend_last_checkpoint
 from fna_mm.checkpoints.whole_models import check_finite
 from fna_mm.checks import check_integer
@@ -28,6 +29,7 @@ from fna_mm.cost.best_path import most_probable_path
 from fna_mm.cost.cost_loss import expected_cost
 from fna_mm.cost.madds import CostTable, madds_table
 from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches, seed_random_numbers
+from fna_mm.hooks.pending_gradients import Gradients, gather_gradients, restore_gradients
 from fna_mm.hooks.preflight import (
     check_costs_are_finite,
     check_memory,
@@ -169,6 +171,9 @@ class AlternatingOptimizerHook(Hook):
         self._dataloader = dataloader
         self._optim_wrapper_cfg = optim_wrapper
         self._loaded_state: Optional[dict] = None
+        self._lock: Optional[FolderLock] = None
+        #: An iteration behind which a checkpoint is written, and the gradients of all processes there.
+        self._gradients: tuple[int, list[Gradients]] = (-1, [])
 
     def first_iter(self, runner: Any) -> int:
         """The iteration, from 0, whose weight step is the first that counts towards an architecture step.
@@ -282,9 +287,14 @@ class AlternatingOptimizerHook(Hook):
         runner.logger.info(f'Search resumed: {self.arch_steps} architecture steps made, '
                            f'data at epoch {state["data"]["epoch"]}, batch {state["data"]["batch"]}')
         self._batches.load_state_dict(state['data'], then / now)
+        restore_gradients(self._trained(), state.get('gradients', ()))
+
+    def _trained(self) -> dict[str, Tensor]:
+        """All that either optimizer trains, by name."""
+        return dict(self._model.named_parameters(), architecture_parameters=self._supernet.architecture_parameters)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Put the architecture optimizer, its place in the data and the seed into the checkpoint."""
+        """Put the architecture optimizer, its place in the data, the seed and gradients into the checkpoint."""
         checkpoint[STATE] = dict(
             optim_wrapper=self.optim_wrapper.state_dict(),
             arch_steps=self.arch_steps,
@@ -294,14 +304,19 @@ class AlternatingOptimizerHook(Hook):
             candidates=self._supernet.search_space.candidate_names(),
             cost=dict(self.cost.state_dict(), limit=self.cost.limit, fixed=self._table.fixed,
                       layers=[list(costs) for costs in self._table.layers]) if self._budget and self._table else None,
-            data=self._batches.state_dict())
+            data=self._batches.state_dict(),
+            # Wherever a checkpoint is written: one process alone holds all gradients.
+            gradients=self._gradients[1] if self._gradients[0] == runner.iter else
+            gather_gradients(self._trained()) if get_world_size() == 1 else [])
 
     def before_run(self, runner: Any) -> None:
-        """Look at what a resumed search goes on from, before mm does.
+        """Lock the work directory; look at what a resumed search goes on from, before mm does.
 
         Raises:
-            ValueError: If no checkpoint of the work directory is whole.
+            ValueError: If another search writes to the work directory, or none of its checkpoints is whole.
         """
+        if isinstance(runner._train_loop, BaseLoop):  # a test beside a running search harms nothing
+            self._lock = FolderLock(runner.work_dir)
         if runner._resume and runner._load_from is None:  # where mm looks for the last checkpoint itself
             mend_last_checkpoint(runner.work_dir, runner.logger.warning)
 
@@ -321,6 +336,11 @@ class AlternatingOptimizerHook(Hook):
                                  f'layer {layer} has {then.get(layer, "no candidates")}, the config\'s '
                                  f'{now.get(layer, "no candidates")}; give the backbone the arguments of that search, '
                                  'or start anew in another work_dir')
+
+    def after_run(self, runner: Any) -> None:
+        """Unlock the work directory."""
+        if self._lock is not None:
+            self._lock.release()
 
     def before_train_epoch(self, runner: Any) -> None:
         """Seed what happens between here and the first iteration: loading its batch."""
@@ -354,17 +374,18 @@ class AlternatingOptimizerHook(Hook):
             runner.visualizer.add_scalars(self._layer_entropies(), step=runner.iter + 1)
         if any(not hook.by_epoch and (self.every_n_train_iters(runner, hook.interval)
                                       or self.is_last_train_iter(runner)) for hook in self._checkpoint_hooks):
-            self._check_ranks()
+            self._prepare_checkpoint(runner)
 
     def after_train_epoch(self, runner: Any) -> None:
         """Before a checkpoint is written, compare what the ranks hold."""
         if any(hook.by_epoch and (self.every_n_epochs(runner, hook.interval) or self.is_last_train_epoch(runner))
                for hook in self._checkpoint_hooks):
-            self._check_ranks()
+            self._prepare_checkpoint(runner)
 
-    def _check_ranks(self) -> None:
+    def _prepare_checkpoint(self, runner: Any) -> None:
         check_ranks_agree(self._supernet.architecture_parameters, 'the architecture parameters')
         check_ranks_agree(self.optim_wrapper.state_dict(), 'the states of the architecture optimizer')
+        self._gradients = runner.iter, gather_gradients(self._trained())
 
     def arch_step(self, batch: Any) -> dict[str, float]:
         """One step of the architecture optimizer on a batch of the dataloader.

@@ -1,5 +1,7 @@
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from toy_search import (
 )
 
 from fna_mm import FNASuperNet, MAddsCost
+from fna_mm.checkpoints.folder_lock import HOLDER, FolderLock
 from fna_mm.checkpoints.searched import best_architecture
 from fna_mm.cost import madds_table
 from fna_mm.hooks.alternating_optimizer_hook import (
@@ -35,6 +38,7 @@ from fna_mm.hooks.alternating_optimizer_hook import (
     find_supernet,
     only_architecture_trains,
 )
+from fna_mm.hooks.pending_gradients import restore_gradients
 
 ADAM = dict(type='Adam', lr=.05, betas=(.5, .999), weight_decay=1e-3)
 
@@ -541,6 +545,67 @@ def test_a_resumed_search_is_the_uninterrupted_one(tmp_path, loop, stop, end):
     for part in ('state_dict', 'optimizer', 'alternating_optimizer'):
         assert_same(resumed[part], whole[part], part)
     assert whole['alternating_optimizer']['arch_steps'] == (6 if 'epochs' in loop else 4)
+
+
+@pytest.mark.parametrize('stop', ['iter_4', 'iter_5', 'iter_6'])
+def test_a_search_resumed_between_two_updates_is_the_uninterrupted_one(tmp_path, stop):
+    """Both optimizers accumulate over three steps; those of the architecture begin behind the second."""
+    def config(folder):
+        cfg = search_config(tmp_path / folder, iters=9)
+        cfg.train_dataloader = toy_dataloader('weights', length=32, sampler=dict(type='InfiniteSampler'))
+        cfg.optim_wrapper.accumulative_counts = cfg.custom_hooks[0].optim_wrapper.accumulative_counts = 3
+        return cfg
+
+    train(config('whole'))
+    stop_at(config('resumed'), tmp_path / f'whole/{stop}.pth')
+    whole, resumed, stopped = (load(path) for path in (
+        tmp_path / 'whole/iter_9.pth', tmp_path / 'resumed/iter_9.pth', tmp_path / f'whole/{stop}.pth'))
+    (pending, ) = stopped['alternating_optimizer']['gradients']
+    assert ('architecture_parameters' in pending) is (stop != 'iter_5')
+    assert ('head.weight' in pending) is (stop != 'iter_6')
+    for part in ('state_dict', 'optimizer', 'alternating_optimizer'):
+        assert_same(resumed[part], whole[part], part)
+
+
+def test_gradients_of_other_numbers_of_processes_are_averaged():
+    weight = torch.zeros(1, 2)
+    restore_gradients(dict(weight=weight), [dict(weight=torch.tensor([[1., 2.]])), dict(weight=torch.tensor([[3., 6.]]))])
+    assert torch.equal(weight.grad, torch.tensor([[2., 4.]]))
+
+
+# One search at a time
+
+
+def test_two_searches_in_one_work_directory(tmp_path):
+    """The second one ends with a sentence and leaves all as it is; a crash leaves no lock."""
+    other = subprocess.Popen([sys.executable, '-c', f"""
+import sys, time
+from fna_mm.checkpoints.folder_lock import FolderLock
+lock = FolderLock({str(tmp_path)!r})
+print('locked', flush=True)
+time.sleep(600)
+"""], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == 'locked\n'
+        with pytest.raises(ValueError, match=f'process {other.pid} of .* writes to .*: wait until it ends, or give'):
+            train(search_config(tmp_path))
+        assert not list(tmp_path.glob('*.pth'))
+        # A test beside a search is allowed.
+        cfg = search_config(tmp_path)
+        cfg.test_dataloader, cfg.test_evaluator, cfg.test_cfg = cfg.val_dataloader, cfg.val_evaluator, dict()
+        assert 'score' in build(cfg).test()
+    finally:
+        other.kill()
+        other.wait()
+    train(search_config(tmp_path))
+    train(search_config(tmp_path))  # and the end of a search unlocks
+    assert not (tmp_path / HOLDER).exists()
+
+
+def test_a_search_goes_on_in_the_process_of_one_that_failed(tmp_path):
+    held = FolderLock(str(tmp_path))  # such as one in a traceback that a notebook keeps
+    train(search_config(tmp_path))
+    held.release()
 
 
 @pytest.mark.parametrize('stop', ['epoch_1', 'epoch_3'])
