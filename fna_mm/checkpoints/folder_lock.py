@@ -15,7 +15,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 
 from fna_mm.checkpoints.whole_files import write_whole
 
-#: The file that is locked, and the one that says by whom. A lock of the system ends with its process, however that ends.
+#: The file that is locked, and the one that says by whom. The system's lock ends with its process, however that ends.
 LOCK, HOLDER = '.fna_mm.lock', '.fna_mm.holder'
 #: The locks of this process: another run in it goes on in the folder of one that an error has stopped.
 _OWN: Any = weakref.WeakValueDictionary()

@@ -1,6 +1,7 @@
 """Two disjoint parts of a data set: one trains the weights, the other the architecture."""
 
 import copy
+import os
 from typing import Any, Union
 
 import numpy as np
@@ -30,6 +31,12 @@ def split_indices(length: int, ratio: float, seed: int) -> dict[str, np.ndarray]
     # The random numbers of RandomState never change. Those of default_rng may change with numpy's version.
     order = np.random.RandomState(seed).permutation(length)
     return dict(arch=np.sort(order[:num_arch]), weights=np.sort(order[num_arch:]))
+
+
+def _resolved(dataset: BaseDataset) -> list[str]:
+    """Annotation file and folders of a data set, however they are spelled."""
+    paths = [dataset.ann_file, *(path for _, path in sorted(dataset.data_prefix.items()) if isinstance(path, str))]
+    return [os.path.realpath(path) if path else '' for path in paths]
 
 
 @DATASETS.register_module(force=True)
@@ -102,13 +109,25 @@ class RandomSplit:
                              f'({self.dataset.ann_file or "no annotation file"}): {error}') from None
         # get_subset is not used: in mmengine 0.10 all its deep copies share one memo. The memo keeps entries of deleted
         # objects and may return one of them for a new object at the same address.
-        #: The whole data set (type, annotation file, image folders, number of samples), and this part's indices in it.
-        self.whole = (type(self.dataset).__name__, self.dataset.ann_file, str(self.dataset.data_prefix), length)
+        #: What the whole data set is read from, how it is read, and this part's indices in it.
+        self.source = (type(self.dataset).__name__, *_resolved(self.dataset))
+        self.read_as = dict(samples=length, filter_cfg=getattr(self.dataset, 'filter_cfg', None))
         self.indices = indices
         subset = copy.copy(self.dataset)
         subset.get_subset_(indices.tolist())
         self.dataset = subset
         self._fully_initialized = True
+
+    @property
+    def has_source(self) -> bool:
+        """Whether it is known what the whole data set is read from."""
+        return any(self.source[1:])
+
+    def images(self) -> set[str]:
+        """Resolved paths of this part's images; empty if the samples name none."""
+        self.full_init()
+        paths = (self.dataset.get_data_info(index).get('img_path') for index in range(len(self.dataset)))
+        return {os.path.realpath(path) for path in paths if path}
 
     def described(self) -> str:
         """The arguments of this split, for messages."""

@@ -37,25 +37,32 @@ def find_splits(dataset: Any) -> Iterator[RandomSplit]:
 def check_parts_are_disjoint(weights: Any, arch: Any) -> None:
     """Check that no sample trains both the weights and the architecture (paper, section 3.2).
 
-    Parts of the same data set are compared. Data sets that are no ``RandomSplit`` are not checked.
+    Parts of the same data set are compared by their indices, others by the images that they name. Data sets that are
+    no ``RandomSplit`` are not checked.
 
     Args:
         weights (Dataset): The data set of the weight steps.
         arch (Dataset): The data set of the architecture steps.
 
     Raises:
-        ValueError: If two parts of one data set overlap.
+        ValueError: If two parts overlap, or are parts of the same data that was read in two ways.
     """
     for one in find_splits(weights):
         for other in find_splits(arch):
-            if one.whole != other.whole:
-                continue
-            shared = set(one.indices.tolist()) & set(other.indices.tolist())
+            same = one.source == other.source
+            if same and one.read_as != other.read_as and one.has_source:
+                raise ValueError(
+                    'the data of the weights and of the architecture are read from the same files in two ways, so that '
+                    f'their parts are not those of one whole: {one.read_as} and {other.read_as}; give both '
+                    'RandomSplits the same data set')
+            shared: set[Any] = (
+                set(one.indices.tolist()) & set(other.indices.tolist()) if same and one.read_as == other.read_as else
+                one.images() & other.images())
             if shared:
                 raise ValueError(
-                    f'the data of the weights and of the architecture share {len(shared)} of {one.whole[-1]} samples: '
-                    'both RandomSplits need the same ratio and seed, one part=\'weights\', the other part=\'arch\'; '
-                    f'they are {one.described()} and {other.described()}')
+                    f'the data of the weights and of the architecture share {len(shared)} of {one.read_as["samples"]} '
+                    "samples: both RandomSplits need the same ratio and seed, one part='weights', the other "
+                    f"part='arch'; they are {one.described()} and {other.described()}")
 
 
 def check_training_mode(model: nn.Module, cfg: Mapping[str, Any]) -> None:

@@ -568,9 +568,9 @@ def test_a_search_resumed_between_two_updates_is_the_uninterrupted_one(tmp_path,
 
 
 def test_gradients_of_other_numbers_of_processes_are_averaged():
-    weight = torch.zeros(1, 2)
-    restore_gradients(dict(weight=weight), [dict(weight=torch.tensor([[1., 2.]])), dict(weight=torch.tensor([[3., 6.]]))])
-    assert torch.equal(weight.grad, torch.tensor([[2., 4.]]))
+    weight = torch.zeros(2)
+    restore_gradients(dict(weight=weight), [dict(weight=torch.tensor(row)) for row in ([1., 2.], [3., 6.])])
+    assert torch.equal(weight.grad, torch.tensor([2., 4.]))
 
 
 # One search at a time

@@ -1,8 +1,10 @@
+import json
 import math
 import shutil
 from collections import namedtuple
 
 import pytest
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 from torch import nn
 from toy_search import build, find_hook, search_config, toy_dataloader
@@ -15,6 +17,9 @@ from fna_mm.hooks.preflight import (
     check_space,
     find_splits,
 )
+
+#: mmengine registers its base class only through its children.
+DATASETS.register_module(name='ListedImages', module=type('ListedImages', (BaseDataset, ), {}), force=True)
 
 
 def split(part='weights', **kwargs):
@@ -29,7 +34,7 @@ def test_parts_are_found_through_wrappers():
     repeated = dict(type='RepeatDataset', times=3, dataset=part)
     assert [split.part for split in find_splits(DATASETS.build(repeated))] == ['weights']
     several = DATASETS.build(dict(type='ConcatDataset', datasets=[repeated, other]))
-    assert [split.whole[-1] for split in find_splits(several)] == [16, 6]
+    assert [split.read_as['samples'] for split in find_splits(several)] == [16, 6]
     assert list(find_splits(DATASETS.build(dict(type='ToyImages')))) == []
 
 
@@ -50,6 +55,43 @@ def test_other_data_cannot_be_compared():
     other = split('arch', seed=1, dataset=dict(type='ToyImages', length=20))
     check_parts_are_disjoint(split(), other)
     check_parts_are_disjoint(split().dataset, split('arch'))  # the whole set: the user's own choice
+
+
+def listed(path, names, part, **kwargs):
+    """A part of the images of an annotation file of mmengine's own format."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(dict(metainfo=dict(), data_list=[dict(img_path=name) for name in names])))
+    return DATASETS.build(dict(
+        type='RandomSplit', ratio=.5, part=part, dataset=dict(dict(type='ListedImages', ann_file=str(path)), **kwargs)))
+
+
+NAMES = [f'{index}.jpg' for index in range(12)]
+
+
+def test_one_file_spelled_in_two_ways_is_one_whole(tmp_path):
+    one = listed(tmp_path / 'x.json', NAMES, 'weights')
+    for spelled in (tmp_path / 'a/../x.json', tmp_path / 'linked.json'):
+        (tmp_path / 'a').mkdir(exist_ok=True)
+        if spelled.name == 'linked.json':
+            spelled.symlink_to('x.json')
+        check_parts_are_disjoint(one, listed(spelled, NAMES, 'arch'))
+        with pytest.raises(ValueError, match='share 6 of 12 samples'):
+            check_parts_are_disjoint(one, listed(spelled, NAMES, 'weights'))
+
+
+@pytest.mark.parametrize('changes', [dict(indices=8), dict(filter_cfg=dict(min_size=32))])
+def test_one_file_read_in_two_ways_is_refused(tmp_path, changes):
+    with pytest.raises(ValueError, match=r"read from the same files in two ways.*'samples': 12.*same data set"):
+        check_parts_are_disjoint(listed(tmp_path / 'x.json', NAMES, 'weights'),
+                                 listed(tmp_path / 'x.json', NAMES, 'arch', **changes))
+
+
+def test_parts_of_two_files_are_compared_by_their_images(tmp_path):
+    """Such as a list of all and a longer one."""
+    one, longer = listed(tmp_path / 'x.json', NAMES, 'weights'), [*NAMES, *map('more_{}.jpg'.format, range(8))]
+    with pytest.raises(ValueError, match=r'share \d of 12 samples'):
+        check_parts_are_disjoint(one, listed(tmp_path / 'y.json', longer, 'arch'))
+    check_parts_are_disjoint(one, listed(tmp_path / 'z.json', [f'other/{name}' for name in NAMES], 'arch'))
 
 
 def test_a_search_on_overlapping_parts_stops_before_training(tmp_path):
