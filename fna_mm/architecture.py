@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from fna_mm import families
-from fna_mm.checks import check_input_shape, check_integer, check_number
+from fna_mm.checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_PARAMETERS,
+    check_input_shape,
+    check_integer,
+    check_number,
+)
 from fna_mm.families import BlockSpec, Convolution
 from fna_mm.families.family import chain_madds, chain_params, strided_size
 from fna_mm.families.mbconv import MBConvSpec
@@ -114,13 +121,15 @@ class Stage:
     layers: tuple[BlockSpec, ...]
 
     def __post_init__(self) -> None:
-        check_integer('in_channels of a stage', self.in_channels)
-        check_integer('out_channels of a stage', self.out_channels)
+        check_integer('in_channels of a stage', self.in_channels, most=MOST_CHANNELS)
+        check_integer('out_channels of a stage', self.out_channels, most=MOST_CHANNELS)
         if type(self.stride) is not int or self.stride not in (1, 2):
             raise ValueError(f'stride of the stage {self.label} must be 1 or 2, not {self.stride!r}')
         object.__setattr__(self, 'layers', tuple(self.layers))
         if not self.layers:
             raise ValueError(f'the stage {self.label} is empty: it needs at least one layer')
+        if len(self.layers) > MOST_LAYERS:
+            raise ValueError(f'the stage {self.label} has {len(self.layers)} layers: at most {MOST_LAYERS} are read')
         for layer in self.layers:
             if not isinstance(layer, BlockSpec):
                 raise ValueError(f'the stage {self.label} holds {layer!r}, which is no block of a family')
@@ -196,6 +205,9 @@ class Architecture:
             if before.out_channels != after.in_channels:
                 raise ValueError(f'channels do not chain: the stage {before.label} is followed by '
                                  f'{after.label}, which should start with {before.out_channels}')
+        if (params := self.params()) > MOST_PARAMETERS:
+            raise ValueError(f'the architecture would have {params:,} parameters: at most {MOST_PARAMETERS:,} are '
+                             'built')
 
     @property
     def stem_channels(self) -> int:

@@ -5,6 +5,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any, Optional
 
+#: More than any network has: limits on what is built from a text that somebody wrote.
+MOST_KERNEL, MOST_RATIO, MOST_CHANNELS, MOST_LAYERS, MOST_PARAMETERS = 63, 100, 2**14, 1000, 10**9
 
 def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = None, note: str = '') -> int:
     """Check that a value is an integer in range, and return it.
@@ -24,6 +26,20 @@ def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = N
                   'a positive integer' if least == 1 else f'an integer of at least {least}')
         raise ValueError(f'{name} must be {wanted}{note}, not {value!r}')
     return value
+
+
+def check_list(name: str, values: Any) -> None:
+    """Check that a value is a list or tuple.
+
+    Args:
+        name (str): Name of the value in the message.
+        values (Any): The value.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        raise ValueError(f'{name} must be a list or tuple, not {values!r}')
 
 
 def check_number(name: str, value: Any, least: Optional[float] = None, above: Optional[float] = None,

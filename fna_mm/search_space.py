@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 from fna_mm import families
 from fna_mm.architecture import SKIP, Architecture, Stage
-from fna_mm.checks import check_integer
+from fna_mm.checks import check_integer, check_list
 from fna_mm.families import BlockSpec
 
 #: A candidate of a layer: a block, or ``None`` for the identity, which leaves the layer out.
@@ -15,6 +15,9 @@ Candidate = Optional[BlockSpec]
 
 #: Arguments of a supernet that are arguments of its search space.
 SPACE_ARGUMENTS = ('layers_per_stage', 'kernel_sizes', 'expand_ratios', 'seed')
+
+#: More layers than a stage of a supernet can have.
+MOST_SEARCHED = 100
 
 _TAP = re.compile(r'expand(\d+)')
 
@@ -31,6 +34,7 @@ def tapped_stage(index: Union[int, str]) -> Optional[int]:
 
 def tapped_stages(out_indices: Sequence[Union[int, str]]) -> tuple[int, ...]:
     """The stages, from 0, of all ``'expandN'`` in a backbone's ``out_indices``."""
+    check_list('out_indices', out_indices)
     stages = (tapped_stage(index) for index in out_indices)
     return tuple(stage for stage in stages if stage is not None)
 
@@ -97,7 +101,9 @@ class SearchSpace:
                  seed: Union[str, Mapping[str, Any], Architecture] = 'mobilenet_v2',
                  tapped_stages: Sequence[int] = ()) -> None:
         self.seed = Architecture.create(seed)
+        check_list('layers_per_stage', layers_per_stage)
         for name, values in (('kernel_sizes', kernel_sizes), ('expand_ratios', expand_ratios)):
+            check_list(name, values)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f'{name} must be a list of different numbers, not {values!r}')
         family = families.family(self.seed.family)
@@ -108,7 +114,7 @@ class SearchSpace:
                              f'but the seed has {len(searched)} stages to search')
         layers, places = [], self.seed.walk()
         for stage_index, depth in zip(searched, layers_per_stage):
-            check_integer(f'every entry of layers_per_stage={tuple(layers_per_stage)}', depth)
+            check_integer(f'every entry of layers_per_stage={tuple(layers_per_stage)}', depth, most=MOST_SEARCHED)
             for index in range(depth):
                 place = places[stage_index].layer(index)
                 candidates: tuple[Candidate, ...] = operations if index == 0 else (*operations, None)

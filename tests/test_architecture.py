@@ -251,7 +251,7 @@ def test_hidden_channels_as_a_number():
     # A block as narrow as its input keeps its expand convolution; that of ratio 1 has none.
     assert MBConvSpec(3, channels=24).params(24, 24) == MBConvSpec(3, 1).params(24, 24) + 24 * 24 + 2 * 24
     assert MBConvSpec(3, channels=24).searchable
-    with pytest.raises(ValueError, match='channels of an MBConv must be a positive integer, not 0'):
+    with pytest.raises(ValueError, match='channels of an MBConv must be an integer from 1 to .*, not 0'):
         MBConvSpec(3, channels=0)
     with pytest.raises(ValueError, match='either expand_ratio or channels, not 6 and 136'):
         MBConvSpec(3, 6, 136)
@@ -279,14 +279,14 @@ def test_a_width_multiplier_scales_hidden_channels_too():
 
 @pytest.mark.parametrize(('kernel_size', 'expand_ratio', 'message'), [
     (4, 6, 'kernel_size of an MBConv must be odd, not 4'),
-    (0, 6, 'kernel_size of an MBConv must be a positive integer, not 0'),
-    (-3, 6, 'kernel_size of an MBConv must be a positive integer, not -3'),
-    (3., 6, 'kernel_size of an MBConv must be a positive integer, not 3.0'),
-    ('3', 6, "kernel_size of an MBConv must be a positive integer, not '3'"),
-    (True, 6, 'kernel_size of an MBConv must be a positive integer, not True'),
-    (3, 0, 'expand_ratio of an MBConv must be a positive integer, not 0'),
+    (0, 6, 'kernel_size of an MBConv must be an integer from 1 to .*, not 0'),
+    (-3, 6, 'kernel_size of an MBConv must be an integer from 1 to .*, not -3'),
+    (3., 6, 'kernel_size of an MBConv must be an integer from 1 to .*, not 3.0'),
+    ('3', 6, "kernel_size of an MBConv must be an integer from 1 to .*, not '3'"),
+    (True, 6, 'kernel_size of an MBConv must be an integer from 1 to .*, not True'),
+    (3, 0, 'expand_ratio of an MBConv must be an integer from 1 to .*, not 0'),
     (3, None, 'an MBConv needs either expand_ratio or channels, not None and None'),
-    (3, 1.5, 'expand_ratio of an MBConv must be a positive integer, not 1.5'),
+    (3, 1.5, 'expand_ratio of an MBConv must be an integer from 1 to .*, not 1.5'),
 ])
 def test_illegal_layer(kernel_size, expand_ratio, message):
     with pytest.raises(ValueError, match=message):
@@ -294,12 +294,12 @@ def test_illegal_layer(kernel_size, expand_ratio, message):
 
 
 @pytest.mark.parametrize(('field', 'value', 'message'), [
-    ('in_channels', 0, 'in_channels of a stage must be a positive integer, not 0'),
-    ('in_channels', '4', "in_channels of a stage must be a positive integer, not '4'"),
-    ('in_channels', [4], r'in_channels of a stage must be a positive integer, not \[4\]'),
-    ('out_channels', -6, 'out_channels of a stage must be a positive integer, not -6'),
-    ('out_channels', 6., 'out_channels of a stage must be a positive integer, not 6.0'),
-    ('out_channels', True, 'out_channels of a stage must be a positive integer, not True'),
+    ('in_channels', 0, 'in_channels of a stage must be an integer from 1 to .*, not 0'),
+    ('in_channels', '4', "in_channels of a stage must be an integer from 1 to .*, not '4'"),
+    ('in_channels', [4], r'in_channels of a stage must be an integer from 1 to .*, not \[4\]'),
+    ('out_channels', -6, 'out_channels of a stage must be an integer from 1 to .*, not -6'),
+    ('out_channels', 6., 'out_channels of a stage must be an integer from 1 to .*, not 6.0'),
+    ('out_channels', True, 'out_channels of a stage must be an integer from 1 to .*, not True'),
     ('stride', 3, 'stride of the stage 4 → 6 must be 1 or 2, not 3'),
     ('stride', 0, 'stride of the stage 4 → 6 must be 1 or 2, not 0'),
     ('stride', '2', "stride of the stage 4 → 6 must be 1 or 2, not '2'"),

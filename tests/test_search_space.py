@@ -118,16 +118,16 @@ def test_search_space_takes_every_form_of_seed():
 @pytest.mark.parametrize(('arguments', 'message'), [
     (dict(layers_per_stage=(4, 4)), r'layers_per_stage=\(4, 4\) has 2 entries, but the seed has 6 stages to search'),
     (dict(layers_per_stage=()), 'has 0 entries, but the seed has 6'),
-    (dict(layers_per_stage=(4, 4, 4, 4, 0, 1)), 'must be a positive integer, not 0'),
-    (dict(layers_per_stage=(4, 4, 4, 4, -2, 1)), 'must be a positive integer, not -2'),
-    (dict(layers_per_stage=(4, 4, 4, 4, 2., 1)), 'must be a positive integer, not 2.0'),
-    (dict(layers_per_stage=(4, 4, 4, 4, True, 1)), 'must be a positive integer, not True'),
+    (dict(layers_per_stage=(4, 4, 4, 4, 0, 1)), 'must be an integer from 1 to .*, not 0'),
+    (dict(layers_per_stage=(4, 4, 4, 4, -2, 1)), 'must be an integer from 1 to .*, not -2'),
+    (dict(layers_per_stage=(4, 4, 4, 4, 2., 1)), 'must be an integer from 1 to .*, not 2.0'),
+    (dict(layers_per_stage=(4, 4, 4, 4, True, 1)), 'must be an integer from 1 to .*, not True'),
     (dict(kernel_sizes=()), r'kernel_sizes must be a list of different numbers, not \(\)'),
     (dict(kernel_sizes=(3, 5, 3)), r'kernel_sizes must be a list of different numbers, not \(3, 5, 3\)'),
     (dict(expand_ratios=[]), r'expand_ratios must be a list of different numbers, not \[\]'),
     (dict(expand_ratios=(6, 6)), r'expand_ratios must be a list of different numbers, not \(6, 6\)'),
     (dict(kernel_sizes=(3, 4)), 'kernel_size of an MBConv must be odd, not 4'),
-    (dict(expand_ratios=(0, 6)), 'expand_ratio of an MBConv must be a positive integer, not 0'),
+    (dict(expand_ratios=(0, 6)), 'expand_ratio of an MBConv must be an integer from 1 to .*, not 0'),
     (dict(seed='resnet'), "unknown arch 'resnet'"),
 ])
 def test_illegal_search_space(arguments, message):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fna_mm import families
 from fna_mm.architecture import Architecture, PlacedLayer, PlacedStage, Stage
+from fna_mm.checks import MOST_CHANNELS, check_integer, check_list
 from fna_mm.families import BlockOptions
 from fna_mm.search_space import tapped_stage, tapped_stages
 
@@ -38,14 +39,39 @@ def check_pretrained(pretrained: Any) -> None:
                          "mobilenet_v2') in the backbone")
 
 
-def check_norm_cfg(norm_cfg: Mapping[str, Any]) -> None:
-    """Check that a normalisation exists; mmcv's own error does not name the missing type.
+def checked_norm_cfg(norm_cfg: Any, name: str = 'norm_cfg') -> dict[str, Any]:
+    """Check that a normalisation exists, and return its section; mmcv's own errors do not name what is missing.
+
+    Args:
+        norm_cfg (dict): The section.
+        name (str): Name of the argument, for the message. Defaults to 'norm_cfg'.
 
     Raises:
-        ValueError: If its ``type`` is not registered.
+        ValueError: If it is no section, its ``type`` is not registered, or GN has no number of groups.
     """
+    if not isinstance(norm_cfg, Mapping):
+        raise ValueError(f"{name} must be a section such as dict(type='BN'), not {norm_cfg!r}: every convolution of "
+                         'these blocks has a normalisation')
     if MODELS.get(str(norm_cfg.get('type'))) is None:
-        raise ValueError(f'norm_cfg={dict(norm_cfg)!r}: there is no such normalisation; use BN, SyncBN or GN')
+        raise ValueError(f'{name}={dict(norm_cfg)!r}: there is no such normalisation; use BN, SyncBN or GN')
+    if norm_cfg['type'] == 'GN' and 'num_groups' not in norm_cfg:
+        raise ValueError(f'{name}={dict(norm_cfg)!r} does not say num_groups, which has to divide all numbers of '
+                         'channels: 8, say')
+    return dict(norm_cfg)
+
+
+def checked_act_cfg(act_cfg: Any) -> dict[str, Any]:
+    """Check that an activation exists, and return its section.
+
+    Args:
+        act_cfg (dict): The section.
+
+    Raises:
+        ValueError: If it is no section, or its ``type`` is not registered.
+    """
+    if not isinstance(act_cfg, Mapping) or MODELS.get(str(act_cfg.get('type'))) is None:
+        raise ValueError(f"act_cfg must be the section of an activation, such as dict(type='ReLU6'), not {act_cfg!r}")
+    return dict(act_cfg)
 
 
 def build_stage(place: PlacedStage, family: str, norm_cfg: dict, act_cfg: dict, with_cp: bool,
@@ -112,10 +138,11 @@ def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architec
             than the seed (SSDLite needs MobileNetV2's 576).
     """
     num_stages = len(skeleton.stages)
+    check_list('out_indices', out_indices)
     shown = f'out_indices={tuple(out_indices)!r}'
     tapped = [tapped_stage(index) for index in out_indices]
-    legal = all(index in range(num_stages + 1) if stage is None else stage < num_stages
-                for index, stage in zip(out_indices, tapped))
+    legal = all((index in range(num_stages + 1) and not isinstance(index, bool)) if stage is None else
+                stage < num_stages for index, stage in zip(out_indices, tapped))
     if not out_indices or not legal:
         raise ValueError(f'{shown} must name stages from 0 to {num_stages - 1}, or {num_stages} for the '
                          f"{head_channels}-channel convolution behind them, or 'expandN' for the expanded features of "
@@ -161,6 +188,7 @@ class FNABackbone(BaseModule):
         super().__init__(init_cfg)
         self.init_cfg: Any
         num_stages = len(skeleton.stages)
+        check_integer('head_channels', head_channels, most=MOST_CHANNELS)
         check_out_indices(out_indices, skeleton, head_channels)
         if frozen_stages not in range(-1, num_stages + 1):
             raise ValueError(f'frozen_stages={frozen_stages!r} must be from -1 (nothing frozen) '

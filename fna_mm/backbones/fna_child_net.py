@@ -7,7 +7,14 @@ from mmengine.registry import MODELS
 
 from fna_mm import families
 from fna_mm.architecture import Architecture
-from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg, check_pretrained
+from fna_mm.backbones.base_backbone import (
+    FNABackbone,
+    build_stage,
+    check_pretrained,
+    checked_act_cfg,
+    checked_norm_cfg,
+)
+from fna_mm.checks import check_integer
 
 
 @MODELS.register_module(force=True)
@@ -73,10 +80,10 @@ class FNAChildNet(FNABackbone):
                  pretrained: Optional[str] = None) -> None:
         check_pretrained(pretrained)
         architecture = Architecture.create(arch).widened(widen_factor)
-        head_channels = int((head_channels or families.family(architecture.family).head_channels)
-                            * max(1., widen_factor))
-        norm_cfg, act_cfg = dict(norm_cfg), dict(act_cfg)
-        check_norm_cfg(norm_cfg)
+        if head_channels is None:
+            head_channels = families.family(architecture.family).head_channels
+        head_channels = int(check_integer('head_channels', head_channels) * max(1., widen_factor))
+        norm_cfg, act_cfg = checked_norm_cfg(norm_cfg), checked_act_cfg(act_cfg)
         stages = [build_stage(place, architecture.family, norm_cfg, act_cfg, with_cp, dilated)
                   for place in architecture.walk(output_stride)]
         super().__init__(architecture, stages, out_indices, head_channels, frozen_stages, norm_eval,

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from fna_mm import families
 from fna_mm.architecture import Architecture
-from fna_mm.backbones.base_backbone import FNABackbone, build_stage, check_norm_cfg, check_pretrained, dilation_of
+from fna_mm.backbones.base_backbone import (
+    FNABackbone,
+    build_stage,
+    check_pretrained,
+    checked_act_cfg,
+    checked_norm_cfg,
+    dilation_of,
+)
 from fna_mm.backbones.mixed_op import MixedOp
 from fna_mm.checks import check_integer, check_number
 from fna_mm.search_space import SearchSpace, tapped_stages
@@ -97,9 +104,8 @@ class FNASuperNet(FNABackbone):
             check_integer('arch_sample_num', arch_sample_num, most=least,
                           note=', the candidates of the smallest layer, or None for all candidates')
         check_number('seed_preference', seed_preference, least=0)
-        norm_cfg, act_cfg, candidate_norm_cfg = dict(norm_cfg), dict(act_cfg), dict(candidate_norm_cfg)
-        check_norm_cfg(norm_cfg)
-        check_norm_cfg(candidate_norm_cfg)
+        norm_cfg, act_cfg = checked_norm_cfg(norm_cfg), checked_act_cfg(act_cfg)
+        candidate_norm_cfg = checked_norm_cfg(candidate_norm_cfg, 'candidate_norm_cfg')
         stages: list[nn.Module] = []
         for place in space.seed.walk(output_stride):
             if place.index not in space.searched_stages:
@@ -110,8 +116,8 @@ class FNASuperNet(FNABackbone):
                         candidate_norm_cfg, act_cfg, with_cp, space.seed.family, fused)
                 for layer in space.layers if layer.stage == place.index))
         super().__init__(space.seed, stages, out_indices,
-                         head_channels or families.family(space.seed.family).head_channels, -1, False, norm_cfg,
-                         act_cfg, init_cfg)
+                         families.family(space.seed.family).head_channels if head_channels is None else head_channels,
+                         -1, False, norm_cfg, act_cfg, init_cfg)
         self.search_space = space
         self.output_stride = output_stride
         self.dilated = dilated

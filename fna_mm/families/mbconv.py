@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from fna_mm.checks import check_integer
+from fna_mm.checks import MOST_CHANNELS, MOST_KERNEL, MOST_RATIO, check_integer
 from fna_mm.families.family import BlockSpec, Convolution
 
 _OPERATION = re.compile(r'k(\d+)_([ec])(\d+)')
@@ -37,13 +37,13 @@ class MBConvSpec(BlockSpec):
     channels: Optional[int] = None
 
     def __post_init__(self) -> None:
-        check_integer('kernel_size of an MBConv', self.kernel_size)
+        check_integer('kernel_size of an MBConv', self.kernel_size, most=MOST_KERNEL)
         if (self.expand_ratio is None) == (self.channels is None):
             raise ValueError(f'an MBConv needs either expand_ratio or channels, not {self.expand_ratio!r} and '
                              f'{self.channels!r}')
-        for name in ('expand_ratio', 'channels'):
+        for name, most in (('expand_ratio', MOST_RATIO), ('channels', MOST_CHANNELS)):
             if (value := getattr(self, name)) is not None:
-                check_integer(f'{name} of an MBConv', value)
+                check_integer(f'{name} of an MBConv', value, most=most)
         if self.kernel_size % 2 == 0:
             raise ValueError(f'kernel_size of an MBConv must be odd, not {self.kernel_size}')
 

@@ -1,6 +1,5 @@
 """The search: after weight steps on one sampled path, an architecture step on the mixture of all."""
 
-import inspect
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +10,9 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce, broadcast_object_list, get_world_size
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
-from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import HOOKS, OPTIM_WRAPPERS, OPTIMIZERS, TASK_UTILS
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import HOOKS, TASK_UTILS
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -28,6 +26,7 @@ from fna_mm.checks import check_integer
 from fna_mm.cost.best_path import most_probable_path
 from fna_mm.cost.cost_loss import expected_cost
 from fna_mm.cost.madds import CostTable, madds_table
+from fna_mm.hooks.architecture_optimizer import build_architecture_optimizer, check_sections, named_errors
 from fna_mm.hooks.endless_batches import EndlessBatches, SeededBatches, seed_random_numbers
 from fna_mm.hooks.pending_gradients import Gradients, gather_gradients, restore_gradients
 from fna_mm.hooks.preflight import (
@@ -35,6 +34,7 @@ from fna_mm.hooks.preflight import (
     check_memory,
     check_parts_are_disjoint,
     check_space,
+    check_statistics,
     check_training_mode,
 )
 from fna_mm.hooks.rank_agreement import check_ranks_agree
@@ -79,42 +79,6 @@ def only_architecture_trains(model: nn.Module, supernet: Any) -> Iterator[None]:
             for owner, name, value in buffers:
                 owner[name].copy_(value)
         supernet.use_best_path()
-
-
-def _check_clipping(cfg: dict) -> None:
-    """Check ``clip_grad`` now; mm would at the first step, which may be hours away."""
-    arguments = dict(cfg)
-    clip: Any = nn.utils.clip_grad_value_ if arguments.pop('type', 'norm') == 'value' else nn.utils.clip_grad_norm_
-    try:
-        inspect.signature(clip).bind([], **arguments)
-    except TypeError as error:
-        raise ValueError(f"clip_grad={cfg!r} of AlternatingOptimizerHook's optim_wrapper: {error}; it should be such "
-                         'as dict(max_norm=35)') from error
-
-
-def build_architecture_optimizer(parameters: Tensor, cfg: dict) -> OptimWrapper:
-    """The OptimWrapper of the architecture parameters.
-
-    Args:
-        parameters (Tensor): The architecture parameters, (candidates of all layers,).
-        cfg (dict): As mm's ``optim_wrapper``: ``type``, ``optimizer``, ``clip_grad``, ….
-
-    Raises:
-        ValueError: If ``cfg`` has no ``optimizer``, or ``clip_grad`` other arguments than torch's clipping.
-    """
-    cfg = dict(cfg)
-    if not isinstance(cfg.get('optimizer'), dict):
-        raise ValueError('optim_wrapper of AlternatingOptimizerHook needs an optimizer, such as '
-                         f"dict(optimizer=dict(type='Adam', lr=3e-4)), but is {cfg!r}")
-    if cfg.get('clip_grad'):
-        _check_clipping(dict(cfg['clip_grad']))
-    optimizer = OPTIMIZERS.build(dict(cfg.pop('optimizer'), params=[parameters]))
-    cfg.setdefault('type', 'OptimWrapper')
-    wrapper = OPTIM_WRAPPERS.build(cfg, default_args=dict(optimizer=optimizer))
-    # Clipping logs 'train/grad_norm', a name that belongs to the weights' wrapper. Not get_instance, which
-    # would make this hub the current one, where mm's modules look for the iteration.
-    wrapper.message_hub = MessageHub('fna_architecture_optimizer')
-    return wrapper
 
 
 @HOOKS.register_module(force=True)
@@ -165,6 +129,7 @@ class AlternatingOptimizerHook(Hook):
         self.begin_epoch = begin_epoch
         self.begin_iter = begin_iter
         self.weight_steps_per_arch_step = weight_steps_per_arch_step
+        check_sections(dataloader, optim_wrapper, cost)
         self.cost: Any = TASK_UTILS.build(cost) if isinstance(cost, dict) else cost
         self.arch_steps = 0
         self.skipped_steps = 0
@@ -231,7 +196,8 @@ class AlternatingOptimizerHook(Hook):
         dataloader: Any = self._dataloader
         if isinstance(dataloader, dict):
             # The ranks' common seed: under diff_rank_seed their own ones would shuffle differently.
-            dataloader = runner.build_dataloader(dataloader, seed=self._seed)
+            with named_errors('dataloader'):
+                dataloader = runner.build_dataloader(dataloader, seed=self._seed)
         self._batches = EndlessBatches(dataloader)
         self.optim_wrapper = build_architecture_optimizer(self._supernet.architecture_parameters,
                                                           self._optim_wrapper_cfg)
@@ -246,6 +212,8 @@ class AlternatingOptimizerHook(Hook):
                 self.cost.resolve(self._table, seed_cost)
                 self._supernet.limit_best_path(partial(
                     most_probable_path, table=self._table, budget=self.cost.limit))
+        for loader in (runner.train_dataloader, dataloader):
+            check_statistics(loader, self._model, self._supernet)
         check_parts_are_disjoint(runner.train_dataloader.dataset, dataloader.dataset)
         check_space(self._model, runner.work_dir)
         self._checkpoint_hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.fileio import join_path, put_text, remove
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -82,6 +84,33 @@ def check_training_mode(model: nn.Module, cfg: Mapping[str, Any]) -> None:
             and not model.find_unused_parameters):
         raise ValueError(f'{type(model).__name__} waits for the gradients of all candidates, of which a step uses '
                          "one a layer: set model_wrapper_cfg=dict(type='FNADistributedDataParallel')")
+
+
+def check_statistics(dataloader: Any, model: nn.Module, supernet: Any) -> None:
+    """Check that BN sees more than one number of each channel in the smallest batch, which PyTorch asks for.
+
+    Args:
+        dataloader (DataLoader): The data of one kind of step. Its first sample is read if a batch may be of one image.
+        model (nn.Module): The model, unwrapped.
+        supernet (FNASuperNet): Its supernet.
+
+    Raises:
+        ValueError: If it would see a single one.
+    """
+    size, length = dataloader.batch_size, len(dataloader.dataset)
+    single = size == 1 or (length % (size or 1) == 1 and not dataloader.drop_last)
+    norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
+    if not single or not norms or (get_world_size() > 1 and all('Sync' in type(norm).__name__ for norm in norms)):
+        return
+    data: Any = model.data_preprocessor(dataloader.collate_fn([dataloader.dataset[0]]), True)
+    inputs = data.get('inputs') if isinstance(data, Mapping) else data[0]
+    if not isinstance(inputs, torch.Tensor) or inputs.ndim != 4:
+        return
+    image = (int(inputs.shape[-2]), int(inputs.shape[-1]))
+    if supernet.search_space.seed.walk(supernet.output_stride, image)[-1].output_size == (1, 1):
+        raise ValueError(f'a batch of one image of {image[0]}x{image[1]} (batch_size={size}, {length} images) has a '
+                         'last map of a single pixel, of which BN has no statistics: use larger batches with '
+                         "drop_last=True, larger images, or norm_cfg and candidate_norm_cfg of type 'GN'")
 
 
 def check_memory(trial: Callable[[], None], supernet: nn.Module, batch_size: int) -> None:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from mmdet.models.backbones import MobileNetV2 as DetMobileNetV2
 from mmengine.config import ConfigDict
+from mmengine.registry import MODELS
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from mmseg.models.backbones import MobileNetV2 as SegMobileNetV2
 from torch import nn
 
-from fna_mm import Architecture, FNAChildNet
+from fna_mm import Architecture, FNAChildNet, FNASuperNet
 from fna_mm.families.mobilenet_v2 import PUBLISHED
 
 SIZE = 64
@@ -421,3 +422,40 @@ def test_a_models_own_pretrained_is_refused(kind):
     with pytest.raises(ValueError, match=r"passes pretrained='open-mmlab://resnet50_v1c' on .*: set pretrained=None"):
         mmseg.registry.MODELS.build(ConfigDict(copy.deepcopy(model)))
     assert mmseg.registry.MODELS.build(ConfigDict(model, pretrained=None)).backbone.out_channels[-1] == 320
+
+
+# Plausible mistakes
+
+
+@pytest.mark.parametrize('kind', ['FNAChildNet', 'FNASuperNet'])
+@pytest.mark.parametrize(('wrong', 'message'), [
+    (dict(norm_cfg=None), r"norm_cfg must be a section such as dict\(type='BN'\), not None"),
+    (dict(norm_cfg='BN'), "norm_cfg must be a section .* not 'BN'"),
+    (dict(norm_cfg=dict(type='GN')), 'does not say num_groups'),
+    (dict(act_cfg=None), 'act_cfg must be the section of an activation, .* not None'),
+    (dict(act_cfg=dict(type='ReLU66')), "act_cfg must be .*ReLU66"),
+    (dict(out_indices=6), 'out_indices must be a list or tuple, not 6'),
+    (dict(out_indices='6'), "out_indices must be a list or tuple, not '6'"),
+    (dict(out_indices=(True, )), r'out_indices=\(True,\) must name stages'),
+    (dict(head_channels=0), 'head_channels must be .*, not 0'),
+    (dict(head_channels='64'), "head_channels must be .*, not '64'")])
+def test_arguments_that_are_refused(kind, wrong, message):
+    arch = dict(arch='mobilenet_v2') if kind == 'FNAChildNet' else {}
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type=kind, **arch, **wrong))
+
+
+@pytest.mark.parametrize('make', [
+    lambda: FNAChildNet('[[32, 16], ["k9999_e1"], 1]'),
+    lambda: FNAChildNet('mobilenet_v2', widen_factor=1e6),
+    lambda: FNAChildNet('|'.join(['[[16000, 16000], ["k3_e99"], 1]'] * 3)),
+    lambda: FNAChildNet(f'[[32, 16], {["k3_e1"] * 10**5}, 1]'),
+    lambda: FNASuperNet(layers_per_stage=(10**6, 4, 4, 4, 4, 1)),
+    lambda: FNASuperNet(kernel_sizes=(3, 20001)),
+    lambda: FNASuperNet(expand_ratios=(3, 10**5))])
+def test_what_no_network_has_is_refused_before_it_takes_memory(make):
+    import resource
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r'from 1 to|at most'):
+        make()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # KiB: 128 MiB

@@ -33,11 +33,8 @@ from fna_mm import FNASuperNet, MAddsCost
 from fna_mm.checkpoints.folder_lock import HOLDER, FolderLock
 from fna_mm.checkpoints.searched import best_architecture
 from fna_mm.cost import madds_table
-from fna_mm.hooks.alternating_optimizer_hook import (
-    build_architecture_optimizer,
-    find_supernet,
-    only_architecture_trains,
-)
+from fna_mm.hooks.alternating_optimizer_hook import find_supernet, only_architecture_trains
+from fna_mm.hooks.architecture_optimizer import build_architecture_optimizer
 from fna_mm.hooks.pending_gradients import restore_gradients
 
 ADAM = dict(type='Adam', lr=.05, betas=(.5, .999), weight_decay=1e-3)
