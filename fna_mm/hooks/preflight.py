@@ -86,7 +86,7 @@ def check_training_mode(model: nn.Module, cfg: Mapping[str, Any]) -> None:
                          "one a layer: set model_wrapper_cfg=dict(type='FNADistributedDataParallel')")
 
 
-def check_statistics(dataloader: Any, model: nn.Module, supernet: Any) -> None:
+def check_statistics(dataloader: Any, model: Any, supernet: Any) -> None:
     """Check that BN sees more than one number of each channel in the smallest batch, which PyTorch asks for.
 
     Args:
