@@ -21,6 +21,10 @@ _ZIP_START, _PICKLE_START = b'PK\x03\x04', b'\x80'
 _LEGACY_PICKLES = 4
 
 
+class _Refused(Exception):
+    """A file that is not opened, because it would take more memory than its size says."""
+
+
 def resolve_checkpoint(checkpoint: str) -> str:
     """Replace an ``open-mmlab://`` or ``torchvision://`` name by its URL; other paths stay as they are.
 
@@ -49,7 +53,7 @@ def load_checkpoint(checkpoint: str) -> Any:
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If it is a safetensors file and that package is not installed.
-        ValueError: If the file is no readable checkpoint, or holds more than tensors.
+        ValueError: If the file is no readable checkpoint, holds more than tensors, or more than its size allows.
     """
     from mmengine.fileio import exists, get_local_path, isdir
     location = resolve_checkpoint(checkpoint)
@@ -65,9 +69,14 @@ def load_checkpoint(checkpoint: str) -> Any:
         try:
             if location.endswith(_SAFETENSORS) or _is_safetensors(path):
                 return _load_safetensors(path, checkpoint)
-            return _load(path)
+            _check_members(path)
+            loaded = _load(path)
+            _check_tensors(loaded, os.path.getsize(path))
+            return loaded
         except ImportError:
             raise
+        except _Refused as error:
+            raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: {error}') from None
         except Exception as error:  # torch raises many types for damaged files: OSError, AssertionError, …
             raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: {_diagnosis(path, error)}'
                              ) from error
@@ -91,6 +100,38 @@ def _load(path: Any) -> Any:
     if TORCH_LOADS_SAFELY:
         return torch.load(path, map_location='cpu', weights_only=True)
     return torch.load(path, map_location='cpu', pickle_module=restricted_pickle, weights_only=False)
+
+
+def _check_members(path: Any) -> None:
+    """Check that the members of a zip archive are as large as they say: ``torch.save`` does not compress."""
+    if not zipfile.is_zipfile(path) or _is_torchscript(path):  # which is refused for another reason
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise _Refused('it is a zip archive, but none that PyTorch wrote: its members are compressed')
+    size, held = os.path.getsize(path), sum(member.file_size for member in members)
+    if held > size:
+        raise _Refused(f'its members would have {held:,} bytes, the file has {size:,}')
+
+
+def _check_tensors(loaded: Any, size: int) -> None:
+    """Check that no tensor is larger than its file, which one with a stride of 0 can be.
+
+    Args:
+        loaded (Any): What was read.
+        size (int): Size of the file in bytes.
+    """
+    waiting, seen = [loaded], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            if value.numel() * value.element_size() > size:
+                raise _Refused(f'a tensor of shape {tuple(value.shape)} in it would have '
+                               f'{value.numel() * value.element_size():,} bytes, the file has {size:,}')
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
 
 
 def _is_torchscript(path: Any) -> bool:

@@ -64,6 +64,16 @@ def other_zip(path):
         archive.writestr('readme.txt', 'no tensors here')
 
 
+def deflated(path):
+    """A checkpoint whose pickle is a thousand times as large as the file."""
+    torch.save(dict(STATE, text='x' * 10**7), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
 NO_CHECKPOINT, TRUNCATED = 'it is no checkpoint of PyTorch; its first bytes are ', 'it is truncated or damaged'
 CODE = 'it holds more than tensors: opening it would run code, {}. That was refused, nothing of it was run'
 FILES = {
@@ -86,6 +96,11 @@ FILES = {
     **{f'legacy cut at {share}': (cut(legacy(STATE), share), TRUNCATED) for share in (.01, .05, .1, .2, .3, .7, .99)},
     'legacy module, cut': (cut(legacy(nn.Linear(300, 300)), .001), TRUNCATED),
     'pickle, cut': (cut(dump(dict(a='x' * 99)), .8), TRUNCATED),
+    'deflated': (deflated, 'it is a zip archive, but none that PyTorch wrote: its members are compressed'),
+    'a tensor of stride 0': (save(dict(STATE, x=torch.zeros(1).expand(10**6, 10**6))),
+                             'a tensor of shape (1000000, 1000000) in it would have 4,000,000,000,000 bytes, the'),
+    'the same in a list, legacy': (legacy([[torch.zeros(1).expand(10**6, 10**6)]]),
+                                   'a tensor of shape (1000000, 1000000) in it would have 4,000,000,000,000 bytes, th'),
     'folder': (lambda path: path.mkdir(), 'it is a folder'),
 }
 
@@ -115,6 +130,23 @@ def test_code_is_not_executed(tmp_path, write):
     else:
         pickle.loads(path.read_bytes())
     assert marker.exists()
+
+
+@pytest.mark.parametrize('write', [save, legacy])
+def test_code_is_not_executed_whatever_the_environment_says(tmp_path, monkeypatch, write):
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    marker, path = tmp_path / 'exploded', tmp_path / 'bomb.pth'
+    write(Bomb(marker))(path)
+    with pytest.raises(ValueError, match='it holds more than tensors'):
+        load_checkpoint(str(path))
+    assert not marker.exists()
+
+
+def test_a_list_that_holds_itself(tmp_path):
+    inside = [torch.ones(1)]
+    inside.append(inside)
+    torch.save(inside, tmp_path / 'x.pth')
+    assert torch.equal(load_checkpoint(str(tmp_path / 'x.pth'))[1][1][0], torch.ones(1))
 
 
 @pytest.mark.parametrize('write', [save, legacy])
