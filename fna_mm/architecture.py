@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from fna_mm import families
+from fna_mm.checkpoints.whole_files import check_regular
 from fna_mm.checks import (
     MOST_CHANNELS,
     MOST_LAYERS,
@@ -15,6 +16,7 @@ from fna_mm.checks import (
     check_input_shape,
     check_integer,
     check_number,
+    shown,
 )
 from fna_mm.families import BlockSpec, Convolution
 from fna_mm.families.family import chain_madds, chain_params, strided_size
@@ -124,7 +126,7 @@ class Stage:
         check_integer('in_channels of a stage', self.in_channels, most=MOST_CHANNELS)
         check_integer('out_channels of a stage', self.out_channels, most=MOST_CHANNELS)
         if type(self.stride) is not int or self.stride not in (1, 2):
-            raise ValueError(f'stride of the stage {self.label} must be 1 or 2, not {self.stride!r}')
+            raise ValueError(f'stride of the stage {self.label} must be 1 or 2, not {shown(self.stride)}')
         object.__setattr__(self, 'layers', tuple(self.layers))
         if not self.layers:
             raise ValueError(f'the stage {self.label} is empty: it needs at least one layer')
@@ -132,7 +134,7 @@ class Stage:
             raise ValueError(f'the stage {self.label} has {len(self.layers)} layers: at most {MOST_LAYERS} are read')
         for layer in self.layers:
             if not isinstance(layer, BlockSpec):
-                raise ValueError(f'the stage {self.label} holds {layer!r}, which is no block of a family')
+                raise ValueError(f'the stage {self.label} holds {shown(layer)}, which is no block of a family')
 
     @property
     def label(self) -> str:
@@ -157,7 +159,7 @@ class Stage:
         label = f'{in_channels} → {out_channels}'
         if isinstance(operations, str) or not isinstance(operations, Sequence):
             raise ValueError(f'the layers of the stage {label} must be a list of operations, '
-                             f'not {operations!r}')
+                             f'not {shown(operations)}')
         if operations and operations[0] == SKIP:
             raise ValueError(f'the first layer of the stage {label} is {SKIP!r}, but an identity cannot '
                              'change channels or stride: put a block such as '
@@ -260,7 +262,7 @@ class Architecture:
             legal.append(stride)
         legal = sorted({stride for stride in legal if stride >= 8} | {self.total_stride})
         if output_stride not in legal:
-            raise ValueError(f'output_stride={output_stride!r} is not possible for this architecture: '
+            raise ValueError(f'output_stride={shown(output_stride)} is not possible for this architecture: '
                              f'choose one of {legal}')
         current, dilation, result = start, 1, []
         for stage in self.stages:
@@ -356,20 +358,35 @@ class Architecture:
         if isinstance(arch, Mapping):
             return cls.from_dict(arch)
         if not isinstance(arch, str):
-            raise ValueError(f'arch must be a name, a dict, a path or the published text form, not {arch!r}')
+            raise ValueError(f'arch must be a name, a dict, a path or the published text form, not {shown(arch)}')
         if published := families.find_published(arch):
             return cls._parse(published[1], published[0].name)
-        if '[' in arch:
+        if '[' in arch and not arch.endswith('.json'):
             return cls.parse(arch)
         if not arch.endswith('.json'):
-            raise ValueError(f'unknown arch {arch!r}: expected one of {families.published_names()}, '
+            raise ValueError(f'unknown arch {shown(arch)}: expected one of {families.published_names()}, '
                              'the path of an arch.json, a dict, or the published text form')
-        from mmengine.fileio import exists, get_text  # imports torch, which this module must not need
+        text = cls._text_of(arch)
+        try:
+            return cls.from_json(text)
+        except ValueError as error:
+            raise ValueError(f'arch={shown(arch)}: {error}') from None
 
-        if not exists(arch):
-            raise FileNotFoundError(f'arch={arch!r}: there is no such file; published names are '
-                                    f'{families.published_names()}')
-        return cls.from_json(get_text(arch))
+    @staticmethod
+    def _text_of(path: str) -> str:
+        """The text of a file on any of mmengine's file backends."""
+        from mmengine.fileio import exists, get_text  # imports torch, which this module must not need
+        missing = f'arch={shown(path)}: there is no such file; published names are {families.published_names()}'
+        remote = path.startswith(('http://', 'https://'))
+        if not remote and not exists(path):
+            raise FileNotFoundError(missing)
+        check_regular(path)
+        try:
+            return get_text(path, encoding='utf-8').removeprefix('\ufeff')
+        except UnicodeDecodeError as error:
+            raise ValueError(f'arch={shown(path)}: not an architecture: the file is no text ({error})') from None
+        except OSError as error:
+            raise (FileNotFoundError(f'{missing} ({error})') if remote else error) from None
 
     @classmethod
     def parse(cls, text: str) -> 'Architecture':
@@ -391,7 +408,7 @@ class Architecture:
             try:
                 (in_channels, out_channels), operations, stride = ast.literal_eval(part.strip())
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                raise ValueError(f'stage {index} of the architecture text is {part.strip()[:200]!r}: expected '
+                raise ValueError(f'stage {index} of the architecture text is {shown(part.strip())}: expected '
                                  "[[in_channels, out_channels], ['k3_e6', ...], stride]") from None
             stages.append(Stage.from_operations(in_channels, out_channels, stride, operations, family))
         return cls(tuple(stages), family)
@@ -422,17 +439,17 @@ class Architecture:
             ValueError: If a key is missing, unknown or holds an illegal value.
         """
         if values.get('format', JSON_FORMAT) != JSON_FORMAT or values.get('version', 1) != JSON_VERSION:
-            raise ValueError(f'format {values.get("format")!r} version {values.get("version")!r} is unknown: '
+            raise ValueError(f'format {shown(values.get("format"))} version {shown(values.get("version"))} is unknown: '
                              f'this release reads {JSON_FORMAT!r} version {JSON_VERSION}')
         stages, family = values.get('stages'), values.get('family', families.DEFAULT)
         if not isinstance(stages, Sequence) or isinstance(stages, str):
-            raise ValueError(f'an architecture needs a list under "stages", not {stages!r}')
+            raise ValueError(f'an architecture needs a list under "stages", not {shown(stages)}')
         fields = {'in_channels', 'out_channels', 'stride', 'layers'}
         built = []
         for index, stage in enumerate(stages):
             if not isinstance(stage, Mapping) or set(stage) != fields:
                 raise ValueError(f'stage {index} of the architecture must have exactly the keys '
-                                 f'{sorted(fields)}, but is {stage!r}')
+                                 f'{sorted(fields)}, but is {shown(stage)}')
             built.append(Stage.from_operations(stage['in_channels'], stage['out_channels'],
                                                stage['stride'], stage['layers'], family))
         return cls(tuple(built), family)

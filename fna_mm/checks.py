@@ -8,6 +8,17 @@ from typing import Any, Optional
 #: More than any network has: limits on what is built from a text that somebody wrote.
 MOST_KERNEL, MOST_RATIO, MOST_CHANNELS, MOST_LAYERS, MOST_PARAMETERS = 63, 100, 2**14, 1000, 10**9
 
+def shown(value: Any, most: int = 200) -> str:
+    """A value as messages show it: what Python writes, cut where it is longer than anybody reads.
+
+    Args:
+        value (Any): The value.
+        most (int): Characters. Defaults to 200.
+    """
+    text = repr(value[:most + 1]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= most else f'{text[:most]}…'
+
+
 def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = None, note: str = '') -> int:
     """Check that a value is an integer in range, and return it.
 
@@ -24,7 +35,7 @@ def check_integer(name: str, value: Any, least: int = 1, most: Optional[int] = N
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         wanted = (f'an integer from {least} to {most}' if most is not None else
                   'a positive integer' if least == 1 else f'an integer of at least {least}')
-        raise ValueError(f'{name} must be {wanted}{note}, not {value!r}')
+        raise ValueError(f'{name} must be {wanted}{note}, not {shown(value)}')
     return value
 
 
@@ -39,7 +50,7 @@ def check_list(name: str, values: Any) -> None:
         ValueError: If it is none.
     """
     if not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
-        raise ValueError(f'{name} must be a list or tuple, not {values!r}')
+        raise ValueError(f'{name} must be a list or tuple, not {shown(values)}')
 
 
 def check_number(name: str, value: Any, least: Optional[float] = None, above: Optional[float] = None,
@@ -65,7 +76,7 @@ def check_number(name: str, value: Any, least: Optional[float] = None, above: Op
             legal = legal and holds(value, bound)
     if not legal:
         wanted = 'a positive number' if bounds == ['above 0'] else f'a number {" and ".join(bounds)}'.strip()
-        raise ValueError(f'{name} must be {wanted}, not {value!r}')
+        raise ValueError(f'{name} must be {wanted}, not {shown(value)}')
     return float(value)
 
 
@@ -82,5 +93,5 @@ def check_input_shape(input_shape: Any, name: str = 'input_shape') -> tuple[int,
     legal = (isinstance(input_shape, Sequence) and not isinstance(input_shape, str) and len(input_shape) == 2
              and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in input_shape))
     if not legal:
-        raise ValueError(f'{name} must be (height, width) in pixels, such as (800, 1088), not {input_shape!r}')
+        raise ValueError(f'{name} must be (height, width) in pixels, such as (800, 1088), not {shown(input_shape)}')
     return input_shape[0], input_shape[1]

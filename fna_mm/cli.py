@@ -11,6 +11,8 @@ from typing import Any, NoReturn, Optional
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from fna_mm.checkpoints.whole_files import check_regular
+
 # mmengine and mim use pkg_resources; a user of this command cannot change that.
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
@@ -41,6 +43,8 @@ class Command(click.Group):
 def _fail(error: Exception) -> NoReturn:
     # The messages of these types are complete. Errors from a user's config or from mm need the name of their type.
     text = str(error).strip()
+    if len(text) > _MOST_SHOWN:
+        text = f'{text[:_MOST_SHOWN // 2]} … {text[-_MOST_SHOWN // 2:]}'
     told = text and isinstance(error, (ValueError, OSError, ImportError))
     raise click.ClickException(text if told else f'{type(error).__name__}: {text}'.rstrip(': ')) from error
 
@@ -75,7 +79,23 @@ def _configs(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 _json = click.option('--json', 'as_json', is_flag=True, help='Print JSON, for programs.')
 #: The shell completes paths. The code that opens a path checks it.
-FILE = click.Path()
+class _File(click.Path):
+    """A path that is no pipe and no device, from which a command would read for ever."""
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        """Check the path."""
+        try:
+            check_regular(str(value))
+        except (ValueError, OSError) as error:
+            self.fail(str(error), param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _File()
+#: Pixels.
+SIDE = click.IntRange(1)
+#: Characters of a message that are shown.
+_MOST_SHOWN = 2000
 
 
 @click.group(cls=Command, context_settings=CONTEXT, epilog='Exit status: 0 done, '
@@ -89,12 +109,13 @@ def main(debug: bool) -> None:
 
 @main.command()
 @click.argument('targets', nargs=-1, required=True, metavar='TARGET...', type=FILE)
-@click.option('--shape', nargs=2, type=int, metavar='H W', help='Input height and width in pixels. '
+@click.option('--shape', nargs=2, type=SIDE, metavar='H W', help='Input height and width in pixels. '
               "Defaults to the config's input_shape.")
-@click.option('--output-stride', type=int, help="Output stride of an architecture. Defaults to the architecture's own.")
-@click.option('--format', 'style', type=click.Choice(['text', 'markdown', 'json']), default='text', show_default=True)
+@click.option('--output-stride', type=click.IntRange(1), help='Output stride of an architecture. Defaults to its own.')
+@click.option('--format', 'style', type=click.Choice(['text', 'markdown', 'json']), help='Defaults to text.')
 @click.option('--json', 'as_json', is_flag=True, help='The same as --format json.')
-def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_stride: Optional[int], style: str,
+def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_stride: Optional[int],
+               style: Optional[str],
                as_json: bool) -> None:
     """Count the parameters and multiply-adds of configs and architectures.
 
@@ -106,7 +127,9 @@ def complexity(targets: Sequence[str], shape: Optional[tuple[int, int]], output_
     Example:  fna complexity configs/fna_retinanet_retrain.py
               fna complexity fna_deeplabv3 --shape 1024 2048 --output-stride 16
     """
-    style = 'json' if as_json else style
+    if as_json and style not in (None, 'json'):
+        raise click.UsageError(f'--json and --format {style} are two formats: give one')
+    style = 'json' if as_json else style or 'text'
     from fna_mm.cost.complexity import complexity_table
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # mm warns when it builds models; nothing is trained here
@@ -253,7 +276,7 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
               'instead of a search. CONFIG may have any backbone then.')
 @click.option('--seed', 'seed', metavar='CHECKPOINT', help='Path or URL of the MobileNetV2 that training starts from. '
               "Defaults to CONFIG's own, or open-mmlab://mmdet/mobilenet_v2.")
-@click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width at which MAdds are counted. '
+@click.option('--shape', nargs=2, type=SIDE, metavar='H W', help='Height and width at which MAdds are counted. '
               'Defaults to the size to which the test pipeline resizes.')
 @click.option('--budget', default='0.8', show_default=True, help="What the child's backbone may cost: a share of "
               "MobileNetV2's multiply-adds, or a number such as 250M.")
@@ -288,8 +311,8 @@ def search_config(config: str, out: str, swap: bool, seed: Optional[str], shape:
 @click.option('--runtime', default='onnxruntime', show_default=True, help='What runs the blocks: onnxruntime or torch.')
 @click.option('--threads', default=1, show_default=True, help='Threads of one operator.')
 @click.option('--device', default='cpu', show_default=True, help='cpu, or cuda with --runtime torch.')
-@click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width of an image. Defaults to the size to '
-              'which the test pipeline resizes.')
+@click.option('--shape', nargs=2, type=SIDE, metavar='H W', help='Height and width of an image. Defaults to the size '
+              'to which the test pipeline resizes.')
 @click.option('--rounds', default=20, show_default=True, help='Rounds of measurements; the table has their medians.')
 def latency(config: str, out: str, runtime: str, threads: int, device: str, shape: Optional[tuple[int, int]],
             rounds: int) -> None:
@@ -326,7 +349,7 @@ def latency(config: str, out: str, runtime: str, threads: int, device: str, shap
 @click.option('--table', type=FILE, metavar='TABLE.json', help='Milliseconds of blocks on your device, which `fna '
               'latency` writes. Budgets are shares, or such as 12ms.')
 @click.option('--work-dir', type=FILE, help='Folder of all files. Defaults to work_dirs/<name of CONFIG>_adapted.')
-@click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width at which MAdds are counted. '
+@click.option('--shape', nargs=2, type=SIDE, metavar='H W', help='Height and width at which MAdds are counted. '
               'Defaults to those of the first measured image.')
 @click.option('--min-width', default=.1, show_default=True, help='Smallest width of a block, as a share of its own.')
 @click.option('--min-depth', default=1, show_default=True, help='Layers that every stage keeps at least.')
@@ -389,7 +412,7 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
 @click.argument('config', type=FILE)
 @click.argument('checkpoint', type=FILE)
 @click.argument('out', type=FILE)
-@click.option('--shape', nargs=2, type=int, metavar='H W', help='Height and width of an image. Defaults to those of '
+@click.option('--shape', nargs=2, type=SIDE, metavar='H W', help='Height and width of an image. Defaults to those of '
               'the test pipeline.')
 @click.option('--dynamic', is_flag=True, help='Let the file take any height and width.')
 @click.option('--opset', default=17, show_default=True, help="Version of ONNX's operators.")

@@ -1,3 +1,5 @@
+import functools
+import http.server
 import json
 import os
 import pickle
@@ -6,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -162,7 +165,6 @@ CASES = [
     (lambda folder: ['complexity', 'none.py'], "No such file or directory: 'none.py'"),
     (lambda folder: ['complexity', 'fna_ssdlite'],
      'fna_ssdlite does not say at which size .* give --shape HEIGHT WIDTH'),
-    (lambda folder: ['complexity', 'fna_ssdlite', '--shape', '0', '320'], r'input_shape must be \(height, width\)'),
     (lambda folder: ['complexity', 'fna_ssdlite', '--shape', '320', '320', '--output-stride', '7'],
      r'output_stride=7 is not possible .* choose one of \[8, 16, 32\]'),
     (lambda folder: ['complexity', write(folder, 'x.py', 'a = 1'), '--shape', '64', '64'], 'the config has no model'),
@@ -187,6 +189,54 @@ def test_an_error_is_one_line(tmp_path, arguments, message):
     assert 'Traceback' not in printed
 
 
+@pytest.mark.parametrize('content', ['x' * 10**6, '{"stages": [{"a": "' + 'x' * 10**6 + '"}]}',
+                                     '{"stages": "' + 'x' * 10**6 + '"}', '{"version": "' + 'x' * 10**6 + '"}',
+                                     '{"stages": [{"in_channels": 1, "out_channels": 1, "stride": 1, "layers": ["'
+                                     + 'x' * 10**6 + '"]}]}', '[' * 10**6])
+def test_messages_are_bounded_and_name_the_file(tmp_path, content):
+    path = write(tmp_path, 'arch.json', content)
+    printed = fna('arch', 'show', path, code=1)
+    assert f'arch={path!r}: ' in printed
+    assert len(printed) < 1000
+    for text in (content, content.replace('"', '')):
+        assert len(fna('arch', 'show', text, code=1)) < 2500
+
+
+@pytest.mark.parametrize('name', ['arch.json', 'run[1].json', 'x [[1]].json'])
+def test_names_and_beginnings_of_files(tmp_path, name):
+    """A byte order mark, as some editors write it."""
+    text = Architecture.create('fna_ssdlite').to_json()
+    assert fna('arch', 'show', write(tmp_path, name, '\ufeff' + text), '--json') == text
+
+
+def test_an_architecture_over_http(tmp_path):
+    write(tmp_path, 'arch.json', Architecture.create('fna_ssdlite').to_json())
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f'http://127.0.0.1:{server.server_port}'
+    try:
+        assert fna('arch', 'show', f'{address}/arch.json').startswith(str(Architecture.create('fna_ssdlite')))
+        assert 'there is no such file' in fna('arch', 'show', f'{address}/none.json', code=1)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='this system has no pipes with names')
+def test_a_pipe_does_not_hang(tmp_path):
+    for name in ('x.json', 'x.pth', 'x.py', 'x.jpg'):
+        os.mkfifo(tmp_path / name)
+    config = write(tmp_path, 'c.py', 'a = 1')
+    for arguments, code in (
+            (['arch', 'show', tmp_path / 'x.json'], 1), (['arch', 'show', tmp_path / 'x.pth'], 1),
+            (['complexity', tmp_path / 'x.py'], 2), (['adapt', config, tmp_path / 'x.pth'], 2),
+            (['compare', config, 'x.pth', config, 'y.pth', tmp_path / 'x.jpg'], 2)):
+        done = subprocess.run([FNA, *map(str, arguments)], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        assert done.returncode == code
+        assert 'cannot be read: it is no regular file' in done.stderr
+
+
 @pytest.mark.parametrize(('arguments', 'error'), [
     (['arch', 'show', 'none.json'], FileNotFoundError), (['arch', 'show', 'none'], ValueError),
     (['complexity', 'none.py'], FileNotFoundError)])
@@ -204,7 +254,11 @@ def test_debug_in_a_process():
 
 
 @pytest.mark.parametrize('arguments', [['complexity'], ['arch', 'show'], ['complexity', 'x', '--shape', 'a', 'b'],
-                                       ['nonsense'], ['demo', '--seed', 'x'], ['demo', 'x'], ['report']])
+                                       ['nonsense'], ['demo', '--seed', 'x'], ['demo', 'x'], ['report'],
+                                       ['complexity', 'fna_ssdlite', '--shape', '0', '320'],
+                                       ['complexity', 'fna_ssdlite', '--shape', '32', '32', '--output-stride', '0'],
+                                       ['complexity', 'fna_ssdlite', '--shape', '32', '32', '--json', '--format',
+                                        'markdown']])
 def test_wrong_usage_is_clicks_to_explain(arguments):
     assert 'Usage:' in fna(*arguments, code=2)
 

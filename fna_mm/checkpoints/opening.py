@@ -12,6 +12,7 @@ import torch
 
 from fna_mm.checkpoints import restricted_pickle
 from fna_mm.checkpoints.safe_globals import TORCH_LOADS_SAFELY, allow_mmengine_checkpoints
+from fna_mm.checkpoints.whole_files import check_regular
 
 allow_mmengine_checkpoints()
 _SAFETENSORS = '.safetensors'
@@ -63,6 +64,7 @@ def load_checkpoint(checkpoint: str) -> Any:
                                 'the path of a MobileNetV2 checkpoint, or open-mmlab://mmdet/mobilenet_v2')
     if not remote and isdir(location):
         raise ValueError(f'checkpoint={checkpoint!r} is no readable checkpoint: it is a folder')
+    check_regular(location)
     if remote and not location.endswith(_SAFETENSORS):
         location = _fetched(location)
     with get_local_path(location) as path:

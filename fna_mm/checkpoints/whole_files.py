@@ -20,6 +20,19 @@ def checkpoint_bytes(checkpoint: Any) -> bytes:
     return content.getvalue()
 
 
+def check_regular(path: str) -> None:
+    """Check that what is to be read is no device, pipe or socket, which might never end.
+
+    Args:
+        path (str): A path; one that does not exist, or an address, is not looked at.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if os.path.exists(path) and not os.path.isdir(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f'{path!r} cannot be read: it is no regular file')
+
+
 def check_outputs(outputs: Sequence[str], inputs: Sequence[str] = ()) -> None:
     """Check, before any work, that files can be written without loss.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from fna_mm.checks import MOST_CHANNELS, MOST_KERNEL, MOST_RATIO, check_integer
+from fna_mm.checks import MOST_CHANNELS, MOST_KERNEL, MOST_RATIO, check_integer, shown
 from fna_mm.families.family import BlockSpec, Convolution
 
 _OPERATION = re.compile(r'k(\d+)_([ec])(\d+)')
@@ -58,8 +58,8 @@ class MBConvSpec(BlockSpec):
         """
         match = _OPERATION.fullmatch(text) if isinstance(text, str) else None
         if match is None:
-            raise ValueError(f'unknown operation {text!r}: expected kK_eE (K an odd kernel size, E an expansion ratio'
-                             "), such as 'k5_e6', kK_cC (C hidden channels), such as 'k3_c136', or 'skip'")
+            raise ValueError(f'unknown operation {shown(text)}: expected kK_eE (K an odd kernel size, E an expansion '
+                             "ratio), such as 'k5_e6', kK_cC (C hidden channels), such as 'k3_c136', or 'skip'")
         number = int(match[3])
         return cls(int(match[1]), number) if match[2] == 'e' else cls(int(match[1]), channels=number)
 
