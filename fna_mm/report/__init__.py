@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from fna_mm.checkpoints.whole_files import write_whole
@@ -27,12 +28,20 @@ def write_report(runs: Sequence[Run], out_dir: str, metric: Optional[str] = None
         tuple: The page's path, and the figures.
     """
     searches = [run for run in runs if run.searched]
-    drawn = [draw_search(run, file_prefix(run) if len(searches) > 1 else '') for run in searches]
+    drawn, problems = [], []
+    for run in searches:
+        try:
+            drawn.append(draw_search(run, file_prefix(run) if len(searches) > 1 else ''))
+        except Exception as error:  # of data that nobody foresaw; all other runs are shown
+            drawn.append([])
+            problems.append(replace(run, problems=[*run.problems, f'its figures cannot be drawn ({error})']))
+    runs = [next((other for other in problems if other.path == run.path), run) for run in runs]
     times = draw_times(runs)
     figures = [figure for figures in (*drawn, times) for figure in figures]
     files = {f'{figure.name}.svg': figure.svg for figure in figures}
     files.update({f'{figure.name}.png': image_to_png(figure.image) for figure in figures})
-    files['index.html'] = report_page(runs, cast_roles(runs), drawn, times, metric).encode()
+    page = report_page(runs, cast_roles(runs), drawn, times, metric)
+    files['index.html'] = page.encode('utf-8', 'replace')
     write_whole({os.path.join(out_dir, name): content for name, content in files.items()})
     return os.path.join(out_dir, 'index.html'), figures
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from fna_mm.architecture import Architecture
+from fna_mm.checks import check_integer, check_number, shown
 from fna_mm.cost.madds import CostTable
 from fna_mm.search_space import SearchSpace, candidate_name
 
@@ -21,6 +22,10 @@ Probabilities = Mapping[str, Mapping[str, float]]
 
 #: Share of the largest entropy, the layers' mean, above which a search has not decided.
 UNDECIDED = .9
+
+
+#: More iterations than a search makes, and more letters than a name has.
+_MOST, _MOST_LETTERS = 10**12, 200
 
 
 def named_probabilities(space: SearchSpace, values: Any) -> dict[str, dict[str, float]]:
@@ -125,9 +130,31 @@ class SearchState:
         Raises:
             KeyError | TypeError | ValueError: If the values are not those of a state.
         """
-        gmadds = values['gmadds']
+        gmadds, seconds = values['gmadds'], values.get('seconds')
+        for name in ('step', 'max_steps'):
+            check_integer(name, values[name], least=0, most=_MOST)
+        check_integer('processes', values.get('processes', 1), most=_MOST)
+        for name in (values['moment'], values.get('device', '')):
+            _check_name(name)
+        for layer, of_layer in values['probabilities'].items():
+            _check_name(layer)
+            for candidate, probability in of_layer.items():
+                _check_name(candidate)
+                check_number(f'the probability of {candidate}', probability, least=0)
+        for name, value in {**(gmadds or {}), **(seconds or {})}.items():
+            _check_name(name)
+            check_number(name, value, least=0)
         return cls(**dict(values, architecture=Architecture.parse(values['architecture']),
                           seed=Architecture.parse(values['seed']), gmadds=gmadds and Gmadds(**gmadds)))
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or len(name) > _MOST_LETTERS:
+        raise ValueError(f'{shown(name)} is no name')
+
+
+def _names(state: SearchState) -> dict[str, list[str]]:
+    return {layer: list(of_layer) for layer, of_layer in state.probabilities.items()}
 
 
 def history_path(work_dir: str) -> str:
@@ -161,11 +188,12 @@ def append_history(work_dir: str, state: SearchState) -> None:
     _append(work_dir, state.to_json())
 
 
-def read_history(work_dir: str) -> list[SearchState]:
+def read_history(work_dir: str, problems: Optional[list[str]] = None) -> list[SearchState]:
     """Read all states of a search by rising step. Lines that are no states, such as unfinished ones, are skipped.
 
     Args:
         work_dir (str): Work directory of the search.
+        problems (list[str], optional): Gets a sentence for every line that was skipped. Defaults to None.
 
     Returns:
         list: The states; empty if there is no history.
@@ -176,14 +204,21 @@ def read_history(work_dir: str) -> list[SearchState]:
             lines = file.read().splitlines()
     except FileNotFoundError:
         return states
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
             if 'start' in values:
-                states = [state for state in states if state.step <= values['start']]
+                start = check_integer('start', values['start'], least=0, most=_MOST)
+                states = [state for state in states if state.step <= start]
                 continue
             new = SearchState.from_dict(values)
-        except (KeyError, TypeError, ValueError, RecursionError):
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            if problems is not None:
+                problems.append(f'line {number} of {HISTORY} is no state of a search ({type(error).__name__}: '
+                                f'{str(error)[:_MOST_LETTERS]})')
             continue
         states = [state for state in states if state.step < new.step] + [new]
-    return states
+    alike = [state for state in states if _names(state) == _names(states[-1])]
+    if problems is not None and len(alike) < len(states):
+        problems.append(f'{len(states) - len(alike)} states in {HISTORY} are of another search space than the last one')
+    return alike

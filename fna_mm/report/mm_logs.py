@@ -1,12 +1,14 @@
 """Reading mm's own log files of a work directory, with all its timestamped runs joined."""
 
+import contextlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from fna_mm.report.time_account import ARCHITECTURE, DATA, EVALUATION, OTHER, WEIGHTS
 
@@ -14,7 +16,12 @@ _TIMESTAMP = re.compile(r'\d{8}_\d{6}')
 _LOGGED = re.compile(r'(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - mmengine - \w+ - ?(.*)')
 _PROGRESS = re.compile(r'(?:Epoch|Iter)\((train|val)\)|Saving checkpoint')
 #: The last line of an evaluation: iterations so far, iterations in all, and the mean time of one.
-_EVALUATED = re.compile(r'(?:Epoch|Iter)\(val\).*\[ *(\d+)/ *(\d+)\].* time: ([\d.]+)')
+_EVALUATED = re.compile(r'(?:Epoch|Iter)\(val\).*\[ *(\d+)/ *(\d+)\].* time: (\d+\.?\d*)')
+
+#: What every line of ``scalars.json`` says of its iterations.
+_COUNTS = ('step', 'iter', 'epoch', 'time', 'data_time', 'weight_step_time')
+#: Larger numbers are no measurements.
+_MOST = 1e30
 
 Scalars = Mapping[str, Any]
 
@@ -40,32 +47,49 @@ def metrics_of(line: Scalars) -> dict[str, float]:
             if name not in ('step', 'time', 'data_time') and isinstance(value, (int, float))}
 
 
-def _objects(path: Path) -> Iterator[dict]:
+def _is_number(value: Any) -> bool:
+    """Whether a value can be drawn; a NaN can, as a gap."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) > _MOST
+
+
+def _readable(line: Mapping[str, Any]) -> Optional[dict[str, Any]]:
+    """The numbers and texts of a line of ``scalars.json``; None if what every line has is no number."""
+    if any(name in line and not (_is_number(line[name]) and math.isfinite(line[name])) for name in _COUNTS) or (
+            is_training(line) and 'step' not in line):
+        return None
+    return {name: value for name, value in line.items() if isinstance(value, str) or _is_number(value)}
+
+
+def _objects(path: Path, problems: Optional[list[str]] = None) -> Iterator[dict]:
     """Read the JSON objects in the lines of a file. Other lines, such as an unfinished last one, are skipped."""
     try:
         text = path.read_text(encoding='utf-8', errors='replace')
     except FileNotFoundError:
         return
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
+            value = None
+        value = _readable(value) if isinstance(value, dict) else None
+        if value is not None:
             yield value
+        elif problems is not None:
+            problems.append(f'line {number} of {path.parent.parent.name}/{path.parent.name}/{path.name} cannot be read')
 
 
-def read_scalars(work_dir: Path) -> list[dict]:
+def read_scalars(work_dir: Path, problems: Optional[list[str]] = None) -> list[dict]:
     """Read and join the lines of all ``scalars.json``.
 
     From the first training step of a later run on, its lines replace those of earlier runs.
 
     Args:
         work_dir (Path): An mm work directory.
+        problems (list[str], optional): Gets a sentence for every line that was skipped. Defaults to None.
     """
     joined: list[dict] = []
     for folder in timestamped(work_dir):
-        lines = list(_objects(folder / 'vis_data/scalars.json'))
+        lines = list(_objects(folder / 'vis_data/scalars.json', problems))
         first = next((line['step'] for line in lines if is_training(line)), None)
         if first is not None:
             known = [index for index, line in enumerate(joined) if is_training(line) and line['step'] >= first]
@@ -110,14 +134,15 @@ def read_log(work_dir: Path) -> LogText:
         for line in lines:
             logged = _LOGGED.match(line)
             if logged and (not times or _PROGRESS.match(logged[2])):
-                times.append(datetime.strptime(logged[1], '%Y/%m/%d %H:%M:%S'))
+                with contextlib.suppress(ValueError):  # a line that was cut: no such day
+                    times.append(datetime.strptime(logged[1], '%Y/%m/%d %H:%M:%S'))
             evaluated = _EVALUATED.match(logged[2]) if logged else None
             if evaluated and evaluated[1] == evaluated[2]:
                 evaluation += int(evaluated[1]) * float(evaluated[3])
             words = line.split()
-            if words[:2] == ['GPU', 'number:']:
-                processes = int(words[2])
-            elif words[:2] == ['CUDA', 'available:']:
+            if words[:2] == ['GPU', 'number:'] and words[2:] and words[2].isdecimal():
+                processes = max(1, int(words[2]))
+            elif words[:2] == ['CUDA', 'available:'] and words[2:]:
                 device = 'GPU' if words[2] == 'True' else 'CPU'
         total += (times[-1] - times[0]).total_seconds() if times else 0.
     return LogText(total, evaluation, processes, device)

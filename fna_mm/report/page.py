@@ -15,6 +15,15 @@ from fna_mm.report.time_account import PARTS
 _PAPER = (('DeepLabv3, Cityscapes (paper)', '35.8 GPU hours', '1.4', '34.4'),
           ('RetinaNet, COCO (paper)', '9.2 GPU days', '6', '3.2'),
           ('SSDLite, COCO (paper)', '21.6 GPU days', '6.6', '15'))
+#: Problems of a run that are shown.
+_MOST_PROBLEMS = 5
+
+
+def _few(problems: Sequence[str]) -> list[str]:
+    more = len(problems) - _MOST_PROBLEMS
+    return [*problems[:_MOST_PROBLEMS], *([f'{more} more such lines'] if more > 0 else [])]
+
+
 def _answer(question: str, answer: Answer) -> str:
     # Lines break between words, and not after the dashes of an option.
     commands = ''.join(
@@ -86,9 +95,11 @@ def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequen
                        for run, figures in zip(searches, search_figures))
     uncounted = ''.join(f'<p class="note">{escape(run.name)}: parameters and multiply-adds are not known '
                         f'({escape(run.uncounted)}).</p>\n' for run in runs if run.uncounted)
+    skipped = ''.join(f'<p class="note">{escape(run.name)}: {escape(problem)}.</p>\n'
+                      for run in runs for problem in _few(run.problems))
     return whole_page(f'FNA: {searches[0].name}', f'''<h1>Fast Neural Network Adaptation: report</h1>
 <p class="about">{escape("; ".join(about))}</p>
 <div class="answers">
 {"".join(answers)}</div>
-{_results(runs, cast, metric)}{uncounted}{sections}<h2>Cost</h2>
+{_results(runs, cast, metric)}{uncounted}{skipped}{sections}<h2>Cost</h2>
 {figures_html(time_figures)}{_account(runs, cast)}''')

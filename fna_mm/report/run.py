@@ -27,6 +27,8 @@ from fna_mm.report.mm_logs import (
 from fna_mm.search_space import SearchSpace
 from fna_mm.sections import find_sections
 
+#: Letters of an error that are shown.
+_MOST_LETTERS = 300
 #: Depth to which work directories are looked for in a folder: a demo's folder holds that of a search, this a child's.
 _DEPTH = 2
 #: Metrics that stand for a result, in this order. If none of them is there, the evaluator's first metric does.
@@ -53,6 +55,7 @@ class Run:
         architecture (Architecture, optional): Architecture of a training's backbone, or of a search's best path.
         complexity (Complexity, optional): Cost of the whole model of a training. Defaults to None.
         uncounted (str): The reason if there is no ``complexity``. Defaults to ''.
+        problems (Sequence[str]): What of the work directory could not be read. Defaults to ().
     """
 
     path: str
@@ -68,6 +71,7 @@ class Run:
     architecture: Optional[Architecture]
     complexity: Optional[Complexity] = None
     uncounted: str = ''
+    problems: Sequence[str] = ()
 
     @property
     def total_seconds(self) -> float:
@@ -154,8 +158,11 @@ def _input_shape(config: Optional[Config]) -> Optional[tuple[int, int]]:
 
 
 def count_shape(run: Run) -> Optional[tuple[int, int]]:
-    """The input size (height, width) at which MAdds are counted, from the config of a run."""
-    return _input_shape(run.config)
+    """The input size (height, width) at which MAdds are counted, from the config of a run; None if it has no legal one.
+    """
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        return _input_shape(run.config)
+    return None
 
 
 def _only(config: Optional[Config], kind: str) -> Optional[Any]:
@@ -163,15 +170,16 @@ def _only(config: Optional[Config], kind: str) -> Optional[Any]:
     return sections[0] if len(sections) == 1 else None
 
 
-def _config(folder: Path) -> Optional[Config]:
+def _config(folder: Path, problems: list[str]) -> Optional[Config]:
     """The config that the newest run saved; None if there is no readable one."""
     for run in reversed(timestamped(folder)):
         path = run / 'vis_data/config.py'
         if path.is_file():
             try:
                 return Config.fromfile(str(path), import_custom_modules=False)
-            except (SyntaxError, ValueError, OSError):
-                continue
+            except (Exception, SystemExit) as error:  # a config is code, and may raise anything
+                problems.append(f'the config {run.name}/vis_data/config.py cannot be read ({type(error).__name__}: '
+                                f'{str(error)[:_MOST_LETTERS]})')
     return None
 
 
@@ -183,7 +191,9 @@ def read_run(work_dir: str, name: Optional[str] = None) -> Run:
         name (str, optional): Name of the run in tables and figures. Defaults to None: the folder's name.
     """
     folder = Path(work_dir)
-    config, scalars, log, history = _config(folder), read_scalars(folder), read_log(folder), read_history(work_dir)
+    problems: list[str] = []
+    config, scalars = _config(folder, problems), read_scalars(folder, problems)
+    log, history = read_log(folder), read_history(work_dir, problems)
     supernet, child = _only(config, SUPERNET), _only(config, CHILD)
     searched = bool(history or supernet is not None or (child is None and (folder / 'arch.json').is_file()))
     architecture = history[-1].architecture if history else None
@@ -199,7 +209,8 @@ def read_run(work_dir: str, name: Optional[str] = None) -> Run:
         str(folder), name or folder.resolve().name, searched, scalars, read_tests(folder), history, config,
         dict(last.seconds) if last and last.seconds else account(scalars, log),
         last.processes if last and measured else log.processes,
-        ('CPU' if last.device == 'CPU' else 'GPU') if last and measured else log.device, architecture)
+        ('CPU' if last.device == 'CPU' else 'GPU') if last and measured else log.device, architecture,
+        problems=problems)
 
 
 def counted(run: Run, input_shape: Optional[tuple[int, int]] = None) -> Run:
@@ -211,7 +222,7 @@ def counted(run: Run, input_shape: Optional[tuple[int, int]] = None) -> Run:
             Defaults to None.
     """
     values = dict(vars(run))
-    shape = _input_shape(run.config) or input_shape
+    shape = count_shape(run) or input_shape
     if run.config is None or shape is None:
         values['uncounted'] = 'no config' if run.config is None else 'no input_shape in its config'
         return Run(**values)
