@@ -20,7 +20,7 @@ NO_SYMBOLS = '-g0'
 
 def base_flags() -> list[str]:
     """The flags that setuptools gives to every file. An environment's CFLAGS may replace them."""
-    from setuptools._distutils.ccompiler import new_compiler
+    from setuptools._distutils.ccompiler import new_compiler  # codespell:ignore ccompiler
     from setuptools._distutils.sysconfig import customize_compiler
     compiler = new_compiler()
     customize_compiler(compiler)
