@@ -104,12 +104,20 @@ def _load(path: Any) -> Any:
     return torch.load(path, map_location='cpu', pickle_module=restricted_pickle, weights_only=False)
 
 
+def _members(path: Any) -> list[zipfile.ZipInfo]:
+    """The members of a zip archive; none if it is damaged, or another file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except Exception:  # zipfile raises many types for damaged archives: BadZipFile, NotImplementedError, OSError, …
+        return []
+
+
 def _check_members(path: Any) -> None:
     """Check that the members of a zip archive are as large as they say: ``torch.save`` does not compress."""
-    if not zipfile.is_zipfile(path) or _is_torchscript(path):  # which is refused for another reason
+    members = _members(path)
+    if not members or _is_torchscript(path):  # which is refused for another reason
         return
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise _Refused('it is a zip archive, but none that PyTorch wrote: its members are compressed')
     size, held = os.path.getsize(path), sum(member.file_size for member in members)
@@ -138,10 +146,7 @@ def _check_tensors(loaded: Any, size: int) -> None:
 
 def _is_torchscript(path: Any) -> bool:
     """Whether a file is an archive of a compiled module. The name of its constants is how torch tells, too."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith('/constants.pkl') for name in archive.namelist())
+    return any(member.filename.endswith('/constants.pkl') for member in _members(path))
 
 
 def _is_safetensors(path: Any) -> bool:
@@ -188,11 +193,11 @@ def _diagnosis(path: Any, error: Exception) -> str:
     if type(error).__name__ == 'SafetensorError':
         return f'{truncated}, or no safetensors file'
     if start.startswith(_ZIP_START):
-        if not zipfile.is_zipfile(path):
+        members = _members(path)
+        if not members:
             return truncated
-        with zipfile.ZipFile(path) as archive:
-            if not any(name.endswith('/data.pkl') for name in archive.namelist()):
-                return 'it is a zip archive, but none that PyTorch wrote'
+        if not any(member.filename.endswith('/data.pkl') for member in members):
+            return 'it is a zip archive, but none that PyTorch wrote'
     elif start.startswith(_PICKLE_START) and (isinstance(error, EOFError) or 'unexpected EOF' in str(error)
                                               or _is_cut_pickle(path)):
         return truncated

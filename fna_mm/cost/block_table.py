@@ -132,8 +132,8 @@ class BlockTable:
             ValueError: If it is no table; the message names what is missing or wrong.
         """
         try:
-            values = json.loads(get_text(path))
-        except ValueError as error:
+            values = json.loads(get_text(path).removeprefix('\ufeff'))
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'table={path!r} is no JSON file: {error}') from error
         missing = [name for name in _NEEDED if name not in values] if isinstance(values, dict) else list(_NEEDED)
         if missing:

@@ -1,5 +1,6 @@
 """The seed families, by name."""
 
+from fna_mm.checks import shown
 from fna_mm.families.family import BlockOptions, BlockSpec, Convolution, Family
 from fna_mm.families.mobilenet_v2 import MobileNetV2
 
@@ -43,8 +44,8 @@ def family(name: str) -> Family:
     Raises:
         ValueError: If there is no such family.
     """
-    if name not in _FAMILIES:
-        raise ValueError(f'unknown family {name!r}: expected one of {sorted(_FAMILIES)}')
+    if not isinstance(name, str) or name not in _FAMILIES:
+        raise ValueError(f'unknown family {shown(name)}: expected one of {sorted(_FAMILIES)}')
     return _FAMILIES[name]
 
 
