@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fna_mm.architecture import Architecture, MBConvSpec, Stage
     from fna_mm.backbones import FNAChildNet, FNADistributedDataParallel, FNAElasticNet, FNASuperNet
     from fna_mm.configs import config_path
-    from fna_mm.cost import MAddsCost
+    from fna_mm.cost import MAddsCost, TableCost
     from fna_mm.datasets import RandomSplit
     from fna_mm.hooks import AlternatingOptimizerHook, ArchitectureExportHook, BNCalibrationHook, RehearsalHook
     from fna_mm.remapping import ParameterRemapping, ParameterRemappingHook
@@ -24,7 +24,8 @@ __version__ = '0.1.0'
 __all__ = [
     'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',
     'FNADistributedDataParallel', 'FNAElasticNet', 'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping',
-    'ParameterRemappingHook', 'RandomSplit', 'RehearsalHook', 'SearchSpace', 'Stage', '__version__', 'config_path'
+    'ParameterRemappingHook', 'RandomSplit', 'RehearsalHook', 'SearchSpace', 'Stage', 'TableCost', '__version__',
+    'config_path'
 ]
 
 registration.register()

@@ -12,7 +12,13 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Optional
 
-from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS, WEIGHT_INITIALIZERS, Registry
+try:
+    from mmengine.registry import DATASETS, HOOKS, MODELS, TASK_UTILS, WEIGHT_INITIALIZERS, Registry
+except ModuleNotFoundError as error:
+    if error.name != 'mmengine':
+        raise
+    raise ImportError("fna_mm needs mm, which comes with an extra: pip install 'fna-mm[det]' for detection, "
+                      "'fna-mm[seg]' for segmentation, or onedl-det and onedl-seg for the maintained line") from error
 
 #: All names that configs use: registry (None for the model wrapper), module, classes.
 REGISTERED: tuple[tuple[Optional[Registry], str, tuple[str, ...]], ...] = (
@@ -21,7 +27,7 @@ REGISTERED: tuple[tuple[Optional[Registry], str, tuple[str, ...]], ...] = (
     (MODELS, 'fna_mm.heads.aspp_heads', ('SeparableASPPHead', 'DeepLabV3PlusHead')),
     (MODELS, 'fna_mm.heads.ssd_head', ('SSDLiteHead', )),
     (WEIGHT_INITIALIZERS, 'fna_mm.remapping', ('ParameterRemapping', )),
-    (TASK_UTILS, 'fna_mm.cost', ('MAddsCost', )),
+    (TASK_UTILS, 'fna_mm.cost', ('MAddsCost', 'TableCost')),
     (DATASETS, 'fna_mm.datasets', ('RandomSplit', )),
     (HOOKS, 'fna_mm.remapping', ('ParameterRemappingHook', )),
     (HOOKS, 'fna_mm.hooks', ('AlternatingOptimizerHook', 'ArchitectureExportHook', 'BNCalibrationHook',

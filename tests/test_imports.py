@@ -54,9 +54,9 @@ ROWS = [
     ['demo', 'demo.shapes', 'demo.flow', 'cli', '__main__', ''],
 ]
 ORDER = [module for row in ROWS for module in row]
-#: What a plain ``pip install fna-mm`` brings, cv2 with mmcv; mmdet and mmseg are extras.
+#: What every installation has: mmengine, and mmcv with cv2, come with each of mm's extras.
 PROJECT = tomllib.loads((PACKAGE.parent / 'pyproject.toml').read_text(encoding='utf-8'))['project']
-INSTALLED = {re.match(r'\w+', requirement)[0] for requirement in PROJECT['dependencies']} | {'cv2'}
+INSTALLED = {re.match(r'\w+', requirement)[0] for requirement in PROJECT['dependencies']} | {'mmengine', 'mmcv', 'cv2'}
 
 
 def modules():
@@ -223,3 +223,13 @@ print('SyntheticImages' in DATASETS)
 def test_public_names():
     assert all(hasattr(fna_mm, name) for name in fna_mm.__all__)
     assert len(set(fna_mm.__all__)) == len(fna_mm.__all__)
+
+
+@pytest.mark.parametrize('extra', ['det', 'seg', 'onedl-det', 'onedl-seg'])
+def test_an_extra_brings_one_line_of_mm(extra):
+    """The two lines are packages of different names with the same modules: both together overwrite each other."""
+    names = {re.match(r'[\w-]+', requirement)[0] for requirement in PROJECT['optional-dependencies'][extra]}
+    line = 'onedl-' if extra.startswith('onedl') else ''
+    assert {f'{line}mmengine', f'{line}mmcv'} <= names
+    assert all(name.startswith('onedl-') == bool(line) for name in names if 'mm' in name)
+    assert not any('mm' in requirement for requirement in PROJECT['dependencies'])

@@ -16,14 +16,14 @@ NAMES = [(registry, module, name) for registry, module, names in REGISTERED for 
 
 
 def test_every_registered_class_is_in_the_table():
-    """Those with ``register_module`` above them; TASK_UTILS takes a class that knows nothing of mm."""
+    """Those with ``register_module`` above them; TASK_UTILS takes classes that know nothing of mm."""
     decorated = set()
     for path in Path(fna_mm.__file__).parent.rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef) and any('register_module' in ast.unparse(decorator)
                                                       for decorator in node.decorator_list):
                 decorated.add(node.name)
-    assert decorated | {'MAddsCost'} == {name for _, _, name in NAMES}
+    assert decorated | {'MAddsCost', 'TableCost'} == {name for _, _, name in NAMES}
 
 
 @pytest.mark.parametrize(('registry', 'module', 'name'), NAMES, ids=[name for *_, name in NAMES])
@@ -59,3 +59,21 @@ def test_a_wrapper_is_never_a_function(process):
 
 def test_heads_are_imported_when_they_are_built(process):
     assert process[1] == ['False', 'False', 'fna_mm.heads.ssd_head']
+
+
+def test_without_mm_one_sentence_says_what_to_install():
+    """mm is no dependency of the package alone, because it has two lines."""
+    code = """
+import sys
+
+class WithoutMM:
+    def find_spec(self, name, *_):
+        if name == 'mmengine':
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+sys.meta_path.insert(0, WithoutMM())
+import fna_mm
+"""
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert run.returncode
+    assert "ImportError: fna_mm needs mm, which comes with an extra: pip install 'fna-mm[det]'" in run.stderr
