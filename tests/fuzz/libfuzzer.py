@@ -6,8 +6,6 @@ It is a process of its own, because libFuzzer ends it, and because modules are i
 import sys
 from pathlib import Path
 
-import atheris
-
 
 def main(name, seconds, folder):
     """Run a target; never returns.
@@ -17,6 +15,7 @@ def main(name, seconds, folder):
         seconds (str): How long.
         folder (str): Where the input that goes wrong is kept.
     """
+    import atheris
     with atheris.instrument_imports(include=['fna_mm']):
         from fuzz import targets
     target, work = targets.TARGETS[name], Path(folder) / f'{name}_libfuzzer'
@@ -24,9 +23,9 @@ def main(name, seconds, folder):
     new.mkdir(parents=True, exist_ok=True)
     words.write_text(''.join('"' + ''.join(f'\\x{byte:02x}' for byte in word) + '"\n' for word in target.words))
     # New inputs go into the first of the two folders.
-    atheris.Setup([sys.argv[0], f'-max_total_time={max(1, round(float(seconds)))}', '-max_len=4096',
-                   '-rss_limit_mb=4096', '-print_final_stats=1', f'-dict={words}', f'-artifact_prefix={folder}/{name}_', str(new),
-                   str(targets.CORPUS / name)], target)
+    limits = [f'-max_total_time={max(1, round(float(seconds)))}', '-max_len=4096', '-rss_limit_mb=4096']
+    atheris.Setup([sys.argv[0], *limits, '-print_final_stats=1', f'-dict={words}',
+                   f'-artifact_prefix={folder}/{name}_', str(new), str(targets.CORPUS / name)], target)
     atheris.Fuzz()
 
 

@@ -43,6 +43,7 @@ def test_what_a_finding_is(error, said):
     Target(lambda data: None, (b'x', ))(b'')
 
 
+@pytest.mark.slow
 def test_make_fuzz_in_small():
     """Every target has its share of the time, and says how much it ran."""
     run = subprocess.run([sys.executable, '-m', 'fuzz.run', '7'], cwd=Path(__file__).parents[1], text=True,
@@ -53,6 +54,7 @@ def test_make_fuzz_in_small():
     assert 'nothing was found' in run.stdout
 
 
+@pytest.mark.slow
 def test_make_fuzz_keeps_what_it_finds(tmp_path):
     code = ('from fuzz import run, targets\n'
             'def architecture(data):\n    if b"k" in data: raise KeyError("k")\n'
