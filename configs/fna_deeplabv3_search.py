@@ -1,5 +1,8 @@
 # Search a DeepLabv3 backbone on Cityscapes with the paper's settings (section 4.1): one GPU, 16 crops a step.
-_base_ = ['./_base_/deeplabv3_fna.py', './_base_/cityscapes_search_data.py', 'mmseg::_base_/default_runtime.py']
+_base_ = [
+    './_base_/deeplabv3_fna.py', './_base_/cityscapes_search_data.py',
+    __import__('fna_mm').config_path('mmseg::_base_/default_runtime.py')
+]
 
 model = dict(
     data_preprocessor=dict(size={{_base_.search_crop}}),

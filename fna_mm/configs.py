@@ -4,6 +4,7 @@ import copy
 import os.path as osp
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Optional
@@ -51,24 +52,40 @@ def config_names() -> list[str]:
 
 
 def config_path(name: str) -> str:
-    """The path of a config that came with this package.
+    """The path of a config that came with this package, or with one of mm's.
 
     A user's config builds on it with ``_base_ = __import__('fna_mm').config_path('fna_retinanet_search.py')``.
-    mmengine's ``package::config.py`` works for OpenMMLab's own packages only, but mmengine evaluates ``_base_``.
+    mmengine's ``package::config.py`` works for OpenMMLab's own packages only, but mmengine evaluates ``_base_``. In the
+    maintained line it does not find ``mmseg::config.py``: that package has another name there.
 
     Args:
-        name (str): Name of the config, such as fna_retinanet_search.py or bccd/fna_ssdlite_search.py.
+        name (str): Name of the config, such as fna_retinanet_search.py or bccd/fna_ssdlite_search.py; with a module
+            of mm in front, such as mmseg::_base_/default_runtime.py, a config of that module.
 
     Raises:
         ValueError: If there is no such config.
+        ImportError: If there is no such module.
         FileNotFoundError: If the configs are not there.
     """
+    module, colons, of_module = name.partition('::')
+    if colons:
+        return _config_of(module, of_module)
     names = config_names()
     if name not in names:
         near = get_close_matches(name, names, n=3, cutoff=.3) or names
         raise ValueError(f'fna_mm has no config {name!r}: expected {", ".join(near)} or another one that `fna configs` '
                          'lists')
     return str(configs_dir() / name)
+
+
+def _config_of(module: str, name: str) -> str:
+    spec = find_spec(module) if module.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise ImportError(f'{module}::{name} needs the package {module}, which is not installed')
+    path = Path(spec.origin).parent / '.mim/configs' / name
+    if not path.is_file():
+        raise ValueError(f'{module} has no config {name!r}: there is no {path}')
+    return str(path)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from synthetic_runs import search_dir
 from toy_search import TOY, search_config, train
 
 import fna_mm
-from fna_mm import Architecture
+from fna_mm import Architecture, config_path
 from fna_mm.cli import main
 from fna_mm.families.mobilenet_v2 import PUBLISHED
 
@@ -320,6 +320,19 @@ def test_configs_are_listed_and_found(tmp_path):
     assert mine.pop('x') == 1
     assert mine.to_dict() == Config.fromfile(path).to_dict()
     assert "'fna_retinanet.py': expected fna_retinanet_" in fna('configs', 'fna_retinanet.py', code=1)
+
+
+def test_configs_of_mms_packages_are_found(tmp_path):
+    """Also where the package that holds the module has another name, as in the maintained line."""
+    pytest.importorskip('mmseg')
+    path = config_path('mmseg::_base_/default_runtime.py')
+    (tmp_path / 'mine.py').write_text("_base_ = __import__('fna_mm').config_path('mmseg::_base_/default_runtime.py')\n")
+    assert Config.fromfile(tmp_path / 'mine.py').to_dict() == Config.fromfile(path).to_dict()
+    with pytest.raises(ValueError, match="mmseg has no config 'nothing.py'"):
+        config_path('mmseg::nothing.py')
+    for module in ('mmnothing', '../mmseg'):
+        with pytest.raises(ImportError, match=f'{module}::x.py needs the package {module}'):
+            config_path(f'{module}::x.py')
 
 
 # How it ends

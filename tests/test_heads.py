@@ -72,9 +72,9 @@ def test_the_finer_map_is_chosen_by_its_index():
 
 
 SWAPPED = dict(
-    deeplabv3='mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024.py',
-    pspnet='mmseg::mobilenet_v2/mobilenet-v2-d8_pspnet_4xb2-80k_cityscapes-512x1024.py',
-    fcn='mmseg::mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py',
+    deeplabv3='mobilenet_v2/mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024.py',
+    pspnet='mobilenet_v2/mobilenet-v2-d8_pspnet_4xb2-80k_cityscapes-512x1024.py',
+    fcn='mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py',
 )
 
 
@@ -84,7 +84,7 @@ def test_backbone_swapped_in_stock_configs(name, backbone, tmp_path):
     arch = dict(arch='fna_deeplabv3') if backbone == 'FNAChildNet' else {}
     config = dict(_delete_=True, type=backbone, out_indices=(1, 2, 4, 6), output_stride=8, **arch)
     (tmp_path / 'swapped.py').write_text(
-        f"_base_ = '{SWAPPED[name]}'\n"
+        f"_base_ = __import__('fna_mm').config_path('mmseg::{SWAPPED[name]}')\n"
         "custom_imports = dict(imports=['fna_mm'], allow_failed_imports=False)\n"
         f'model = dict(pretrained=None, backbone={config!r}, data_preprocessor=dict(size=(32, 32)),\n'
         "             decode_head=dict(channels=16, norm_cfg=dict(type='BN')),\n"

@@ -1,6 +1,6 @@
 # CamVid (street scenes, 11 classes, 360x480) at half size, for two CPU cores: what all its trainings share.
 # data/camvid/img_dir/{train,val,test}/*.jpg and ann_dir/{train,val,test}/*.png, 255 where nothing is labelled.
-_base_ = 'mmseg::_base_/default_runtime.py'
+_base_ = __import__('fna_mm').config_path('mmseg::_base_/default_runtime.py')
 
 data_root = 'data/camvid/'
 image_scale = (240, 180)  # (width, height)

@@ -1,6 +1,9 @@
 # Fine-tuning on Cityscapes as in the paper (section 4.1): statistics of BN for 2000 iterations, then SGD
 # for 100,000 on crops of 769, 16 a step: 4 GPUs with 4 images each. Whole images of 1024x2048 in evaluation.
-_base_ = ['mmseg::_base_/datasets/cityscapes.py', 'mmseg::_base_/default_runtime.py']
+_base_ = [
+    __import__('fna_mm').config_path('mmseg::_base_/datasets/cityscapes.py'),
+    __import__('fna_mm').config_path('mmseg::_base_/default_runtime.py')
+]
 
 crop_size = (769, 769)
 train_pipeline = [

@@ -1,4 +1,4 @@
-_base_ = 'mmseg::_base_/datasets/cityscapes.py'
+_base_ = __import__('fna_mm').config_path('mmseg::_base_/datasets/cityscapes.py')
 
 # Cityscapes' training set in two random parts, 80 % for the weights and 20 % for the architecture
 # (paper, section 4.1): half-size images, crops of 321. No flipping is mentioned there.

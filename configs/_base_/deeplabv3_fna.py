@@ -1,5 +1,5 @@
 # DeepLabv3 as in the paper: depthwise-separable ASPP of 256 channels on the last map, no auxiliary head.
-_base_ = 'mmseg::_base_/models/deeplabv3_r50-d8.py'
+_base_ = __import__('fna_mm').config_path('mmseg::_base_/models/deeplabv3_r50-d8.py')
 custom_imports = dict(imports=['fna_mm'], allow_failed_imports=False)
 
 # MobileNetV2 trained on ImageNet. A torchvision or mmseg checkpoint on disk works as well.

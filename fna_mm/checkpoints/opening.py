@@ -14,7 +14,6 @@ from fna_mm.checkpoints import restricted_pickle
 from fna_mm.checkpoints.safe_globals import TORCH_LOADS_SAFELY, allow_mmengine_checkpoints
 from fna_mm.checkpoints.whole_files import check_regular
 
-allow_mmengine_checkpoints()
 _SAFETENSORS = '.safetensors'
 _ZIP_START, _PICKLE_START = b'PK\x03\x04', b'\x80'
 #: Older versions of torch.save wrote four pickles (the last one names the tensors), then the numbers, and no zip
@@ -100,6 +99,7 @@ def _load(path: Any) -> Any:
         # torch before 2.6 runs it, whatever it is told.
         raise pickle.UnpicklingError('GLOBAL torch.jit.ScriptModule')
     if TORCH_LOADS_SAFELY:
+        allow_mmengine_checkpoints()  # every time: an mmengine that lets through the same names takes them back
         return torch.load(path, map_location='cpu', weights_only=True)
     return torch.load(path, map_location='cpu', pickle_module=restricted_pickle, weights_only=False)
 
