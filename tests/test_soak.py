@@ -78,7 +78,6 @@ def inputs_of(command, folder):
         return ['report', 'search', '--out', 'out']
     config, checkpoint = (os.path.relpath(path, folder) for path in train_segmentor(folder))
     if command == 'export':
-        (folder / 'out').mkdir()
         return ['export', config, checkpoint, 'out/network.onnx']
     return ['adapt', config, checkpoint, '--budget', '0.7', '--budget', '0.45', '--work-dir', 'out',
             '--statistics-images', '12', '--score-images', '8']

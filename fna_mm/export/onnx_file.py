@@ -76,7 +76,7 @@ def export_onnx(config: str, checkpoint: str, out: str, shape: Optional[Sequence
         threads (int): Threads of the time measurement. Defaults to 1.
 
     Raises:
-        FileNotFoundError: If the config, the checkpoint or the folder of ``out`` does not exist.
+        FileNotFoundError: If the config or the checkpoint does not exist.
         ImportError: If onnx or onnxruntime is missing.
         ValueError: If something does not fit, the network cannot be written, or computes something else in ONNX
             Runtime; no file is written then.
@@ -104,8 +104,6 @@ def _check_out(out: str, *inputs: str) -> None:
     if not out.endswith('.onnx'):
         raise ValueError(f'out={out!r} must end in .onnx')
     check_outputs([out], inputs)
-    if not os.path.isdir(os.path.dirname(os.path.abspath(out))):
-        raise FileNotFoundError(f'out={out!r}: there is no such folder')
 
 
 def check_packages(what: str) -> None:

@@ -17,6 +17,7 @@ from fna_mm.adaptation import AdaptOptions, Limits, adapt
 from fna_mm.adaptation.images import MeasuredImages, evaluation_pipeline
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.trained_model import child_section, load_trained
+from fna_mm.adaptation.work_folder import WorkFolder
 from fna_mm.cli import main
 from fna_mm.cost.budget import Budget
 
@@ -183,6 +184,14 @@ def test_wrong_limits(values, message):
 def test_too_many_images_for_statistics(segmentor, tmp_path):
     with pytest.raises(ValueError, match='statistics_images=23 leaves no images for scores: .* 24, give at most 22'):
         adapt(*segmentor, work_dir=str(tmp_path / 'work'), options=AdaptOptions(statistics_images=23))
+
+
+@pytest.mark.parametrize('left', ['.fna_mm.lock', '.fna_mm.holder', '.fna_mm.holder.12.tmp', 'adaptation.json.12.tmp'])
+def test_a_run_that_was_killed_while_it_began_goes_on(tmp_path, left):
+    (tmp_path / left).write_text('')
+    WorkFolder(str(tmp_path), dict(a=1))
+    assert (tmp_path / 'adaptation.json').exists()
+    assert not list(tmp_path.glob('*.tmp'))
 
 
 def test_a_work_directory_of_something_else(segmentor, tmp_path):

@@ -92,13 +92,20 @@ def scalars(runner):
 ])
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        HOOKS.build(dict(type='AlternatingOptimizerHook', dataloader={}, optim_wrapper={}, **arguments))
+        HOOKS.build(dict(type='AlternatingOptimizerHook', dataloader=toy_dataloader('arch'),
+                         optim_wrapper=dict(optimizer=dict(type='Adam', lr=.1)), **arguments))
 
 
 @pytest.mark.parametrize('cfg', [dict(type='OptimWrapper'), dict(optimizer='Adam'), {}])
 def test_optim_wrapper_needs_an_optimizer(cfg):
     with pytest.raises(ValueError, match=r"such as dict\(optimizer=dict\(type='Adam'"):
         build_architecture_optimizer(torch.zeros(3), cfg)
+
+
+def test_a_hook_without_an_optimizer_is_not_built():
+    with pytest.raises(ValueError, match='optim_wrapper of AlternatingOptimizerHook needs an optimizer'):
+        HOOKS.build(dict(type='AlternatingOptimizerHook', begin_epoch=1, dataloader=toy_dataloader('arch'),
+                         optim_wrapper=dict()))
 
 
 def test_arguments_are_not_changed():
@@ -129,7 +136,6 @@ def test_the_runners_message_hub_stays_the_current_one():
      'exactly one FNASuperNet in the model, but ToyClassifier has 0'),
     (dict(hook=dict(dataloader=toy_dataloader('arch', batch_size=16, drop_last=True))),
      'dataloader has no batch: 8 samples for batch_size=16 with drop_last'),
-    (dict(hook=dict(optim_wrapper=dict())), 'optim_wrapper of AlternatingOptimizerHook needs an optimizer'),
     (dict(hook=dict(dataloader=toy_dataloader('arch', length=1))),
      r'RandomSplit of ToyImages \(.*\): a data set of 1 samples cannot be split with ratio=0.5'),
 ])

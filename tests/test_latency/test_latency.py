@@ -250,12 +250,12 @@ def test_the_command(segmentor, tmp_path):
     (['--device', 'cuda'], 'in ONNX Runtime, blocks are measured on the CPU; use --runtime torch'),
     (['--threads', '0'], 'threads must be a positive integer, not 0'),
     (['--rounds', '2'], 'rounds must be an integer of at least 3, not 2'),
-    (['--shape', '0', '3'], 'input_shape must be (height, width)'),
+    (['--shape', '0', '3'], "Invalid value for '--shape': 0 is not in the range x>=1"),
 ])
 def test_wrong_arguments_of_the_command(options, message, segmentor, tmp_path):
     out = tmp_path / 'table.json'
     done = CliRunner().invoke(main, ['latency', segmentor[0], '--out', str(out), *options])
-    assert done.exit_code == 1
+    assert done.exit_code in (1, 2)  # 2 if click finds it
     assert message in done.output
     assert not out.exists()
 
