@@ -29,7 +29,7 @@ CASES = {
     'an even kernel': ({BACKBONE + 'kernel_sizes': (3, 4)}, ValueError, 'kernel_size of an MBConv must be odd, not 4'),
     'no kernels': ({BACKBONE + 'kernel_sizes': ()}, ValueError, 'kernel_sizes must be .* not ()'),
     'a kernel twice': ({BACKBONE + 'kernel_sizes': (3, 3)}, ValueError, r'kernel_sizes must be .* not \(3, 3\)'),
-    'a ratio of 0': ({BACKBONE + 'expand_ratios': (0, 6)}, ValueError, 'expand_ratio .* an integer from 1 to 100, not 0'),
+    'a ratio of 0': ({BACKBONE + 'expand_ratios': (0, 6)}, ValueError, 'expand_ratio .* from 1 to 100, not 0'),
     'a ratio as text': ({BACKBONE + 'expand_ratios': ('six', )}, ValueError, "expand_ratio .* not 'six'"),
     'too few stages': ({BACKBONE + 'layers_per_stage': (4, 4, 4)}, ValueError, 'has 3 entries, but the seed has 2'),
     'an empty stage': ({BACKBONE + 'layers_per_stage': (0, 1)}, ValueError,

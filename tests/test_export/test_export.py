@@ -136,8 +136,8 @@ def test_the_command_prints_the_seeds_time(tmp_path):
     cfg = Config.fromfile(tmp_path / 'config.py')
     init_default_scope('mmdet')
     torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'model.pth')
-    done = CliRunner().invoke(main, ['export', *(str(tmp_path / name) for name in ('config.py', 'model.pth', 'new/a.onnx')),
-                                     '--shape', '64', '64'])
+    paths = [str(tmp_path / name) for name in ('config.py', 'model.pth', 'new/a.onnx')]
+    done = CliRunner().invoke(main, ['export', *paths, '--shape', '64', '64'])
     assert done.exit_code == 0, done.output
     assert re.search(r'[\d.]+ ms at 64x64 on 1 thread of this CPU in ONNX Runtime; with the seed as backbone [\d.]+ '
                      r'ms; at most \S+ from PyTorch', done.output)
