@@ -93,8 +93,8 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/codespell $(TEXT)
 	@echo "== files end in a newline, lines in no blank"
-	@! git grep -nIE '[[:space:]]+$$' -- $(TEXT) ':!docs/results'
-	@! git grep -lIz '' -- $(TEXT) ':!docs/results' | xargs -0 -n1 sh -c 'test -z "$$(tail -c1 "$$0")" || echo "$$0"' | grep .
+	@! git grep -nIE '[[:space:]]+$$' -- $(TEXT) ':!docs/results' ':!tests/fuzz/corpus'
+	@! git grep -lIz '' -- $(TEXT) ':!docs/results' ':!tests/fuzz/corpus' | xargs -0 -n1 sh -c 'test -z "$$(tail -c1 "$$0")" || echo "$$0"' | grep .
 
 clean:
 	rm -rf .venv .venv-onedl build dist

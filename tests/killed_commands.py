@@ -76,7 +76,10 @@ def run(kills, folder, command, check):
         if os.waitpid(pid, os.WNOHANG)[0]:
             ended += 1
         else:
-            os.killpg(pid, signal.SIGKILL)
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except ProcessLookupError:  # it has no group of its own yet
+                os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             killed += 1
         found = digests(folder)
