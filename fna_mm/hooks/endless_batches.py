@@ -54,6 +54,18 @@ class SeededBatches:
         self._taken += 1
         return next(self._batches)
 
+    def skip_iter(self, num_iters: int) -> None:
+        """Take batches and drop them, as a loop of newer mmengines asks for before it resumes.
+
+        Their own iterator would advance the sampler alone, and begin its pass only then. What beginning draws from the
+        random numbers would be missing from the batch at which the stopped run had begun.
+
+        Args:
+            num_iters (int): How many.
+        """
+        for _ in range(num_iters):
+            next(self)
+
 
 class EndlessBatches:
     """Goes through a dataloader again and again, reshuffled each time as mm's loops do it.
