@@ -4,6 +4,7 @@
 then up to a random moment of that, until KILLS were killed; then once more to its end. See ``test_soak.py``.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -47,9 +48,12 @@ def finish(command, log):
 
 
 def clear(folder, inputs):
-    """Remove every file that is no input."""
+    """Remove every file that is no input, and folders that are empty then."""
     for name in set(digests(folder)) - set(inputs):
         (folder / name).unlink()
+    for path in sorted((path for path in folder.rglob('*') if path.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def run(kills, folder, command, check):
