@@ -49,7 +49,7 @@ ROWS = [
      'adaptation.growing', 'adaptation.options', 'adaptation.flow', 'adaptation', 'adaptation.processes'],
     ['user_config.inherited', 'user_config.maps', 'user_config.channels', 'user_config.swap', 'user_config.search',
      'user_config.trial', 'user_config.flow', 'user_config'],
-    ['export.network', 'export.onnx_timing', 'export.onnx_file', 'export'],
+    ['export.network', 'export.onnx_timing', 'export.pooling', 'export.onnx_file', 'export'],
     ['latency.runners', 'latency.measured_blocks', 'latency.flow', 'latency'],
     ['demo', 'demo.shapes', 'demo.flow', 'cli', '__main__', ''],
 ]

@@ -25,6 +25,7 @@ from fna_mm.configs import CHILD
 from fna_mm.cost.complexity import image_size
 from fna_mm.export.network import ExportedNetwork, named_outputs
 from fna_mm.export.onnx_timing import milliseconds, open_session
+from fna_mm.export.pooling import any_pooling
 from fna_mm.sections import type_of
 
 #: Largest difference from PyTorch, absolute and relative.
@@ -161,7 +162,7 @@ def written_network(network: nn.Module, image: Tensor, opset: int = OPSET, **arg
     content: Any = io.BytesIO()  # which its annotation does not know
     # The newer exporter (dynamo=True) cannot trace mmengine's BaseModule; the argument came with PyTorch 2.5.
     old: dict[str, Any] = dict(dynamo=False) if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), any_pooling(opset):
         warnings.simplefilter('ignore')  # of the tracer, on shapes that do not change
         torch.onnx.export(network, (image, ), content, input_names=[INPUT], opset_version=opset, **arguments, **old)
     return content.getvalue()

@@ -17,6 +17,7 @@ from toy_search import TOY
 from fna_mm.cli import main
 from fna_mm.export import export_onnx
 from fna_mm.export.network import named_outputs
+from fna_mm.export.onnx_file import written_network
 
 onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed: pip install "fna-mm[onnx]"')
 pytest.importorskip('onnx')
@@ -229,3 +230,19 @@ def test_a_missing_package_is_named(retinanet, tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, '__import__', without)
     with pytest.raises(ImportError, match=r'needs the package onnxruntime: pip install "fna-mm\[onnx\]"'):
         export_onnx(*retinanet, str(tmp_path / 'a.onnx'))
+
+
+@pytest.mark.parametrize(('size', 'out'), [
+    ((23, 30), (1, 1)), ((23, 30), (2, 2)), ((23, 30), (3, 3)), ((23, 30), (6, 6)), ((12, 6), (6, 2)),
+    ((2, 5), (3, 7))])
+def test_adaptive_pooling_to_any_size(size, out):
+    network, image = torch.nn.AdaptiveAvgPool2d(out), torch.randn(1, 3, *size)
+    session = onnxruntime.InferenceSession(written_network(network, image, 17), providers=['CPUExecutionProvider'])
+    (found, ) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    np.testing.assert_allclose(found, network(image).numpy(), atol=1e-6)
+
+
+def test_adaptive_pooling_at_any_size_of_the_image_is_a_sentence():
+    with pytest.raises(ValueError, match=r'adaptive pooling to \(2, 2\) is written for one size of the image'):
+        written_network(torch.nn.AdaptiveAvgPool2d(2), torch.randn(1, 3, 23, 30), 17,
+                        dynamic_axes={'image': {2: 'height', 3: 'width'}})
