@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip
 TEXT := fna_mm configs tests tools docs hatch_build.py *.md *.yml *.toml .pre-commit-config.yaml Makefile
 export PYTHONUNBUFFERED = 1
 
-.PHONY: install demo bench ablations paper test test-slow coverage faults soak fuzz lint clean
+.PHONY: install docs demo bench ablations paper test test-slow coverage faults soak fuzz lint clean
 
 install: $(VENV)/.installed
 
@@ -41,13 +41,18 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 		$(PIP) install -q -c $(CONSTRAINTS) --no-build-isolation $(MMCV)
 	@rm -rf $(VENV)/header
 	@echo "== 3/4 mmdetection, mmsegmentation, fna_mm: `date +%H:%M:%S`"
-	$(PIP) install -q -c $(CONSTRAINTS) -e '.[$(EXTRAS),onnx,dev]'
+	$(PIP) install -q -c $(CONSTRAINTS) -e '.[$(EXTRAS),onnx,dev,docs]'
 	@echo "== 4/4 mim"
 # Without its dependencies: some of them pin a setuptools that conflicts with PyTorch, or a pandas of 2024.
 	$(PIP) install -q -c $(CONSTRAINTS) colorama tabulate requests pandas model-index
 	$(PIP) install -q -c $(CONSTRAINTS) --no-deps $(MIM)
 	@touch $@
 	@echo "== installed: `date +%H:%M:%S`"
+
+# The pages of docs/ as HTML.
+docs: install
+	$(BIN)/python -m sphinx -W -q -b html docs work_dirs/docs
+	@echo "work_dirs/docs/index.html"
 
 demo: install
 	$(BIN)/fna demo

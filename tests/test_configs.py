@@ -421,18 +421,18 @@ def test_bccds_data(name, monkeypatch):
         assert abs(len(ids[0]) - len(ids[2])) <= 1
 
 
-# The README
+# The pages
 
 
-def readme_configs(word):
-    """The README's Python blocks that hold ``word``."""
-    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
+def shown_configs(word):
+    """The page's Python blocks that hold ``word``."""
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/own_config.md').read_text(), re.DOTALL)
     return [block for block in blocks if word in block]
 
 
 def test_swapping_the_backbone_of_mmdets_retinanet(tmp_path, seed_state):
-    """The README's config as it is, but for the checkpoint, which it takes from the internet."""
-    (text, ) = readme_configs('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
+    """The page's config as it is, but for the checkpoint, which it takes from the internet."""
+    (text, ) = shown_configs('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
     torch.save(seed_state, tmp_path / 'seed.pth')
     path = tmp_path / 'mine.py'
     path.write_text(text.replace('open-mmlab://mmdet/mobilenet_v2', str(tmp_path / 'seed.pth')))
@@ -454,8 +454,8 @@ def test_swapping_the_backbone_of_mmdets_retinanet(tmp_path, seed_state):
         assert max(float(gradient.abs().max()) for gradient in gradients) > 0
 
 
-def test_files_that_the_readme_names_exist():
-    text = (ROOT / 'README.md').read_text()
+def test_files_that_the_pages_name_exist():
+    text = ''.join(page.read_text() for page in (*ROOT.glob('*.md'), *ROOT.glob('docs/*.md')))
     names = set(re.findall(r'(?:configs|fna_mm)/[\w/]+\.py', text))
     assert len(names) >= 4
     assert [name for name in sorted(names) if not (ROOT / name).is_file()] == []

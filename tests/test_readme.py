@@ -1,4 +1,4 @@
-"""Every command that the README shows runs, in its order, on drawn data and for a step or two.
+"""Every command that the README and the pages show runs, in their order, on drawn data and for a step or two.
 
 Excepted are commands that install, that start this test or minutes of others, and those that need several GPUs.
 """
@@ -21,11 +21,16 @@ from toy_search import TOY
 from toy_segmentation import train_segmentor, write_config
 
 from fna_mm import FNAChildNet
+from fna_mm.registration import REGISTERED
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
-#: Pages whose commands run behind the README's, in the same folder.
-PAGES = README + (ROOT / 'docs/latency.md').read_text()
+#: The README, and behind it the pages, whose commands run in the same folder.
+PAGES = README + ''.join((ROOT / f'docs/{name}.md').read_text() for name in (
+    'adapt', 'gradient_search', 'own_config', 'latency', 'export', 'seeds', 'long_runs', 'paper', 'searches',
+    'installation', 'troubleshooting'))
+#: Every page that people read.
+WRITTEN = [*sorted(ROOT.glob('*.md')), *sorted((ROOT / 'docs').rglob('*.md'))]
 SIDE = '"(64,64)"'
 #: Not run here: what starts with these words, and why.
 ELSEWHERE = {
@@ -76,7 +81,11 @@ SHORT = {
 
 
 def commands():
-    """The commands in the README's bash blocks, whole, without comments."""
+    """The commands in the bash blocks, whole, without comments, each one once."""
+    return dict.fromkeys(_commands())
+
+
+def _commands():
     for block in re.findall(r'```bash\n(.*?)```', PAGES, re.DOTALL):
         for line in block.replace('\\\n', ' ').splitlines():
             if words := shlex.split(line, comments=True):
@@ -150,10 +159,46 @@ def test_the_commands_are_found():
 
 
 def test_what_is_made_can_be_made():
-    for target in re.findall(r'make (\w+)', README):
-        if target not in ('sure', 'a'):
-            done = subprocess.run(['make', '-n', target], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            assert done.returncode == 0, target
+    targets = set(re.findall(r'(?:^|`)make ([\w-]+)', PAGES, re.MULTILINE))
+    assert {'demo', 'test', 'bench', 'install'} <= targets
+    for target in targets:
+        done = subprocess.run(['make', '-n', target], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, target
+
+
+def anchors(text):
+    """The anchors of a page's headings, as forges make them."""
+    return {re.sub(r'[^\w\- ]', '', heading.strip().lower()).replace(' ', '-')
+            for heading in re.findall(r'^#+ (.*)$', text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize('page', WRITTEN, ids=[str(page.relative_to(ROOT)) for page in WRITTEN])
+def test_links_lead_somewhere(page):
+    text = re.sub(r'```.*?```', '', page.read_text(), flags=re.DOTALL)
+    for link in re.findall(r'\]\(([^)\s]+)\)', text):
+        if not link.startswith(('http://', 'https://')):
+            path, _, anchor = link.partition('#')
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_pages_are_in_the_index():
+    """``make docs`` builds what the index names, and the reference has every name of configs."""
+    named = (ROOT / 'docs/index.md').read_text().split('```{toctree}')[1].split()
+    pages = {str(page.relative_to(ROOT / 'docs').with_suffix('')) for page in (ROOT / 'docs').rglob('*.md')}
+    assert {name for name in named if name[0].isalpha()} - {'```'} == pages - {'index'}
+    reference = (ROOT / 'docs/reference/configs.md').read_text()
+    for _, _, names in REGISTERED:
+        assert all(f'.{name}\n' in reference for name in names)
+
+
+def test_pages_can_be_read():
+    """The README is two screens and a list of pages, a page has one purpose, and each page is listed."""
+    assert len(README.encode()) <= 9000
+    for page in (ROOT / 'docs').glob('*.md'):
+        assert len(page.read_bytes()) <= 12000, page
+        assert page.name == 'index.md' or f'](docs/{page.name})' in README, page
 
 
 @pytest.mark.slow

@@ -4,12 +4,25 @@ import json
 import os
 import re
 import stat
+import statistics
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-from tools.results.adapted_runs import BUDGETS, PACKAGES, alike, behind, page_of, rows_of, run_case, steps_of, table_of
+from tools.results.adapted_front import front
+from tools.results.adapted_runs import (
+    BUDGETS,
+    PACKAGES,
+    alike,
+    behind,
+    page_of,
+    rows_of,
+    run_case,
+    steps_of,
+    table_of,
+    titles,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs/results'
@@ -127,3 +140,31 @@ def test_the_page_is_made_from_the_figures():
     assert table_of(rows) in page
     for row in rows:
         assert len(row['seeds']) == len(row['raw']) == len(row['tuned']) == len(row['widths'])
+
+
+def test_the_readmes_table_has_these_figures():
+    rows = {(row['case'], row['budget']): row
+            for row in json.loads((RESULTS / 'adaptation.json').read_text())}
+    readme = (ROOT / 'README.md').read_text()
+    for case in PACKAGES:
+        trained, half = rows[case, '1'], rows[case, '0.5']
+        minutes = [statistics.mean(known) for name in ('trained', 'adapted') if (
+            known := [of_seed[name] for of_seed in trained['minutes'] if of_seed[name] is not None])]
+        cells = [*(f'{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}'
+                   for values in (trained['tuned'], half['raw'], half['tuned'])),
+                 ', '.join(f'{value:.1f}' for value in minutes)]
+        assert ' | '.join(cells) in readme
+
+
+def test_the_figure_shows_what_the_table_says():
+    rows = json.loads((RESULTS / 'adaptation.json').read_text())
+    figure = front(rows, titles())
+    raw, tuned = figure.axes
+    assert [text.get_text() for text in tuned.get_legend().get_texts()] == list(titles().values())
+    for axis, key in ((raw, 'raw'), (tuned, 'tuned')):
+        drawn = [container.lines[0].get_xydata().tolist() for container in axis.containers]
+        for case, line in zip(PACKAGES, drawn):
+            trained = next(row for row in rows if row['case'] == case and row['budget'] == '1')
+            wanted = [[100 * float(row['budget']), -statistics.mean(behind(row, trained, key))] for row in rows
+                      if row['case'] == case and behind(row, trained, key)]
+            assert line == [pytest.approx(pair, abs=.011) for pair in wanted]

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Optional
 
 from tabulate import tabulate
 
+from fna_mm.report.canvas import to_png
+from tools.results.adapted_front import front, points
 from tools.results.collect import insert
 from tools.results.result_rows import CASES
 
@@ -155,9 +157,7 @@ def behind(row: Mapping[str, Any], trained: Mapping[str, Any], key: str) -> list
         trained (Mapping): The row of the trained model, which is the child of budget 1.
         key (str): ``raw`` or ``tuned``.
     """
-    other = dict(zip(trained['seeds'], trained[key]))
-    return [round(other[seed] - value, 2) for seed, value in zip(row['seeds'], row[key])
-            if value is not None and other.get(seed) is not None]
+    return [round(-value, 2) for value in points(row, trained, key)]
 
 
 def alike(widths: Sequence[Sequence[int]], within: float = .25) -> Optional[float]:
@@ -225,7 +225,7 @@ def minutes_of(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write(work: Path, out: Path) -> None:
-    """Write ``adaptation.json``, and the tables into ``adaptation.md``.
+    """Write ``adaptation.json``, the tables into ``adaptation.md``, and ``front.png``.
 
     Args:
         work (Path): Folder of all runs.
@@ -236,6 +236,12 @@ def write(work: Path, out: Path) -> None:
     (out / 'adaptation.json').write_text(f'[\n{lines}\n]\n')
     page = out / 'adaptation.md'
     page.write_text(page_of(page.read_text(), rows))
+    (out / 'front.png').write_bytes(to_png(front(rows, titles())))
+
+
+def titles() -> dict[str, str]:
+    """Case → its name in tables and figures."""
+    return {case: f'{data} {framework}' for case, (data, framework, _, _) in CASES.items()}
 
 
 def page_of(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
