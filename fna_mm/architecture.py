@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from fna_mm import families
-from fna_mm.checkpoints.whole_files import check_regular
+from fna_mm.checkpoints.whole_files import regular_text
 from fna_mm.checks import (
     MOST_CHANNELS,
     MOST_LAYERS,
@@ -375,14 +375,13 @@ class Architecture:
     @staticmethod
     def _text_of(path: str) -> str:
         """The text of a file on any of mmengine's file backends."""
-        from mmengine.fileio import exists, get_text  # imports torch, which this module must not need
+        from mmengine.fileio import exists  # imports torch, which this module must not need
         missing = f'arch={shown(path)}: there is no such file; published names are {families.published_names()}'
         remote = path.startswith(('http://', 'https://'))
         if not remote and not exists(path):
             raise FileNotFoundError(missing)
-        check_regular(path)
         try:
-            return get_text(path, encoding='utf-8').removeprefix('\ufeff')
+            return regular_text(path)
         except UnicodeDecodeError as error:
             raise ValueError(f'arch={shown(path)}: not an architecture: the file is no text ({error})') from None
         except OSError as error:

@@ -14,14 +14,14 @@ from fna_mm.adaptation.scores import Replacement
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.checkpoints.folder_lock import HOLDER, LOCK, FolderLock
 from fna_mm.checkpoints.opening import load_checkpoint
-from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
+from fna_mm.checkpoints.whole_files import checkpoint_bytes, finished_name, write_whole
 
 IDENTITY = 'adaptation.json'
 #: Key of the trained model's own loss in a file of scores.
 _SEED = 'trained model'
 _STATISTICS = 'statistics.pth'
 #: What a process that was killed before it wrote the identity may have left.
-_OF_THE_START = re.compile(rf'(?:{"|".join(map(re.escape, (LOCK, HOLDER, IDENTITY)))})(?:\.\d+\.tmp)?')
+_OF_THE_START = (LOCK, HOLDER, IDENTITY)
 
 
 def _name(*numbers: int) -> str:
@@ -64,7 +64,7 @@ class WorkFolder:
             if other:
                 raise ValueError(f'work_dir={path!r} holds another adaptation ({"; ".join(other)}): give another '
                                  'folder, or remove this one')
-        elif self.path.exists() and not all(_OF_THE_START.fullmatch(path.name) for path in self.path.iterdir()):
+        elif self.path.exists() and not all(finished_name(path.name) in _OF_THE_START for path in self.path.iterdir()):
             raise ValueError(f'work_dir={path!r} holds files, but no adaptation: give a new or empty folder')
         barrier()
         if is_main_process():

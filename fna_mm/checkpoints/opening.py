@@ -6,6 +6,7 @@ import pickletools
 import re
 import urllib.parse
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -70,7 +71,11 @@ def load_checkpoint(checkpoint: str) -> Any:
         try:
             if location.endswith(_SAFETENSORS) or _is_safetensors(path):
                 return _load_safetensors(path, checkpoint)
-            _check_members(path)
+            members = _members(path)
+            if _is_torchscript(members):
+                # torch before 2.6 runs it, whatever it is told.
+                raise pickle.UnpicklingError('GLOBAL torch.jit.ScriptModule')
+            _check_members(members, os.path.getsize(path))
             loaded = _load(path)
             _check_tensors(loaded, os.path.getsize(path))
             return loaded
@@ -95,9 +100,6 @@ def _fetched(url: str) -> str:
 
 def _load(path: Any) -> Any:
     """What torch.save has written, with tensors and mmengine's log alone."""
-    if _is_torchscript(path):
-        # torch before 2.6 runs it, whatever it is told.
-        raise pickle.UnpicklingError('GLOBAL torch.jit.ScriptModule')
     if TORCH_LOADS_SAFELY:
         allow_mmengine_checkpoints()  # every time: an mmengine that lets through the same names takes them back
         return torch.load(path, map_location='cpu', weights_only=True)
@@ -113,14 +115,16 @@ def _members(path: Any) -> list[zipfile.ZipInfo]:
         return []
 
 
-def _check_members(path: Any) -> None:
-    """Check that the members of a zip archive are as large as they say: ``torch.save`` does not compress."""
-    members = _members(path)
-    if not members or _is_torchscript(path):  # which is refused for another reason
-        return
+def _check_members(members: Sequence[zipfile.ZipInfo], size: int) -> None:
+    """Check that the members of a zip archive are as large as they say: ``torch.save`` does not compress.
+
+    Args:
+        members (Sequence[zipfile.ZipInfo]): The members.
+        size (int): Size of the file in bytes.
+    """
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise _Refused('it is a zip archive, but none that PyTorch wrote: its members are compressed')
-    size, held = os.path.getsize(path), sum(member.file_size for member in members)
+    held = sum(member.file_size for member in members)
     if held > size:
         raise _Refused(f'its members would have {held:,} bytes, the file has {size:,}')
 
@@ -144,9 +148,9 @@ def _check_tensors(loaded: Any, size: int) -> None:
             waiting += value.values() if isinstance(value, dict) else value
 
 
-def _is_torchscript(path: Any) -> bool:
-    """Whether a file is an archive of a compiled module. The name of its constants is how torch tells, too."""
-    return any(member.filename.endswith('/constants.pkl') for member in _members(path))
+def _is_torchscript(members: Sequence[zipfile.ZipInfo]) -> bool:
+    """Whether an archive holds a compiled module. The name of its constants is how torch tells, too."""
+    return any(member.filename.endswith('/constants.pkl') for member in members)
 
 
 def _is_safetensors(path: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 #: What a file is called while it is written: its name, the process, ``.tmp``.
 _TEMPORARY = '.tmp'
+_LEFT_BY = re.compile(rf'\.(\d+){re.escape(_TEMPORARY)}$')
 
 
 def checkpoint_bytes(checkpoint: Any) -> bytes:
@@ -31,6 +32,22 @@ def check_regular(path: str) -> None:
     """
     if os.path.exists(path) and not os.path.isdir(path) and not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f'{path!r} cannot be read: it is no regular file')
+
+
+def regular_text(path: str) -> str:
+    """Read a text on any of mmengine's file backends, without the mark with which some editors begin a file.
+
+    Args:
+        path (str): Path or address.
+
+    Raises:
+        OSError: If it cannot be read.
+        UnicodeDecodeError: If it is no text in UTF-8.
+        ValueError: As :func:`check_regular`.
+    """
+    from mmengine.fileio import get_text  # imports torch, which commands that read no file need not
+    check_regular(path)
+    return get_text(path, encoding='utf-8').removeprefix('\ufeff')
 
 
 def check_outputs(outputs: Sequence[str], inputs: Sequence[str] = ()) -> None:
@@ -91,9 +108,14 @@ def write_whole(files: Mapping[str, bytes]) -> None:
 def _remove_leftovers(path: str) -> None:
     """Remove what processes that do not live any more left of a file."""
     for temporary in glob.glob(f'{glob.escape(path)}.*{_TEMPORARY}'):
-        process = re.fullmatch(r'\.(\d+)\.tmp', temporary.removeprefix(path))
-        if process and not _lives(int(process[1])):
+        process = _LEFT_BY.search(temporary)
+        if process and finished_name(temporary) == path and not _lives(int(process[1])):
             os.remove(temporary)
+
+
+def finished_name(path: str) -> str:
+    """The path that a half written file was to have; other paths stay as they are."""
+    return _LEFT_BY.sub('', path)
 
 
 def _lives(process: int) -> bool:

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
-from mmengine.fileio import get_text
 
 from fna_mm.architecture import Architecture, PlacedLayer
+from fna_mm.checkpoints.whole_files import regular_text
 from fna_mm.checks import check_input_shape, check_number
 from fna_mm.cost.madds import CostTable
 from fna_mm.families import BlockSpec
@@ -132,7 +132,7 @@ class BlockTable:
             ValueError: If it is no table; the message names what is missing or wrong.
         """
         try:
-            values = json.loads(get_text(path).removeprefix('\ufeff'))
+            values = json.loads(regular_text(path))
         except (ValueError, RecursionError) as error:
             raise ValueError(f'table={path!r} is no JSON file: {error}') from error
         missing = [name for name in _NEEDED if name not in values] if isinstance(values, dict) else list(_NEEDED)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.onnx import symbolic_helper
 
 _OPERATOR = 'aten::adaptive_avg_pool2d'
 
@@ -32,7 +33,6 @@ def pooling_matrix(size: int, out: int) -> Tensor:
 
 def _pooled(graph: Any, image: Any, output_size: Any) -> Any:
     """What the exporter writes for the operator."""
-    from torch.onnx import symbolic_helper
     sides = symbolic_helper._parse_arg(output_size, 'is')
     if all(side == 1 for side in sides):
         return graph.op('GlobalAveragePool', image)

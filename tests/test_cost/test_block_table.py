@@ -1,6 +1,7 @@
 """Tables of what blocks cost on a device."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -126,3 +127,9 @@ def test_other_files_are_a_sentence(text, tmp_path):
     path.write_text(text)
     with pytest.raises(ValueError, match='is no JSON file|is no table of costs'):
         BlockTable.read(str(path))
+
+
+def test_a_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / 'table.json')
+    with pytest.raises(ValueError, match="no JSON file: .*table.json' cannot be read: it is no regular file"):
+        BlockTable.read(str(tmp_path / 'table.json'))
