@@ -88,10 +88,10 @@ faults: install
 soak: install
 	$(BIN)/python -m pytest -q -m soak
 
-# What hypothesis and atheris (where it is installed) find in TIME seconds, from a new random start.
-TIME ?= 600
+# What hypothesis and atheris (where it is installed) find in ten minutes, from a new random start.
+FUZZ_SECONDS ?= 600
 fuzz: install
-	cd tests && $(abspath $(BIN))/python -m fuzz.run $(TIME)
+	cd tests && $(abspath $(BIN))/python -m fuzz.run $(FUZZ_SECONDS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -15,5 +15,4 @@ autodoc_typehints = 'none'
 autodoc_member_order = 'bysource'
 html_theme = 'alabaster'
 html_theme_options = dict(description='Adapt a trained backbone to a budget, inside mm', page_width='1100px')
-# Links to files of the repository that are no pages, such as configs, are downloads.
 exclude_patterns = ['pictures']

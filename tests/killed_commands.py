@@ -18,7 +18,7 @@ import torch
 from fna_mm.cli import main
 
 
-def digests(folder):
+def contents(folder):
     """Path → content of all files below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
 
@@ -49,26 +49,25 @@ def finish(command, log):
 
 def clear(folder, inputs):
     """Remove every file that is no input, and folders that are empty then."""
-    for name in set(digests(folder)) - set(inputs):
+    for name in set(contents(folder)) - set(inputs):
         (folder / name).unlink()
     for path in sorted((path for path in folder.rglob('*') if path.is_dir()), reverse=True):
         with contextlib.suppress(OSError):
             path.rmdir()
 
 
-def run(kills, folder, command, check):
+def run(kills, folder, command):
     """Kill a command again and again; the inputs stay, and outputs are whole or absent.
 
     Args:
         kills (int): How often. Where it has ended before, it does not count.
         folder (Path): The folder of the inputs, which is the current one.
         command (list[str]): The command's arguments.
-        check (callable): Raises for a file that is not whole.
     """
     log = folder.parent / 'log.txt'
-    inputs = digests(folder)
+    inputs = contents(folder)
     seconds = finish(command, log)
-    whole = set(digests(folder)) - set(inputs)
+    whole = set(contents(folder)) - set(inputs)
     assert whole, 'the command wrote nothing'
     clear(folder, inputs)
     killed = ended = seen = 0
@@ -86,15 +85,15 @@ def run(kills, folder, command, check):
                 os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             killed += 1
-        found = digests(folder)
+        found = contents(folder)
         assert all(found[name] == content for name, content in inputs.items()), 'an input has changed'
         for name in set(found) - set(inputs):
             if not name.endswith('.tmp'):
                 seen += 1
                 check(folder / name)
     finish(command, log)
-    assert {name for name in whole if '.log' not in name} <= set(digests(folder)), 'an output is missing'
-    left = [name for name in digests(folder) if name.endswith('.tmp')]
+    assert {name for name in whole if '.log' not in name} <= set(contents(folder)), 'an output is missing'
+    left = [name for name in contents(folder) if name.endswith('.tmp')]
     assert not left, f'{left} stayed'
     return dict(kills=killed, ended=ended, outputs_read=seen, seconds=round(seconds, 2))
 
@@ -127,4 +126,4 @@ if __name__ == '__main__':
     import fna_mm.adaptation
     import fna_mm.export
     import fna_mm.report  # noqa: F401
-    print(json.dumps(run(int(kills), Path.cwd(), command, check)))
+    print(json.dumps(run(int(kills), Path.cwd(), command)))

@@ -7,7 +7,7 @@ import numpy as np
 from mmcv import imwrite
 from mmengine.config import Config
 
-from fna_mm.configs import config_text
+from fna_mm.configs import config_path, config_text
 from fna_mm.sections import find_sections, leaves_of
 
 #: Sides (height, width) of the drawn images.
@@ -15,11 +15,6 @@ SIZE = 96, 128
 CLASSES = ('square', 'disc')
 #: Transforms' arguments that are sizes in pixels, (width, height) or (height, width).
 _SIZES = ('scale', 'img_scale', 'crop_size', 'size', 'scales', 'img_size')
-
-
-def configs_of(package):
-    """The folder of mmdet's or mmseg's own configs."""
-    return Path(__import__(package).__file__).parent / '.mim/configs'
 
 
 def draw_detection(folder, number=8):
@@ -77,7 +72,7 @@ def user_config(package, name, folder, side=128):
         folder (Path): Where the images are, and where the config goes.
         side (int, optional): Largest side of an image in pixels; None leaves all sizes as they are.
     """
-    cfg = Config.fromfile(configs_of(package) / name)
+    cfg = Config.fromfile(config_path(f'{package}::{name}'))
     cfg.default_scope = package
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.num_workers, loader.persistent_workers = 0, False

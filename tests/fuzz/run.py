@@ -25,11 +25,6 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from fuzz import targets
 from fuzz.targets import Finding, inputs
 
-#: The code that every target reaches.
-CODE = dict(architecture=['architecture', 'families.mbconv', 'families.family'], arch_json=['architecture'],
-            keys=['remapping.seed_checkpoint', 'checkpoints.released', 'families.layouts'],
-            searched=['checkpoints.searched', 'search_space'], history=['report.history'],
-            block_table=['cost.block_table'], checkpoint=['checkpoints.opening'])
 BATCH = 200
 
 
@@ -113,8 +108,9 @@ def main(arguments=None):
     warnings.simplefilter('ignore')
     logging.disable(logging.CRITICAL)
     for name in names:
+        modules = targets.TARGETS[name].modules
         half = share / 2 if atheris else share
-        measured = coverage.Coverage(source=[f'fna_mm.{module}' for module in CODE[name]], branch=True, data_file=None,
+        measured = coverage.Coverage(source=[f'fna_mm.{module}' for module in modules], branch=True, data_file=None,
                                      config_file=False)
         measured.start()
         with contextlib.redirect_stderr(io.StringIO()):
@@ -125,7 +121,7 @@ def main(arguments=None):
                 share_of_code = f'{measured.report(file=io.StringIO()):.0f} %'
             except coverage.CoverageException:
                 share_of_code = 'none'
-        print(f'{name} with hypothesis: {count} inputs, {share_of_code} of {", ".join(CODE[name])}')
+        print(f'{name} with hypothesis: {count} inputs, {share_of_code} of {", ".join(modules)}')
         if half < share:
             count, edges, more = with_atheris(name, half, options.found)
             found += more

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from fna_mm.checkpoints.released import released_architecture
 from fna_mm.checkpoints.searched import best_architecture
 from fna_mm.cost.block_table import BlockTable
 from fna_mm.remapping.seed_checkpoint import read_seed
-from fna_mm.report.history import HISTORY, SearchState, history_path, read_history
+from fna_mm.report.history import SearchState, history_path, read_history
 
 CORPUS = Path(__file__).parent / 'corpus'
 #: Characters of a message that a person still reads.
@@ -35,7 +36,7 @@ def _text(data):
     return data.decode('utf-8', 'surrogateescape')
 
 
-def _is_text_of(data):
+def _json_of(data):
     try:
         return json.loads(_text(data))
     except (ValueError, RecursionError):
@@ -112,7 +113,6 @@ def history(data):
             if SearchState.from_dict(json.loads(state.to_json())) != state:
                 raise Finding(f'{state.to_json()} is not what was read')
     _in_file(data, os.path.relpath(history_path('.')), read)
-    assert HISTORY in history_path('.')
 
 
 def block_table(data):
@@ -142,16 +142,18 @@ class Target:
     Args:
         read: Reads bytes, and raises ``ValueError`` where they are nothing that it can read.
         words: What its inputs are made of, beside those of the corpus.
+        modules: The modules of fna_mm that it is to reach.
     """
 
     read: Callable[[bytes], None]
     words: tuple[bytes, ...]
+    modules: tuple[str, ...] = ()
 
     @property
     def name(self):
         return self.read.__name__
 
-    @property
+    @cached_property
     def corpus(self):
         """Inputs that were found, and such as are read."""
         return [path.read_bytes() for path in sorted((CORPUS / self.name).iterdir())]
@@ -190,14 +192,21 @@ _PICKLE = (b'PK\x03\x04', b'\x80\x02', b'cos\nsystem\n', b'(S"ls"\ntR.', b'}q\x0
            b'cbuiltins\neval\n', b'\x94', b'ctorch._utils\n_rebuild_tensor_v2\n', b'data.pkl', b'constants.pkl')
 
 TARGETS = {target.name: target for target in (
-    Target(architecture, (*_SPECS, *_NUMBERS, *_MARKS)),
-    Target(arch_json, (*_SPECS, *_NUMBERS, *_MARKS, *_FIELDS)),
-    Target(keys, (*_KEYS, *_NUMBERS, *_MARKS)),
-    Target(searched, (*_SPACE, *_NUMBERS, *_MARKS)),
-    Target(history, (*_STATE, *_SPECS, *_NUMBERS, *_MARKS)),
-    Target(block_table, (*_PLACES, *_NUMBERS, *_MARKS)),
-    Target(checkpoint, (*_PICKLE, *_MARKS)),
+    Target(architecture, (*_SPECS, *_NUMBERS, *_MARKS), ('architecture', 'families.mbconv', 'families.family')),
+    Target(arch_json, (*_SPECS, *_NUMBERS, *_MARKS, *_FIELDS), ('architecture', )),
+    Target(keys, (*_KEYS, *_NUMBERS, *_MARKS),
+           ('remapping.seed_checkpoint', 'checkpoints.released', 'families.layouts')),
+    Target(searched, (*_SPACE, *_NUMBERS, *_MARKS), ('checkpoints.searched', 'search_space')),
+    Target(history, (*_STATE, *_SPECS, *_NUMBERS, *_MARKS), ('report.history', )),
+    Target(block_table, (*_PLACES, *_NUMBERS, *_MARKS), ('cost.block_table', )),
+    Target(checkpoint, (*_PICKLE, *_MARKS), ('checkpoints.opening', )),
 )}
+
+
+#: Any small JSON value.
+ANYTHING = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+                        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner,
+                                                                                   max_size=3), max_leaves=6)
 
 
 @st.composite
@@ -215,26 +224,23 @@ def _mutated(draw, target):
 
 def _replaced(value, draw):
     """A JSON value in which one place, drawn at random, holds something else."""
-    anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-                            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner,
-                                                                                       max_size=3), max_leaves=6)
     if isinstance(value, (dict, list)) and value and draw(st.integers(0, 4)):
         value = dict(value) if isinstance(value, dict) else list(value)
         place = draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
         value[place] = _replaced(value[place], draw)
         return value
-    return draw(anything)
+    return draw(ANYTHING)
 
 
 @st.composite
 def _other_json(draw, target):
     """An entry of the corpus in which one JSON value is another one."""
     lines = draw(st.sampled_from(target.corpus)).split(b'\n')
-    whole = _is_text_of(b'\n'.join(lines))
+    whole = _json_of(b'\n'.join(lines))
     if whole is not None:
         return json.dumps(_replaced(whole, draw)).encode('utf-8', 'surrogatepass')
     place = draw(st.integers(0, len(lines) - 1))
-    value = _is_text_of(lines[place])
+    value = _json_of(lines[place])
     if value is not None:
         lines[place] = json.dumps(_replaced(value, draw)).encode('utf-8', 'surrogatepass')
     return b'\n'.join(lines)

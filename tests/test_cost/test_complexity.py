@@ -1,6 +1,5 @@
 import copy
 import json
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet
+from fna_mm.configs import config_path
 from fna_mm.cost.complexity import (
     Complexity,
     CountedModel,
@@ -252,8 +252,7 @@ STOCK = {
 def test_stock_models(name):
     """mm's own configs say their size in the test pipeline, and need no --shape."""
     scope, _, path = name.partition('/')
-    root = Path(import_module(scope).__file__).parent
-    text = complexity_table([str(root / '.mim/configs' / path)], style='json')
+    text = complexity_table([config_path(f'{scope}::{path}')], style='json')
     whole, backbone = json.loads(text)
     params, madds = STOCK[name]
     assert whole['params_m'] == pytest.approx(params, rel=.005)

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from fuzz.targets import ANYTHING
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic_runs import search_dir, state, train_line
@@ -98,11 +99,6 @@ def test_a_line_of_mms_scalars_that_is_none(tmp_path, line):
     run = read_run(str(folder))
     assert run.scalars == before
     assert run.problems == ['line 5 of 20260101_100000/vis_data/scalars.json cannot be read']
-
-
-ANYTHING = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-                        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner,
-                                                                                   max_size=3), max_leaves=6)
 
 
 @given(st.lists(st.one_of(

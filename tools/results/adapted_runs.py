@@ -193,10 +193,9 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         trained = next(other for other in rows if other['case'] == row['case'] and other['budget'] == '1')
         lost = {key: behind(row, trained, key) for key in ('raw', 'tuned')}
-        data, framework, _, _ = CASES[row['case']]
         name = 'trained model' if row['budget'] == '1' else f'child, {float(row["budget"]):.0%}'
         raw, tuned = ('' if row is trained else _mean(lost[key]) for key in ('raw', 'tuned'))
-        cells.append([f'{data} {framework}', name, f'{statistics.mean(row["share_of_model"]):.0%}', _mean(row['raw']),
+        cells.append([titles()[row['case']], name, f'{statistics.mean(row["share_of_model"]):.0%}', _mean(row['raw']),
                       raw, _mean(row['tuned']), tuned, str(len(row['seeds']))])
     headers = ['data, framework', 'backbone', 'MAdds of the model', 'not trained', 'behind by', 'fine-tuned',
                'behind by', 'seeds']
@@ -213,10 +212,9 @@ def minutes_of(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         if row['budget'] != '1':
             continue
-        data, framework, _, _ = CASES[row['case']]
         at_half = next((other for other in rows if other['case'] == row['case'] and other['budget'] == '0.5'), row)
         share = alike(at_half['widths'])
-        cells.append([f'{data} {framework}', *(_mean([minutes[name] for minutes in row['minutes']])
+        cells.append([titles()[row['case']], *(_mean([minutes[name] for minutes in row['minutes']])
                                                for name in ('trained', 'adapted')),
                       '–' if share is None else f'{share:.0%}'])
     return tabulate(cells, ['data, framework', 'training, CPU minutes', f'adaptation to {len(BUDGETS)} budgets',
