@@ -4,6 +4,8 @@ import copy
 import os.path as osp
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
@@ -23,6 +25,8 @@ SUPERNET_WRAPPER = 'FNADistributedDataParallel'
 SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
 #: Arguments of a supernet's backbone section that a child has no use for.
 _SEARCH_ARGUMENTS = (*SPACE_ARGUMENTS, 'candidate_norm_cfg', 'arch_sample_num', 'fused', 'seed_preference')
+#: Scope of a config → its package, for those with other names; where the package is installed, it says its own.
+_PACKAGES = dict(mmseg='mmsegmentation')
 
 _LINE = 120
 
@@ -76,6 +80,20 @@ def config_path(name: str) -> str:
         raise ValueError(f'fna_mm has no config {name!r}: expected {", ".join(near)} or another one that `fna configs` '
                          'lists')
     return str(configs_dir() / name)
+
+
+@cache
+def package_of(scope: str) -> str:
+    """The name under which ``mim`` and ``pip`` know the package of a scope.
+
+    It is that of the installed package: of mmseg ``mmsegmentation``, or ``onedl-mmsegmentation`` in the maintained
+    line.
+
+    Args:
+        scope (str): ``default_scope`` of a config, such as ``mmdet``.
+    """
+    installed = packages_distributions().get(scope)
+    return installed[0] if installed else _PACKAGES.get(scope, scope)
 
 
 def _config_of(module: str, name: str) -> str:

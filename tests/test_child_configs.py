@@ -5,7 +5,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from toy_search import child_net_config, search_config, toy_dataloader
 
-from fna_mm import Architecture
+from fna_mm import Architecture, configs
 from fna_mm.configs import child_config, child_config_text
 from fna_mm.sections import find_sections
 
@@ -29,6 +29,16 @@ def test_find_sections():
     assert [node.get('type') for node in find_sections(tree, 'A')] == ['A', 'scope.A', 'A']
     assert list(find_sections(tree, 'B')) == [dict(type='B')]
     assert list(find_sections(tree, 'C')) == list(find_sections(None, 'A')) == []
+
+
+@pytest.mark.parametrize(('installed', 'scope', 'package'), [
+    (dict(mmdet=['mmdet'], mmseg=['mmsegmentation']), 'mmdet', 'mmdet'),
+    (dict(mmdet=['mmdet'], mmseg=['mmsegmentation']), 'mmseg', 'mmsegmentation'),
+    (dict(mmdet=['onedl-mmdetection'], mmseg=['onedl-mmsegmentation']), 'mmseg', 'onedl-mmsegmentation'),
+    ({}, 'mmseg', 'mmsegmentation'), ({}, 'mmdet', 'mmdet'), ({}, 'mmrotate', 'mmrotate')])
+def test_mim_knows_packages_by_what_is_installed(monkeypatch, installed, scope, package):
+    monkeypatch.setattr(configs, 'packages_distributions', lambda: installed)
+    assert configs.package_of.__wrapped__(scope) == package
 
 
 # Out of the search's own config

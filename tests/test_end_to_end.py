@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from fna_mm import Architecture, FNAChildNet
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.searched import best_architecture
+from fna_mm.configs import package_of
 from fna_mm.demo.shapes import draw_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,8 +59,8 @@ def environment(material):
 
 def mim(command, config, work_dir, material, *arguments):
     """``mim train`` or ``mim test`` in a process of its own; its output."""
-    call = [sys.executable, '-m', 'mim', command, 'mmdet', str(config), '--gpus', '0', '--work-dir', str(work_dir),
-            *arguments]
+    call = [sys.executable, '-m', 'mim', command, package_of('mmdet'), str(config), '--gpus', '0', '--work-dir',
+            str(work_dir), *arguments]
     done = subprocess.run(call, env=environment(material), cwd=material, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-4000:]

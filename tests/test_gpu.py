@@ -56,7 +56,7 @@ def test_a_device_that_is_too_small_is_found_before_training(tmp_path):
     cfg = search_config(tmp_path)
     cfg.custom_hooks[0].dataloader.update(batch_size=4096, sampler=dict(type='DefaultSampler', shuffle=True))
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(.02)
+    torch.cuda.set_per_process_memory_fraction(.4e9 / torch.cuda.get_device_properties(0).total_memory)
     try:
         with pytest.raises(RuntimeError, match='does not fit into the memory of the device: set with_cp=True'):
             train(cfg)

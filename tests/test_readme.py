@@ -21,6 +21,7 @@ from toy_search import TOY
 from toy_segmentation import train_segmentor, write_config
 
 from fna_mm import FNAChildNet
+from fna_mm.configs import package_of
 from fna_mm.registration import REGISTERED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -212,6 +213,7 @@ def test_every_command_runs(workplace):
                 assert (workplace / words[3]).is_file()
                 continue
             (short, ) = (settings for start, settings in SHORT.items() if command.startswith(start))
+            words[2] = package_of({'mmsegmentation': 'mmseg'}.get(words[2], words[2]))  # the maintained line has others
             words = [*words, '--gpus', '0', '--cfg-options', *(f'{key}={value}' for key, value in short.items())]
         words = ['fna_mm' if words[0] == 'fna' else words[0], *words[1:]]
         done = subprocess.run(

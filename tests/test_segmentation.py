@@ -15,6 +15,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from fna_mm import Architecture, FNAChildNet
+from fna_mm.configs import package_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs/camvid'
@@ -60,7 +61,7 @@ def run(material, *call):
 
 
 def mim(material, command, config, work_dir, *arguments):
-    return run(material, 'mim', command, 'mmsegmentation', config, '--gpus', '0', '--work-dir', work_dir, *arguments)
+    return run(material, 'mim', command, package_of('mmseg'), config, '--gpus', '0', '--work-dir', work_dir, *arguments)
 
 
 def scalars(work_dir):

@@ -46,7 +46,7 @@ from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
 from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
-from fna_mm.configs import config_text
+from fna_mm.configs import config_text, package_of
 from fna_mm.cost.budget import Budget
 from fna_mm.hooks.rank_agreement import digest
 from fna_mm.report.canvas import image_to_png

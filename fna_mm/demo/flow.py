@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from tabulate import tabulate
 
 from fna_mm.architecture import Architecture
-from fna_mm.configs import configs_dir
+from fna_mm.configs import configs_dir, package_of
 from fna_mm.cost.complexity import Complexity, count_config
 from fna_mm.demo.shapes import draw_shapes
 from fna_mm.report import make_report
@@ -190,7 +190,8 @@ def _run(root: Path, configs: Path, seed: int) -> None:
          f'{root}/search/architecture.png      the architecture that was found, and the seed\n'
          f'{root}/search/probabilities.png     the probability of every candidate\n'
          f'{root}/search/arch.json             the architecture; fna arch show prints it\n'
-         f'{root}/search/child_config.py       trains it: mim train mmdet {root}/search/child_config.py\n'
+         f'{root}/search/child_config.py       trains it: '
+         f'mim train {package_of("mmdet")} {root}/search/child_config.py\n'
          f'{root}/console.log                  what mm printed\n\n'
          f'{(time.monotonic() - start) / 60:.1f} minutes in all. Is it better, what did it cost, what now? Open\n'
          f'{page}')

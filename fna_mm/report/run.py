@@ -11,7 +11,7 @@ from mmengine.utils import import_modules_from_strings
 
 from fna_mm.architecture import Architecture
 from fna_mm.checks import check_input_shape
-from fna_mm.configs import CHILD, SUPERNET
+from fna_mm.configs import CHILD, SUPERNET, package_of
 from fna_mm.cost.complexity import Complexity, count_config
 from fna_mm.report.history import FOLDER, SearchState, history_path, read_history
 from fna_mm.report.mm_logs import (
@@ -33,8 +33,6 @@ _MOST_LETTERS = 300
 _DEPTH = 2
 #: Metrics that stand for a result, in this order. If none of them is there, the evaluator's first metric does.
 _MAIN_METRICS = ('coco/bbox_mAP', 'mIoU', 'pascal_voc/mAP', 'accuracy/top1')
-#: Scope of a config → its mm package, for those with different names.
-_PACKAGES = dict(mmseg='mmsegmentation')
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Run:
     def package(self) -> str:
         """The name of the config's package for ``mim train``."""
         scope = self.config.get('default_scope', 'mmengine') if self.config is not None else 'mmengine'
-        return _PACKAGES.get(scope, scope)
+        return package_of(scope)
 
     @property
     def checkpoint(self) -> str:

@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from fna_mm.checkpoints.whole_files import check_outputs, write_whole
 from fna_mm.checks import check_input_shape
+from fna_mm.configs import package_of
 from fna_mm.cost.budget import Budget
 from fna_mm.cost.complexity import evaluation_size
 from fna_mm.cost.cost_loss import MOST
@@ -43,7 +44,7 @@ def swap_config(config: str, out: str, seed: Optional[str] = None, trial: bool =
     user = UserConfig.read(config)
     additions = swapped(user, seed or DEFAULT_SEED)
     title = (f'{os.path.basename(config)} with MobileNetV2 as its backbone, written by fna_mm. Train it with:\n'
-             f'mim train {user.package} {os.path.basename(out)}')
+             f'mim train {package_of(user.package)} {os.path.basename(out)}')
     return _write(user, out, title, lambda path: additions, f'{_model(user)} with MobileNetV2' if trial else None)
 
 
@@ -82,7 +83,7 @@ def search_config(config: str, out: str, seed: Optional[str] = None, shape: Opti
     with redirect_stdout(sys.stderr):  # data sets print while they read
         number = _number_of_images(user)
     title = (f'A search from {os.path.basename(config)}, written by fna_mm. Search with:\n'
-             f'mim train {user.package} {os.path.basename(out)}')
+             f'mim train {package_of(user.package)} {os.path.basename(out)}')
     return _write(user, out, title, lambda path: searched(user, path, seed, number, size, budget),
                   f'the search from {config}' if trial else None)
 

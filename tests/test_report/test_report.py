@@ -8,6 +8,7 @@ from synthetic_runs import FOUND, SIZE, mm_run, search_dir, state, train_line, t
 from toy_search import search_config, train
 
 from fna_mm import Architecture
+from fna_mm.configs import package_of
 from fna_mm.cost.complexity import count_config
 from fna_mm.report import make_report, write_report
 from fna_mm.report.answers import cast_roles, is_it_better, role, what_did_it_cost, what_do_i_run_now
@@ -92,7 +93,8 @@ def test_a_search_alone(tmp_path, layers):
     page = assert_complete(out, SEARCH_FIGURES)
     assert 'Not known yet.' in page.text
     assert '3.0 minutes: 0.05 CPU hours.' in page.text
-    assert f'mim train mmsegmentation {tmp_path}/found/child_config.py\n' in page.text.replace('Train', '\nTrain')
+    command = f'mim train {package_of("mmseg")} {tmp_path}/found/child_config.py\n'
+    assert command in page.text.replace('Train', '\nTrain')
 
 
 @pytest.mark.slow
@@ -226,22 +228,22 @@ def test_what_do_i_run_now(tmp_path):
     (tmp_path / 'search/config.py').write_text('')
     found = runs(tmp_path, steps=(10, 20))
     assert commands(cast_roles(found)) == [
-        f'mim train mmsegmentation {where}/search/config.py --work-dir {where}/search --resume',
-        f'mim train mmsegmentation {where}/search/child_config.py']
+        f'mim train {package_of("mmseg")} {where}/search/config.py --work-dir {where}/search --resume',
+        f'mim train {package_of("mmseg")} {where}/search/child_config.py']
 
 
 def test_what_do_i_run_after_the_search(tmp_path):
     where = str(tmp_path)
     assert commands(cast_roles(runs(tmp_path))) == [
-        f'mim train mmsegmentation {where}/search/child_config.py',
-        f'mim train mmsegmentation {where}/search/child_config.py --work-dir {where}/search/mobilenet_v2 '
+        f'mim train {package_of("mmseg")} {where}/search/child_config.py',
+        f'mim train {package_of("mmseg")} {where}/search/child_config.py --work-dir {where}/search/mobilenet_v2 '
         '--cfg-options model.backbone.arch=mobilenet_v2']
 
 
 def test_what_do_i_run_at_the_end(tmp_path):
     where = str(tmp_path)
     assert commands(cast_roles(runs(tmp_path, 30., 29.))) == [
-        f'mim test mmengine {where}/child/child.py --checkpoint {where}/child/epoch_1.pth',
+        f'mim test {package_of("mmengine")} {where}/child/child.py --checkpoint {where}/child/epoch_1.pth',
         f'fna compare --model MobileNetV2 {where}/baseline/baseline.py {where}/baseline/epoch_1.pth '
         f'--model child {where}/child/child.py {where}/child/epoch_1.pth']
 

@@ -14,7 +14,7 @@ from toy_segmentation import draw_images, write_config
 
 from fna_mm import Architecture
 from fna_mm.cli import main
-from fna_mm.configs import child_from_retraining, config_text
+from fna_mm.configs import child_from_retraining, config_text, package_of
 from fna_mm.sections import find_sections
 from fna_mm.user_config.flow import search_config, swap_config
 from fna_mm.user_config.inherited import UserConfig
@@ -56,7 +56,7 @@ def test_a_search_is_written_and_trains(user, tmp_path):
     text = search_config(user(), out, seed='seed.pth', budget='0.9')
     assert Path(out).read_text(encoding='utf-8') == text
     assert text.splitlines()[:3] == ['# A search from user.py, written by fna_mm. Search with:',
-                                     '# mim train mmseg search.py', "_base_ = 'mine/user.py'"]
+                                     f'# mim train {package_of("mmseg")} search.py', "_base_ = 'mine/user.py'"]
     images = 'data_preprocessor has mean=[128.0, 128.0, 128.0], std=[64.0, 64.0, 64.0], bgr_to_rgb=True, but the seed'
     assert f'Careful: {images}' in ' '.join(text.replace('\n#', '').split())
     # Every section that is added has a comment in front of it.
