@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from fna_mm.configs import config_path
     from fna_mm.cost import MAddsCost, TableCost
     from fna_mm.datasets import RandomSplit
-    from fna_mm.hooks import AlternatingOptimizerHook, ArchitectureExportHook, BNCalibrationHook, RehearsalHook
+    from fna_mm.hooks import (
+        AlternatingOptimizerHook,
+        ArchitectureExportHook,
+        BNCalibrationHook,
+        FeatureDistillationHook,
+        RehearsalHook,
+    )
     from fna_mm.remapping import ParameterRemapping, ParameterRemappingHook
     from fna_mm.search_space import SearchSpace
 
@@ -23,9 +29,9 @@ __version__ = '0.1.0'
 
 __all__ = [
     'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',
-    'FNADistributedDataParallel', 'FNAElasticNet', 'FNASuperNet', 'MAddsCost', 'MBConvSpec', 'ParameterRemapping',
-    'ParameterRemappingHook', 'RandomSplit', 'RehearsalHook', 'SearchSpace', 'Stage', 'TableCost', '__version__',
-    'config_path'
+    'FNADistributedDataParallel', 'FNAElasticNet', 'FNASuperNet', 'FeatureDistillationHook', 'MAddsCost', 'MBConvSpec',
+    'ParameterRemapping', 'ParameterRemappingHook', 'RandomSplit', 'RehearsalHook', 'SearchSpace', 'Stage', 'TableCost',
+    '__version__', 'config_path'
 ]
 
 registration.register()

@@ -34,7 +34,7 @@ ROWS = [
     ['datasets.random_split', 'datasets', 'heads.aspp_heads', 'heads.ssd_head', 'heads'],
     ['hooks.endless_batches', 'hooks.pending_gradients', 'hooks.preflight', 'hooks.rank_agreement',
      'hooks.architecture_optimizer', 'hooks.alternating_optimizer_hook', 'hooks.bn_calibration_hook',
-     'hooks.rehearsal_hook'],
+     'hooks.feature_distillation_hook', 'hooks.rehearsal_hook'],
     ['report.canvas', 'report.architecture_figures', 'report.search_figures', 'report.time_figures',
      'report.comparison', 'report.time_account', 'report.history', 'report.mm_logs', 'report.run',
      'report.drawing', 'report.html', 'report.answers', 'report.page', 'report'],

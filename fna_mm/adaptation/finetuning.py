@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from mmengine.config import Config
 
@@ -14,7 +14,8 @@ _MOST_WARMUP = 200
 _CHECKPOINT = '{{ fileDirname }}/child.pth'
 
 
-def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float, rate: float) -> Config:
+def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float, rate: float,
+                      distillation: Optional[Mapping[str, Any]] = None) -> Config:
     """The config of a child: it evaluates the adapted weights as they are, and fine-tunes them.
 
     Data, losses and hooks stay the user's. The schedule is a share of the user's, with a short warm-up and a cosine to
@@ -25,6 +26,8 @@ def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float
         backbone (Mapping): Section of the child's backbone.
         share (float): Length of the schedule, as a share of the trained model's.
         rate (float): Learning rate, as a share of the trained model's.
+        distillation (Mapping, optional): Section of a :class:`FeatureDistillationHook`. Defaults to None: there is
+            none.
 
     Raises:
         ValueError: If a share is no positive number.
@@ -48,6 +51,9 @@ def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
     if optimizer and 'lr' in optimizer:
         optimizer['lr'] = optimizer['lr'] * rate
+    if distillation:
+        own = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') != distillation['type']]
+        cfg.custom_hooks = [*own, dict(distillation)]
     return cfg
 
 

@@ -63,6 +63,8 @@ FRONT = 'front.json'
 _SMALL = .02
 #: Folder of the model behind the rehearsal, with the trained backbone's architecture.
 _REHEARSED = 'rehearsed'
+#: The trained backbone, which a child that is fine-tuned is held near to.
+_TEACHER = 'teacher.pth'
 _TITLE = ('An adapted model, written by fna_mm: mim test evaluates child.pth beside this file, mim train fine-tunes '
           'it.')
 
@@ -273,6 +275,10 @@ class _Adaptation:
     def run(self, config: str) -> list[AdaptedChild]:
         """Measure, choose, refit and write."""
         positions, children = self.measure(), []
+        if self._distils and is_main_process():
+            state = {f'backbone.{key}': value.cpu() for key, value in self.trained.backbone.state_dict().items()}
+            write_whole({self.folder.file(_TEACHER): checkpoint_bytes(
+                dict(meta=dict(made_by='fna_mm adapt'), state_dict=state))})
         for budget, limit in self.budgets:
             choice = self.table.choose(limit)
             assert choice is not None
@@ -348,14 +354,23 @@ class _Adaptation:
                             tuple(candidate.width for candidate in choice.candidates), {},
                             tuple(self.table.layers_of(choice)), outside)
 
+    @property
+    def _distils(self) -> bool:
+        return self.options.distill > 0 and not self.options.grow
+
     def _write_model(self, folder: str, model: Any, chosen: Optional[Mapping[str, int]] = None) -> None:
         """Write a model's ``arch.json``, ``child.pth`` and ``child_config.py``."""
         architecture, config = model.backbone.architecture, self.trained.config
         if self.outside and chosen:
             config = copy.deepcopy(config)
             config.model = self.outside.section(chosen)
-        cfg = finetuning_config(config, child_section_of(
-            dict(self.trained.config.model.backbone), architecture), self.options.schedule, self.options.rate)
+        section, distillation = dict(self.trained.config.model.backbone), None
+        # A child that is the trained model would be held near itself.
+        if self._distils and architecture != self.trained.architecture:
+            distillation = dict(type='FeatureDistillationHook', teacher=section,
+                                checkpoint=f'{{{{ fileDirname }}}}/../{_TEACHER}', weight=self.options.distill)
+        cfg = finetuning_config(config, child_section_of(section, architecture), self.options.schedule,
+                                self.options.rate, distillation)
         cfg.work_dir = os.path.join(folder, 'fine_tuning')
         state = {key: value.cpu() for key, value in model.state_dict().items()}
         meta: dict[str, Any] = dict(arch=architecture.to_text().replace('\n', ' '), made_by='fna_mm adapt')
@@ -448,7 +463,7 @@ class _Adaptation:
         barrier()
 
     def _package(self) -> str:
-        return {'mmseg': 'mmsegmentation'}.get(scope := self.trained.config.get('default_scope', 'mmdet'), scope)
+        return package_of(self.trained.config.get('default_scope', 'mmdet'))
 
     def _child_values(self, child: AdaptedChild) -> dict[str, Any]:
         names = ('budget', 'cost', 'share', 'share_of_model', 'predicted', 'predicted_error', 'measured',

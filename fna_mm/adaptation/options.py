@@ -37,6 +37,8 @@ class AdaptOptions:
             at most this share of it, or 2 % of the loss. Defaults to 0.25.
         schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
         rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.5.
+        distill (float): Weight of the loss that holds a fine-tuned child's maps near those of the trained backbone; 0
+            leaves it out, and so does ``grow``: what grows may become better than the trained model. Defaults to 1.
         evaluate (bool): Evaluate the trained model and every child on the validation data. Defaults to False.
         grow (Growing, optional): Let layers also become larger than they are, and stages deeper. Defaults to None:
             only if a budget is larger than the trained backbone, or model.
@@ -57,6 +59,7 @@ class AdaptOptions:
     tolerance: float = .25
     schedule: float = .2
     rate: float = .5
+    distill: float = 1.
     evaluate: bool = False
     grow: Optional[Growing] = None
 
@@ -82,6 +85,7 @@ class AdaptOptions:
                 check_integer(name, getattr(self, name), least=2)
         for name in ('tolerance', 'schedule', 'rate'):
             check_number(name, getattr(self, name), above=0)
+        check_number('distill', self.distill, least=0)
 
 
 @dataclass(frozen=True)
