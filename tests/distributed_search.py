@@ -1,9 +1,10 @@
 """A toy search on several processes, run by torchrun from test_distributed.py.
 
-python distributed_search.py OUT [strays | batches | waits | nccl]
+python distributed_search.py OUT [strays | batches | waits | distils | nccl]
 With "strays" one rank's architecture leaves the others'. With "batches" it makes the searches of ``BATCH_CONFIGS``, to
 be compared with one process that has batches of twice the size, and one with scaled losses. With "waits" DDP is left as
-mm sets it up. With "nccl" mm sets up the process group, on GPUs.
+mm sets it up. With "distils" a child is trained under mm's own DDP, near the teacher in OUT. With "nccl" mm sets up the
+process group, on GPUs.
 
 A CPU-only mmengine cannot set up the process group itself; it takes the one that is there.
 """
@@ -14,7 +15,17 @@ from pathlib import Path
 import torch
 import torch.distributed
 from mmengine.optim.optimizer import amp_optimizer_wrapper
-from toy_search import SUPERNET, build, find_hook, search_config, snapshot, toy_dataloader, train
+from toy_search import (
+    CHILD,
+    SUPERNET,
+    build,
+    child_net_config,
+    find_hook,
+    search_config,
+    snapshot,
+    toy_dataloader,
+    train,
+)
 
 #: Arguments of ``batch_config``.
 BATCH_CONFIGS = [dict(accumulative_counts=1), dict(accumulative_counts=2)]
@@ -90,6 +101,13 @@ def main(out, mode):
             make_scaled(out)
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+        return
+    if mode == 'distils':
+        distillation = dict(type='FeatureDistillationHook', teacher=CHILD, checkpoint=str(out / 'teacher.pth'))
+        cfg = child_net_config(out / 'work', launcher='pytorch', experiment_name='distils',
+                               custom_hooks=[distillation], model_wrapper_cfg=dict(
+                                   type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None))
+        train(cfg)
         return
     strays = mode == 'strays'
     # A step of plain SGD is the gradient itself. Every rank starts its random numbers elsewhere.

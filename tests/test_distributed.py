@@ -1,5 +1,6 @@
 """Two real processes, gloo, DDP: what is common to the ranks, what differs, what is averaged."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 import torch
 from distributed_search import BATCH_CONFIGS, batch_config
 from mmengine.registry import MODELS
-from toy_search import SUPERNET, ToyClassifier, changed, load, train
+from toy_search import CHILD, SUPERNET, ToyClassifier, build, changed, child_net_config, load, train
 
 from fna_mm import MAddsCost
 from fna_mm.cost import expected_cost, madds_table
@@ -50,6 +51,18 @@ def test_ddp_as_mm_sets_it_up_is_refused_at_once(tmp_path):
     assert ('ValueError: MMDistributedDataParallel waits for the gradients of all candidates, of which a step uses one '
             "a layer: set model_wrapper_cfg=dict(type='FNADistributedDataParallel')") in done.stdout
     assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_a_fine_tuning_is_held_near_its_teacher(tmp_path):
+    """Under mm's own wrapper, whose forward pass calls the model's with its hooks."""
+    torch.save(dict(state_dict=MODELS.build(CHILD).state_dict()), tmp_path / 'teacher.pth')
+    done = run_search(tmp_path, 'distils')
+    assert done.returncode == 0, done.stdout[-4000:]
+    (scalars, ) = (tmp_path / 'work').glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in scalars.read_text().splitlines()]
+    assert [row['loss_distillation'] > 0 for row in rows if 'loss_cls' in row] == [True]  # four images on each rank
+    state = load(tmp_path / 'work/epoch_1.pth')['state_dict']
+    assert list(state) == list(build(child_net_config(tmp_path / 'alone')).model.state_dict())
 
 
 @pytest.fixture(scope='module')

@@ -52,7 +52,7 @@ from fna_mm.hooks.rank_agreement import digest
 from fna_mm.report.canvas import image_to_png
 
 #: Images for statistics, and the largest and first number of images for scores.
-_STATISTICS, _SCORES, _FIRST_SCORES = 256, 128, 24
+_STATISTICS, _SCORES, _FIRST_SCORES = 256, 128, 48
 #: Share of the images that statistics may use: scores need others.
 _STATISTICS_SHARE = .6
 #: Share of the images that scores may use if the network grows: the rehearsal does not see them.

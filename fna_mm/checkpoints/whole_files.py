@@ -121,7 +121,7 @@ def finished_name(path: str) -> str:
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the second: a number that no process has
         return False
     except OSError:
         pass  # it lives, and belongs to someone else

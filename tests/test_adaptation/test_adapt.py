@@ -78,6 +78,39 @@ def test_a_child_is_an_ordinary_config_and_checkpoint(adapted, tmp_path):
         runner.train()
 
 
+def test_a_fine_tuning_is_held_near_the_trained_backbone(adapted, segmentor, tmp_path):
+    folder, (child, _) = adapted
+    cfg = Config.fromfile(str(Path(child.folder) / 'child_config.py'))
+    (hook, ) = cfg.custom_hooks
+    assert (hook.type, hook.weight) == ('FeatureDistillationHook', 1)
+    assert Path(hook.checkpoint).resolve() == folder.resolve() / 'teacher.pth'
+    trained, teacher = load(segmentor[1])['state_dict'], load(hook.checkpoint)['state_dict']
+    assert list(teacher) == [key for key in trained if key.startswith('backbone.')]
+    assert all(torch.equal(value, trained[key]) for key, value in teacher.items())
+    cfg.work_dir, cfg.experiment_name, cfg.train_cfg.max_iters = str(tmp_path), 'held_near', 2
+    cfg.default_hooks.logger = dict(type='LoggerHook', interval=1)
+    Runner.from_cfg(cfg).train()
+    (scalars, ) = tmp_path.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in scalars.read_text().splitlines()]
+    found = [row['loss_distillation'] for row in rows if 'loss_distillation' in row]
+    assert len(found) == 2
+    assert all(0 < loss < 1 for loss in found)  # a share of the maps' variance
+
+
+@pytest.mark.parametrize(('budget', 'distill'), [('0.7', 0.), ('1', 1.)])
+def test_a_fine_tuning_that_is_held_near_nothing(segmentor, tmp_path, budget, distill):
+    """Without the option, and where the child is the trained model."""
+    child, = adapt(*segmentor, (budget, ), str(tmp_path / 'work'), replace(OPTIONS, distill=distill))
+    cfg = Config.fromfile(str(Path(child.folder) / 'child_config.py'))
+    assert not cfg.get('custom_hooks')
+
+
+@pytest.mark.parametrize('distill', [-1, float('nan'), '1', True])
+def test_wrong_weights_of_the_distillation(distill):
+    with pytest.raises(ValueError, match='distill must be a number of at least 0'):
+        replace(OPTIONS, distill=distill)
+
+
 def test_a_training_that_has_nothing_to_resume_starts_from_the_child(adapted, tmp_path):
     """As ``mim train mmdet child_config.py --resume`` does it: without ``load_from``."""
     _, (child, _) = adapted

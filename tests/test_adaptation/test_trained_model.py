@@ -186,7 +186,8 @@ def test_too_many_images_for_statistics(segmentor, tmp_path):
         adapt(*segmentor, work_dir=str(tmp_path / 'work'), options=AdaptOptions(statistics_images=23))
 
 
-@pytest.mark.parametrize('left', ['.fna_mm.lock', '.fna_mm.holder', '.fna_mm.holder.12.tmp', 'adaptation.json.12.tmp'])
+@pytest.mark.parametrize('left', [
+    '.fna_mm.lock', '.fna_mm.holder', '.fna_mm.holder.99999999.tmp', f'adaptation.json.{10**30}.tmp'])
 def test_a_run_that_was_killed_while_it_began_goes_on(tmp_path, left):
     (tmp_path / left).write_text('')
     WorkFolder(str(tmp_path), dict(a=1))
