@@ -1,5 +1,5 @@
 # Search a DeepLabv3 backbone on CamVid at half size: under half an hour on one core. A third of it, with smaller
-# batches for the architecture, finds worse children (docs/results/README.md).
+# batches for the architecture, finds worse children (docs/results/why.md).
 _base_ = ['../_base_/deeplabv3_camvid_supernet.py', '../_base_/camvid.py']
 
 input_shape = (180, 240)  # (height, width) at which MAdds are counted

@@ -13,6 +13,7 @@ import pytest
 
 from fna_mm import Architecture
 from tools.results.collect import page_of, rows_text
+from tools.results.result_tables import tables_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs/results'
@@ -96,16 +97,18 @@ def test_every_comparison_is_complete():
             assert random['madds_g_of_seeds'] == pytest.approx(found['madds_g_of_seeds'], rel=.01)
 
 
-def test_the_page_is_made_from_the_rows():
-    page = (RESULTS / 'README.md').read_text()
-    assert page_of(page, ROWS) == page
+def test_the_pages_are_made_from_the_rows():
+    pages = [path.read_text() for path in RESULTS.glob('*.md')]
+    assert [page_of(page, ROWS) for page in pages] == pages
+    for name in tables_of(ROWS):
+        assert sum(f'<!-- made by collect.py: {name} -->' in page for page in pages) == 1, name
     changed = copy.deepcopy(ROWS)
     changed[0]['mean'] += 1
-    assert page_of(page, changed) != page
+    assert [page_of(page, changed) for page in pages] != pages
 
 
-def test_the_page_has_the_single_runs():
-    page = (RESULTS / 'README.md').read_text()
+def test_the_pages_have_the_single_runs():
+    page = (RESULTS / 'small_data.md').read_text() + (RESULTS / 'ablations.md').read_text()
     for row in (row for row in ROWS if row['table'] in ('small data', 'ablations') and 'mean' in row):
         if row['table'] == 'ablations':
             assert f'| {", ".join(f"{value:.1f}" for value in row["values"])} |' in page
@@ -115,8 +118,8 @@ def test_the_page_has_the_single_runs():
         assert f' | {" | ".join(cells)} |' in page
 
 
-def test_files_that_the_page_shows_are_all_there_are():
-    page = (RESULTS / 'README.md').read_text()
+def test_files_that_the_pages_show_are_all_there_are():
+    page = ''.join(path.read_text() for path in RESULTS.glob('*.md'))
     shown = {path for path in RESULTS.rglob('*') if path.is_file()} - {RESULTS / 'README.md'}
     shown -= {path for path in shown if path.name.startswith('bench_cpu')}  # docs/gradient_search.md names these
     assert {str(path.relative_to(RESULTS)) for path in shown if f'({path.relative_to(RESULTS)})' not in page} == set()

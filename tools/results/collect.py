@@ -1,8 +1,8 @@
-"""What run.sh measured: the learning rate to take; results.json, the page's tables and figures.
+"""What run.sh measured: the learning rate to take; results.json, the tables and figures of the pages.
 
 python -m tools.results.collect rate WORK/CASE                     the rate with the baseline's best validation metric
 python -m tools.results.collect results WORK docs/results SIZE     SIZE is small or full
-python -m tools.results.collect page docs/results                  the page anew, from results.json alone
+python -m tools.results.collect page docs/results                  the pages anew, from results.json alone
 """
 
 import json
@@ -49,26 +49,27 @@ def insert(text: str, name: str, content: str) -> str:
 
 
 def page_of(text: str, rows: Sequence[ResultRow]) -> str:
-    """The page with its tables made anew.
+    """A page with those of the tables that it has marks for made anew.
 
     Args:
         text (str): The page as it is.
         rows (Sequence[dict]): All rows of results.json.
     """
     for name, table in tables_of(rows).items():
-        text = insert(text, name, table)
+        if _BEGIN.format(name) in text:
+            text = insert(text, name, table)
     return text
 
 
 def write_page(out: Path, rows: Sequence[ResultRow]) -> None:
-    """The page's tables, and its figure of costs and metrics.
+    """The tables of all pages, and the figure of costs and metrics.
 
     Args:
         out (Path): docs/results.
         rows (Sequence[dict]): All rows of results.json.
     """
-    page = out / 'README.md'
-    page.write_text(page_of(page.read_text(), rows))
+    for page in out.glob('*.md'):
+        page.write_text(page_of(page.read_text(), rows))
     (out / 'comparison').mkdir(exist_ok=True)
     cost_figure(rows).savefig(out / 'comparison/madds.png', dpi=120)
 

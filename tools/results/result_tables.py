@@ -1,4 +1,4 @@
-"""The tables and the figure of docs/results/README.md, from the rows of results.json."""
+"""The tables and the figure of the pages in docs/results, from the rows of results.json."""
 
 import statistics
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that docs/results/README.md reports, from one checkpoint of a MobileNetV2 trained on ImageNet:
+# All comparisons that docs/results reports, from one checkpoint of a MobileNetV2 trained on ImageNet:
 #
 #   tools/results/run.sh mobilenet_v2.pth              crops of 161 and images of 192x256, for two CPU cores
 #   SIZE=full tools/results/run.sh mobilenet_v2.pth    whole images, for one GPU
