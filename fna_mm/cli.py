@@ -270,6 +270,24 @@ def remap(seed: str, architecture: str, out: str, width: str, kernel: str, repor
 
 
 @main.command()
+@click.argument('search', metavar='SEARCH.pth', type=FILE)
+@click.argument('out', metavar='OUT.pth', type=FILE)
+def child(search: str, out: str) -> None:
+    """Write the child of a search with the weights that the search gave it, for load_from.
+
+    SEARCH.pth is a checkpoint of the search. The paper remaps the child from the seed again, which a search's
+    child_config.py does; a search that began at a trained model (fna adapt --prepare-search) has better weights
+    itself. Measure BN statistics before the child is used: BNCalibrationHook, or a fine-tuning, does it.
+
+    \b
+    Example:  fna child work_dirs/my_search/epoch_12.pth child.pth
+              mim train mmdet work_dirs/my_search/child_config.py --cfg-options load_from=child.pth
+    """
+    from fna_mm.checkpoints.search_child import write_search_child
+    click.echo(f'{write_search_child(search, out)}\nwritten: {out}')
+
+
+@main.command()
 @click.argument('config', type=FILE)
 @click.argument('out', metavar='OUT.py', type=FILE)
 @click.option('--swap', is_flag=True, help='Write the same model with MobileNetV2 as its backbone, the baseline, '
@@ -511,12 +529,12 @@ def report(work_dirs: Sequence[str], out: Optional[str], metric: Optional[str]) 
 @main.command()
 @click.option('--work-dir', default='work_dirs/fna_demo', show_default=True, type=FILE, help='Work directory: all '
               'files of the demo are written there.')
-@click.option('--seed', default=0, show_default=True, help='Random seed of the drawn data and of the trainings.')
+@click.option('--seed', default=0, show_default=True, help="Random seed of the images' order and of the trainings.")
 def demo(work_dir: str, seed: int) -> None:
-    """Run the whole flow on drawn images, in minutes on two CPU cores, without any download.
+    """Adapt a trained detector of blood cells, in minutes on two CPU cores, without any download.
 
-    The demo draws a detection data set, trains a seed detector, searches, remaps, fine-tunes and
-    evaluates.
+    Detector and photographs come with the package. The demo adapts it to two budgets, fine-tunes the
+    smaller child, searches from it by gradient, measures milliseconds, and draws what all of them detect.
 
     \b
     Example:  fna demo --work-dir work_dirs/fna_demo

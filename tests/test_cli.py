@@ -434,7 +434,7 @@ def test_completion_script(shell):
     ('fna comp', ['plain,compare', 'plain,completion', 'plain,complexity']),
     ('fna arch show fna_', ['plain,fna_deeplabv3', 'plain,fna_retinanet', 'plain,fna_ssdlite']),
     ('fna arch show work_dirs/', ['file,work_dirs/']),
-    ('fna configs demo/', ['plain,demo/mobilenet_v2.py', 'plain,demo/retrain.py', 'plain,demo/search.py']),
+    ('fna configs demo/cells', ['plain,demo/cells_found.py', 'plain,demo/cells_search.py']),
     ('fna complexity conf', ['file,conf']),
     ('fna remap --wi', ['plain,--width']),
 ])

@@ -161,7 +161,7 @@ def test_a_searchs_child_is_trained_as_the_baseline(path):
     retraining = Config.fromfile(hook.child_config)
     child = child_config(search, Architecture.create('fna_ssdlite'), 'x', retraining)
     assert build_model(child).backbone.architecture == Architecture.create('fna_ssdlite')
-    if search.model.backbone.init_cfg is not None:
+    if search.model.backbone.get('init_cfg'):
         assert child.model.backbone.init_cfg == search.model.backbone.init_cfg
     child.model.backbone.arch = retraining.model.backbone.arch
     for section in set(retraining) - {'work_dir', 'resume'}:
@@ -309,7 +309,8 @@ def test_comparisons_differ_in_their_architecture_alone(case, size, monkeypatch)
 def test_the_environment_names_files_and_no_bases():
     for path in sorted((ROOT / 'configs').rglob('*.py')):
         text = path.read_text()
-        assert set(re.findall(r'{{\$(\w+)', text)) <= {'FNA_ABLATION_DIR', 'FNA_DEMO_DATA', 'FNA_DEMO_SEED'}
+        assert set(re.findall(r'{{\$(\w+)', text)) <= {
+            'FNA_ABLATION_DIR', 'FNA_DEMO_CELLS', 'FNA_DEMO_DATA', 'FNA_DEMO_FOUND', 'FNA_DEMO_SEED'}
         bases = re.search(r'^_base_ = (\[.*?\]|.*?$)', text, re.DOTALL | re.MULTILINE)
         assert bases is None or '{{' not in bases[1]
 

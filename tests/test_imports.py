@@ -30,7 +30,7 @@ ROWS = [
      'backbones.fna_supernet', 'backbones.supernet_parallel', 'backbones'],
     ['remapping.normalisation', 'remapping.tensor_remapping', 'remapping.seed_checkpoint',
      'remapping.parameter_remapping', 'remapping.initializer', 'remapping'],
-    ['configs', 'checkpoints.searched', 'checkpoints.released', 'checkpoints.remapped'],
+    ['configs', 'checkpoints.searched', 'checkpoints.search_child', 'checkpoints.released', 'checkpoints.remapped'],
     ['datasets.random_split', 'datasets', 'heads.aspp_heads', 'heads.ssd_head', 'heads'],
     ['hooks.endless_batches', 'hooks.pending_gradients', 'hooks.preflight', 'hooks.rank_agreement',
      'hooks.architecture_optimizer', 'hooks.alternating_optimizer_hook', 'hooks.bn_calibration_hook',

@@ -78,8 +78,8 @@ def search_parameters(checkpoint: Any) -> 'tuple[SearchSpace, tuple[Tensor, ...]
     return space, alphas
 
 
-def best_architecture(checkpoint: Any) -> Architecture:
-    """Read the architecture of the best path in a search's checkpoint.
+def best_path(checkpoint: Any) -> tuple[SearchSpace, list[int]]:
+    """Read the search space, and the candidate of every layer on the best path, in a search's checkpoint.
 
     Args:
         checkpoint (dict): A checkpoint of mm's runner, with the config in it.
@@ -96,6 +96,19 @@ def best_architecture(checkpoint: Any) -> Architecture:
         table = CostTable(cost['fixed'], tuple(map(tuple, cost['layers'])))
         path = most_probable_path([alpha.double().log_softmax(0).tolist() for alpha in alphas], table,
                                   cost.get('limit', cost.get('gmadds'))) or path
+    return space, path
+
+
+def best_architecture(checkpoint: Any) -> Architecture:
+    """Read the architecture of the best path in a search's checkpoint.
+
+    Args:
+        checkpoint (dict): As in :func:`best_path`.
+
+    Raises:
+        ValueError: If it is not the checkpoint of a search.
+    """
+    space, path = best_path(checkpoint)
     return space.architecture(path)
 
 

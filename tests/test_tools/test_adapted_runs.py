@@ -14,6 +14,7 @@ from tools.results.adapted_front import front
 from tools.results.adapted_runs import (
     BUDGETS,
     PACKAGES,
+    PLAIN,
     alike,
     behind,
     page_of,
@@ -27,6 +28,8 @@ from tools.results.adapted_runs import (
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs/results'
 
+#: A training, an adaptation; of each budget a test as it is, a fine-tuning, a test; of some another fine-tuning.
+STEPS = 2 + 3 * len(BUDGETS) + 2 * len(PLAIN)
 #: Stand-ins for mim and fna: they write down how they were called, and leave what the real ones leave.
 STAND_IN = '''#!{python}
 import json, os, sys
@@ -42,7 +45,7 @@ folder.mkdir(parents=True, exist_ok=True)
 if arguments[0] == 'train':
     (folder / 'last_checkpoint').write_text(str(folder / 'iter_9.pth'))
 elif arguments[0] == 'test':
-    tuned = 'tuned' in str(folder)
+    tuned = 'tuned' in str(folder) or .5 * ('plain' in str(folder))
     budget = float(folder.name.split('_')[1])
     (folder / 'now').mkdir(exist_ok=True)
     (folder / 'now/now.json').write_text(json.dumps({{'mIoU': 40 * budget + 5 * tuned}}))
@@ -76,20 +79,25 @@ def test_a_run_is_trained_adapted_tested_and_fine_tuned(commands, tmp_path):
     run_case('camvid_deeplabv3', 1, tmp_path / 'work', '/seeds/seed.pth')
     lines = calls.read_text().splitlines()
     run = tmp_path / 'work/camvid_deeplabv3/seed_1'
-    assert len(lines) == 2 + 3 * len(BUDGETS)
+    assert len(lines) == STEPS
     assert re.fullmatch(rf'mim train mmseg \S+/adaptation/mobilenet_v2_camvid_deeplabv3.py --work-dir {run}/trained '
                         r'--cfg-options randomness.seed=1 model.backbone.init_cfg.checkpoint=/seeds/seed.pth', lines[0])
     assert re.fullmatch(rf'fna adapt \S+/mobilenet_v2_camvid_deeplabv3.py {run}/trained/iter_9.pth '
                         rf'--budget 1 .*--budget 0.25 --schedule 0.2 --seed 1 --work-dir {run}/adapted', lines[1])
-    assert f'--checkpoint {run}/tuned_0.5/iter_9.pth' in lines[-5]
+    assert f'--checkpoint {run}/tuned_0.5/iter_9.pth' in lines[-5 - 2 * len(PLAIN)]
+    assert lines[-2] == (f'mim train mmseg {run}/adapted/budget_0.25/child_config.py --work-dir {run}/plain_0.25 '
+                         '--cfg-options randomness.seed=1 custom_hooks.1.weight=1e-9')
     rows = rows_of(tmp_path / 'work')
     assert [row['budget'] for row in rows] == list(BUDGETS)
     assert rows[0]['raw'] == [40.]
     assert rows[0]['tuned'] == [45.]
-    assert behind(rows[3], rows[0], 'raw') == [20.]
+    assert behind(rows[3], rows[0], 'raw') == behind(rows[3], rows[0], 'tuned') == [20.]
+    assert behind(rows[3], rows[0], 'plain') == [22.5]
+    assert behind(rows[1], rows[0], 'plain') == []
     assert set(json.loads((run / 'cpu_minutes.json').read_text())) == {
         'trained', 'adapted', *(f'raw_{budget}' for budget in BUDGETS), *(f'tuned_{budget}' for budget in BUDGETS),
-        *(f'tuned_{budget}_test' for budget in BUDGETS)}
+        *(f'tuned_{budget}_test' for budget in BUDGETS), *(f'plain_{budget}' for budget in PLAIN),
+        *(f'plain_{budget}_test' for budget in PLAIN)}
 
 
 @pytest.mark.parametrize('stop', ['seed_0/trained --cfg', 'seed_0/adapted', 'seed_0/tuned_0.5 --cfg'])
@@ -101,7 +109,7 @@ def test_a_stopped_run_goes_on(commands, tmp_path, stop):
     before = calls.read_text().splitlines()
     run_case(*arguments)
     after = calls.read_text().splitlines()[len(before):]
-    assert len(before) + len(after) == 2 + 3 * len(BUDGETS) + 1  # the stopped one twice
+    assert len(before) + len(after) == STEPS + 1  # the stopped one twice
     assert stop in after[0]
 
 

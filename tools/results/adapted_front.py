@@ -21,9 +21,10 @@ def points(row: Mapping[str, Any], trained: Mapping[str, Any], key: str) -> list
     Args:
         row (Mapping): The child's row of ``adaptation.json``.
         trained (Mapping): The row of budget 1.
-        key (str): ``raw`` or ``tuned``.
+        key (str): ``raw``, ``tuned``, or ``plain``, fine-tuned without the distillation.
     """
-    other = dict(zip(trained['seeds'], trained[key]))
+    # The trained model is never held near itself: its fine-tuning is that of both kinds.
+    other = dict(zip(trained['seeds'], trained['tuned' if key == 'plain' else key]))
     return [value - other[seed] for seed, value in zip(row['seeds'], row[key])
             if value is not None and other.get(seed) is not None]
 

@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = ('1', '0.8', '0.6', '0.5', '0.4', '0.25')
 #: Package of mim, and share of the training that a child is fine-tuned for.
 PACKAGES = dict(camvid_deeplabv3=('mmseg', .2), bccd_retinanet=('mmdet', .125), bccd_ssdlite=('mmdet', .125))
+#: Children that are also fine-tuned without the distillation: with so small a weight of it that it is none.
+PLAIN = ('0.5', '0.4', '0.25')
+_NO_WEIGHT = 'custom_hooks.1.weight=1e-9'
 TIMES = 'cpu_minutes.json'
 
 
@@ -73,13 +76,12 @@ def steps_of(case: str, seed: int, run: Path, checkpoint: str) -> Iterator[Step]
         test = ['mim', 'test', package, str(child / 'child_config.py')]
         yield Step(f'raw_{budget}', [*test, '--checkpoint', str(child / 'child.pth'), '--work-dir',
                                      str(run / f'raw_{budget}')])
-    for budget in BUDGETS:
-        child, tuned = adapted / f'budget_{budget}', run / f'tuned_{budget}'
-        config = str(child / 'child_config.py')
-        yield Step(f'tuned_{budget}', ['mim', 'train', package, config, '--work-dir', str(tuned), *_resumed(tuned),
-                                       seeded])
-        yield Step(f'tuned_{budget}_test', ['mim', 'test', package, config, '--checkpoint', _last_checkpoint(tuned),
-                                            '--work-dir', str(run / f'tuned_{budget}_test')])
+    for kind, budget in [*(('tuned', budget) for budget in BUDGETS), *(('plain', budget) for budget in PLAIN)]:
+        config, tuned = str(adapted / f'budget_{budget}/child_config.py'), run / f'{kind}_{budget}'
+        yield Step(tuned.name, ['mim', 'train', package, config, '--work-dir', str(tuned), *_resumed(tuned), seeded,
+                                *([_NO_WEIGHT] if kind == 'plain' else [])])
+        yield Step(f'{tuned.name}_test', ['mim', 'test', package, config, '--checkpoint', _last_checkpoint(tuned),
+                                          '--work-dir', str(run / f'{tuned.name}_test')])
 
 
 def run_case(case: str, seed: int, work: Path, checkpoint: str) -> None:
@@ -128,11 +130,12 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
     for case in PACKAGES:
         _, _, metric, factor = CASES[case]
         for budget in BUDGETS:
-            row: dict[str, Any] = dict(case=case, budget=budget, seeds=[], raw=[], tuned=[], share_of_model=[],
-                                       minutes=[], widths=[])
+            row: dict[str, Any] = dict(case=case, budget=budget, seeds=[], raw=[], tuned=[], plain=[],
+                                       share_of_model=[], minutes=[], widths=[])
             for run in sorted((work / case).glob('seed_*')):
                 front = run / 'adapted/front.json'
-                raw, tuned = tested(run / f'raw_{budget}', metric), tested(run / f'tuned_{budget}_test', metric)
+                raw, tuned, plain = (tested(run / name, metric) for name in (
+                    f'raw_{budget}', f'tuned_{budget}_test', f'plain_{budget}_test'))
                 if raw is None or not front.exists():
                     continue
                 values = json.loads(front.read_text())
@@ -141,6 +144,7 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
                 row['seeds'].append(int(run.name.removeprefix('seed_')))
                 row['raw'].append(round(factor * raw, 2))
                 row['tuned'].append(None if tuned is None else round(factor * tuned, 2))
+                row['plain'].append(None if plain is None else round(factor * plain, 2))
                 row['share_of_model'].append(round(child['share_of_model'], 4))
                 row['widths'].append(child['widths'])
                 row['minutes'].append({name: times.get(name) for name in ('trained', 'adapted', f'tuned_{budget}')})
@@ -155,7 +159,7 @@ def behind(row: Mapping[str, Any], trained: Mapping[str, Any], key: str) -> list
     Args:
         row (Mapping): The child's row.
         trained (Mapping): The row of the trained model, which is the child of budget 1.
-        key (str): ``raw`` or ``tuned``.
+        key (str): ``raw``, ``tuned`` or ``plain``.
     """
     return [round(-value, 2) for value in points(row, trained, key)]
 
@@ -192,13 +196,13 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = []
     for row in rows:
         trained = next(other for other in rows if other['case'] == row['case'] and other['budget'] == '1')
-        lost = {key: behind(row, trained, key) for key in ('raw', 'tuned')}
+        lost = {key: behind(row, trained, key) for key in ('raw', 'tuned', 'plain')}
         name = 'trained model' if row['budget'] == '1' else f'child, {float(row["budget"]):.0%}'
-        raw, tuned = ('' if row is trained else _mean(lost[key]) for key in ('raw', 'tuned'))
+        raw, tuned, plain = ('' if row is trained else _mean(lost[key]) for key in ('raw', 'tuned', 'plain'))
         cells.append([titles()[row['case']], name, f'{statistics.mean(row["share_of_model"]):.0%}', _mean(row['raw']),
-                      raw, _mean(row['tuned']), tuned, str(len(row['seeds']))])
+                      raw, _mean(row['tuned']), tuned, plain, str(len(row['seeds']))])
     headers = ['data, framework', 'backbone', 'MAdds of the model', 'not trained', 'behind by', 'fine-tuned',
-               'behind by', 'seeds']
+               'behind by', 'without distillation: behind by', 'seeds']
     return tabulate(cells, headers, tablefmt='github', disable_numparse=True)
 
 
