@@ -104,7 +104,11 @@ class SearchSpace:
         check_list('layers_per_stage', layers_per_stage)
         for name, values in (('kernel_sizes', kernel_sizes), ('expand_ratios', expand_ratios)):
             check_list(name, values)
-            if not values or len(set(values)) != len(values):
+            try:
+                different = len(set(values)) == len(values)
+            except TypeError:  # a list or dict among them
+                different = False
+            if not values or not different:
                 raise ValueError(f'{name} must be a list of different numbers, not {values!r}')
         family = families.family(self.seed.family)
         operations = family.candidates(kernel_sizes, expand_ratios)

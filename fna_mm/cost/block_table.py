@@ -11,7 +11,7 @@ import numpy as np
 
 from fna_mm.architecture import Architecture, PlacedLayer
 from fna_mm.checkpoints.whole_files import regular_text
-from fna_mm.checks import check_input_shape, check_number
+from fna_mm.checks import check_input_shape, check_integer, check_number
 from fna_mm.cost.madds import CostTable
 from fna_mm.families import BlockSpec
 from fna_mm.search_space import SearchSpace
@@ -112,6 +112,7 @@ class BlockTable:
     def __post_init__(self) -> None:
         object.__setattr__(self, 'made', dict(self.made or {}))
         object.__setattr__(self, 'input_shape', check_input_shape(tuple(self.input_shape)))
+        check_integer('output_stride of a table of costs', self.output_stride)
         check_number('fixed of a table of costs', self.fixed, least=0)
         if self.rest is not None:
             check_number('rest of a table of costs', self.rest, least=0)
@@ -144,7 +145,7 @@ class BlockTable:
         try:
             blocks = tuple(_entry(entry) for entry in values['blocks'])
             return cls(str(values['unit']), str(values['family']), tuple(values['input_shape']),
-                       int(values['output_stride']), values['fixed'], blocks, values.get('rest'),
+                       values['output_stride'], values['fixed'], blocks, values.get('rest'),
                        values.get('made'))
         except (TypeError, KeyError, ValueError) as error:
             what = f'lacks {error}' if isinstance(error, KeyError) else str(error)

@@ -31,7 +31,7 @@ class Seed:
         family (str): Name of the seed's family.
         layout (str): Name of the checkpoint's layout.
         tensors (dict[Key, Tensor]): All tensors of the backbone, by their places.
-        names (dict[Key, str]): The keys of these tensors in the checkpoint.
+        names (dict[Key, str]): The keys of these tensors in the checkpoint, behind the prefixes of wrappers.
         depths (tuple[int, ...]): Number of layers of each stage.
         ignored (tuple[str, ...]): Keys that belong to a head or neck. Defaults to ().
         unknown (tuple[str, ...]): Keys of the backbone that the layout does not know. Defaults to ().
