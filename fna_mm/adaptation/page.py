@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any, Optional
 
 from fna_mm.adaptation.figures import front_figure, growth_figure, layers_figure, scores_figure
 from fna_mm.adaptation.prices import COUNTED
 from fna_mm.report.canvas import to_image, to_svg
 from fna_mm.report.drawing import Drawn
-from fna_mm.report.html import figures_html, table_html, whole_page
+from fna_mm.report.html import Table, rendered
 
 #: Metrics that are shown first, if they are there.
 _METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'pascal_voc/mAP')
@@ -56,7 +55,7 @@ def _percent(share: float) -> str:
     return f'{share:.1%}'
 
 
-def _results(values: Mapping[str, Any]) -> str:
+def _results(values: Mapping[str, Any]) -> Table:
     trained, metric = values['trained'], shown_metric(values['trained']['metrics'])
     counted = values['unit'] in COUNTED.values()
     unit, one = (f'million {values["unit"]}', 1e6) if counted else (values['unit'], 1.)
@@ -84,7 +83,7 @@ def _results(values: Mapping[str, Any]) -> str:
             f'{loss + child["measured"]:.4f}',
             *([f'{child["metrics"][metric]:.4g}' if metric in child['metrics'] else '–'] if metric else [])])
     height, width = values['input_shape']
-    return table_html(
+    return Table(
         headers, rows, f'Children as they were written, without any training. Costs are those of images of '
         f'{height}x{width}.{" A multiply-add counts once." if counted else ""}', kind='results')
 
@@ -99,17 +98,20 @@ def said_of_fixed(fixed: Mapping[str, float]) -> str:
         f'{name} {_percent(share)}' for name, share in sorted(fixed.items(), key=lambda item: -item[1]))
 
 
-def _outside(values: Mapping[str, Any]) -> str:
-    """What became of the widths of neck and head."""
-    fixed = said_of_fixed(values['fixed']) + ' of the trained model' if values.get('fixed') else ''
+def _widths(values: Mapping[str, Any]) -> Optional[Table]:
+    """What became of the widths of neck and head; None if they could not change."""
     if not values.get('outside'):
-        return f'<p>Outside of the backbone {escape(fixed)}.</p>\n' if fixed else ''
+        return None
     names = [row['name'] for row in values['outside']]
     rows = [['trained model', *(str(row['width']) for row in values['outside'])]]
     rows += [[f'budget {child["budget"]}', *(str(child['outside'][name][1]) for name in names)]
              for child in values['children']]
-    return table_html(('', *names), rows, 'Channels of neck and head.' + (f' Else {fixed}.' if fixed else ''),
-                      kind='widths')
+    fixed = f' Else {_fixed(values)}.' if values.get('fixed') else ''
+    return Table(('', *names), rows, f'Channels of neck and head.{fixed}', kind='widths')
+
+
+def _fixed(values: Mapping[str, Any]) -> str:
+    return f'{said_of_fixed(values["fixed"])} of the trained model'
 
 
 def _growth(values: Mapping[str, Any]) -> str:
@@ -118,22 +120,22 @@ def _growth(values: Mapping[str, Any]) -> str:
         return ''
     grown = [row['name'] for child in values['children'] for row in child['layers']
              if row['width'] > row['hidden'] or row['new_kernel'] > row['kernel']]
-    return (f'<p>Layers could also grow: all candidates were rehearsed together for {growth["steps"]} weight steps, on '
+    return (f'Layers could also grow: all candidates were rehearsed together for {growth["steps"]} weight steps, on '
             'paths near the trained network, without the images that scores are measured on. The rehearsal also trains '
             f'the network itself: it took the loss from {values["trained"]["loss"]:.4f} to {growth["loss"]:.4f} on '
             'these images. What children are said to be is counted from there. '
             + (f'{len(grown)} layers of the children grew.' if grown else 'No child has a layer that grew: no gain was '
-               'worth its cost, or larger than two standard errors.') + '</p>\n')
+               'worth its cost, or larger than two standard errors.'))
 
 
-def _commands(values: Mapping[str, Any], folder: str) -> str:
+def _commands(values: Mapping[str, Any], folder: str) -> list[str]:
     lines = []
     for child in values['children']:
         config = os.path.join(folder, child['folder'], 'child_config.py')
         checkpoint = os.path.join(folder, child['folder'], 'child.pth')
         lines += [f'mim test {values["package"]} {config} --checkpoint {checkpoint}',
                   f'mim train {values["package"]} {config}']
-    return '<p>Evaluate a child as it is, or fine-tune it:</p><pre>' + escape('\n'.join(lines)) + '</pre>\n'
+    return lines
 
 
 def adaptation_page(values: Mapping[str, Any], folder: str, figures: Sequence[Drawn]) -> str:
@@ -144,13 +146,14 @@ def adaptation_page(values: Mapping[str, Any], folder: str, figures: Sequence[Dr
         folder (str): Path of the work directory, for the commands.
         figures (Sequence[Drawn]): What :func:`adaptation_figures` gave.
     """
-    minutes = table_html(
+    minutes = Table(
         ('', *values['seconds'], 'in all'),
         [['minutes', *(f'{seconds / 60:.1f}' for seconds in values['seconds'].values()),
           f'{sum(values["seconds"].values()) / 60:.1f}']],
         f'Statistics on {values["images"]["statistics"]} training images; {values["candidates"]} candidates scored on '
         f'{values["images"]["scores"]} others.')
-    return whole_page(f'FNA: {values["config"]} adapted', f'''<h1>Measured adaptation of {escape(values["config"])}</h1>
-{_results(values)}{_commands(values, folder)}<h2>What became of the layers, and why</h2>
-{_outside(values)}{_growth(values)}{figures_html(figures)}<h2>Cost</h2>
-{minutes}''')
+    widths = _widths(values)
+    fixed = f'Outside of the backbone {_fixed(values)}.' if values.get('fixed') and widths is None else ''
+    return rendered('adaptation.html', title=f'FNA: {values["config"]} adapted', config=values['config'],
+                    results=_results(values), commands=_commands(values, folder), widths=widths,
+                    texts=[text for text in (fixed, _growth(values)) if text], figures=figures, minutes=minutes)

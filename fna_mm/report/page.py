@@ -1,13 +1,11 @@
 """The report as one HTML page that loads no other file."""
 
-import re
 from collections.abc import Sequence
-from html import escape
 from typing import Optional
 
-from fna_mm.report.answers import Answer, Cast, hours, is_it_better, role, what_did_it_cost, what_do_i_run_now
+from fna_mm.report.answers import Cast, hours, is_it_better, role, what_did_it_cost, what_do_i_run_now
 from fna_mm.report.drawing import Drawn
-from fna_mm.report.html import figures_html, table_html, whole_page
+from fna_mm.report.html import Table, rendered
 from fna_mm.report.run import Run
 from fna_mm.report.time_account import PARTS
 
@@ -24,16 +22,6 @@ def _few(problems: Sequence[str]) -> list[str]:
     return [*problems[:_MOST_PROBLEMS], *([f'{more} more such lines'] if more > 0 else [])]
 
 
-def _answer(question: str, answer: Answer) -> str:
-    # Lines break between words, and not after the dashes of an option.
-    commands = ''.join(
-        f'<p>{escape(what)}:</p><pre>' + re.sub(r'--[\w-]+', r'<span>\g<0></span>', escape(command)) + '</pre>'
-        for what, command in answer.commands)
-    text = f'<p>{escape(answer.text)}</p>' if answer.text else ''
-    return (f'<div><h3>{escape(question)}</h3>\n<p class="headline">{escape(answer.headline)}</p>\n'
-            f'{text}{commands}</div>\n')
-
-
 def _result_row(run: Run, runs: Sequence[Run], metric: Optional[str], splits: Sequence[str]) -> list[str]:
     complexity, seconds = run.complexity, run.total_seconds
     scores = [run.score_on(split, metric) for split in splits]
@@ -44,7 +32,7 @@ def _result_row(run: Run, runs: Sequence[Run], metric: Optional[str], splits: Se
             hours([run]) if seconds else '–']
 
 
-def _results(runs: Sequence[Run], cast: Cast, metric: Optional[str]) -> str:
+def _results(runs: Sequence[Run], cast: Cast, metric: Optional[str]) -> Table:
     shown = next((scores[0] for scores in (run.scores(metric) for run in (*(r for r in runs if not r.searched), *runs))
                   if scores), metric or 'result')
     # A figure of the validation split and one of the test split are no pair to compare: each has its column.
@@ -55,20 +43,20 @@ def _results(runs: Sequence[Run], cast: Cast, metric: Optional[str]) -> str:
     caption = ('Figures are of whole models; a multiply-add counts once. A search is evaluated on its best path, with '
                'shared weights.')
     first = [index for index, run in enumerate(order) if run is cast.child]
-    return table_html(headers, rows, caption, first, 'results')
+    return Table(headers, rows, caption, first, 'results')
 
 
-def _account(runs: Sequence[Run], cast: Cast) -> str:
+def _account(runs: Sequence[Run], cast: Cast) -> list[Table]:
     parts = [part for part in PARTS if any(run.seconds.get(part) for run in runs)]
     rows = [[run.name, *(f'{run.seconds.get(part, 0.) / 60:.1f}' for part in parts), f'{run.total_seconds / 60:.1f}',
              str(run.processes), hours([run])] for run in runs if run.total_seconds]
-    minutes = table_html(('minutes of', *parts, 'in all', 'processes', 'cost'), rows,
-                   '‘Other’ is start-up, calibration of BN, checkpoints, exports.')
+    minutes = Table(('minutes of', *parts, 'in all', 'processes', 'cost'), rows,
+                    '‘Other’ is start-up, calibration of BN, checkpoints, exports.')
     chain = [run for run in (cast.search, cast.child) if run is not None and run.total_seconds]
     ours = ('this report', hours(chain), *(f'{run.device_hours:.3g}' for run in chain))
     rows = [[*ours, '–'][:4]] if chain else []
-    return minutes + table_html(('', 'in all', 'search', 'fine-tuning'), [*rows, *_PAPER],
-                          'As in tables 2 and 4 of the paper (on TITAN Xp and V100).')
+    return [minutes, Table(('', 'in all', 'search', 'fine-tuning'), [*rows, *_PAPER],
+                           'As in tables 2 and 4 of the paper (on TITAN Xp and V100).')]
 
 
 def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequence[Drawn]],
@@ -88,18 +76,12 @@ def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequen
         made, total = run.progress
         state = 'finished' if run.finished else f'at {made} of {total}' if total else 'not finished'
         about.append(f'{run.path} ({state})')
-    answers = (_answer('Is it better?', is_it_better(cast, metric)),
-               _answer('What did it cost?', what_did_it_cost(cast)),
-               _answer('What do I run now?', what_do_i_run_now(cast)))
-    sections = ''.join(f'<h2>Search: {escape(run.name)}</h2>\n{figures_html(figures)}'
-                       for run, figures in zip(searches, search_figures))
-    uncounted = ''.join(f'<p class="note">{escape(run.name)}: parameters and multiply-adds are not known '
-                        f'({escape(run.uncounted)}).</p>\n' for run in runs if run.uncounted)
-    skipped = ''.join(f'<p class="note">{escape(run.name)}: {escape(problem)}.</p>\n'
-                      for run in runs for problem in _few(run.problems))
-    return whole_page(f'FNA: {searches[0].name}', f'''<h1>Fast Neural Network Adaptation: report</h1>
-<p class="about">{escape("; ".join(about))}</p>
-<div class="answers">
-{"".join(answers)}</div>
-{_results(runs, cast, metric)}{uncounted}{skipped}{sections}<h2>Cost</h2>
-{figures_html(time_figures)}{_account(runs, cast)}''')
+    answers = (('Is it better?', is_it_better(cast, metric)), ('What did it cost?', what_did_it_cost(cast)),
+               ('What do I run now?', what_do_i_run_now(cast)))
+    notes = [(run.name, f'parameters and multiply-adds are not known ({run.uncounted})')
+             for run in runs if run.uncounted]
+    notes += [(run.name, problem) for run in runs for problem in _few(run.problems)]
+    return rendered('report.html', title=f'FNA: {searches[0].name}', about='; '.join(about), answers=answers,
+                    results=_results(runs, cast, metric), notes=notes,
+                    searches=list(zip((run.name for run in searches), search_figures)), times=time_figures,
+                    accounts=_account(runs, cast))
