@@ -76,7 +76,7 @@ def search_dir(folder, layers=21, steps=(10, 20, 30, 40), **changes):
     return folder
 
 
-def training_dir(folder, arch, miou, remapped=True, tested=True, timestamp='20260101_120000', epochs=1):
+def training_dir(folder, arch, miou, remapped=True, tested=True, timestamp='20260101_120000', epochs=1, more=''):
     """A finished training of a small segmenter's child backbone."""
     init = "init_cfg=dict(type='ParameterRemapping', checkpoint='x.pth')" if remapped else ''
     config = f"""default_scope = 'mmengine'
@@ -85,6 +85,7 @@ input_shape = (32, 32)
 custom_imports = dict(imports=['toy_search'])
 model = dict(type='ToyClassifier', channels=320, backbone=dict(
     type='FNAChildNet', arch={Architecture.create(arch).to_text()!r}, out_indices=(6, ), {init}))
+{more}
 """
     mm_run(folder, timestamp, [train_line(10, epoch=1), dict(mIoU=miou + 1, time=.2, data_time=.1, step=1)], config,
            LOG.format(day='2026/01/01', cuda=False, processes=1), dict(aAcc=80., mIoU=miou) if tested else None)

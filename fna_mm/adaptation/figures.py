@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter
 from matplotlib.figure import Figure
 
 from fna_mm.report.canvas import MARK, NARROW, WIDE, new_figure
@@ -50,7 +51,9 @@ def scores_figure(blocks: Sequence[Mapping[str, Any]], narrow: bool = False) -> 
     axes.set_yticks(rows, [*(f'{shares[row]:.0%}' for row in rows[:-1]), 'left out'])
     axes.set_ylabel('hidden channels kept')
     _names(axes, blocks)
-    figure.colorbar(image, ax=axes, label='growth of the loss', location='bottom' if narrow else 'right')
+    # The texts of pages are no formulas: plain numbers instead of powers of ten.
+    figure.colorbar(image, ax=axes, label='growth of the loss', location='bottom' if narrow else 'right',
+                    format=FuncFormatter(lambda value, _: f'{value:g}'))
     return figure
 
 

@@ -85,7 +85,7 @@ def _results(values: Mapping[str, Any]) -> Table:
     height, width = values['input_shape']
     return Table(
         headers, rows, f'Children as they were written, without any training. Costs are those of images of '
-        f'{height}x{width}.{" A multiply-add counts once." if counted else ""}', kind='results')
+        f'{height}x{width}.{" A multiply-add counts once." if counted else ""}')
 
 
 def said_of_fixed(fixed: Mapping[str, float]) -> str:

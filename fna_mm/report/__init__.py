@@ -9,6 +9,7 @@ from fna_mm.checkpoints.whole_files import write_whole
 from fna_mm.report.answers import cast_roles
 from fna_mm.report.canvas import image_to_png
 from fna_mm.report.drawing import Drawn, draw_search, draw_times, file_prefix
+from fna_mm.report.fronts import find_fronts
 from fna_mm.report.history import FOLDER
 from fna_mm.report.page import report_page
 from fna_mm.report.run import Run, count_shape, counted, find_runs
@@ -16,13 +17,15 @@ from fna_mm.report.run import Run, count_shape, counted, find_runs
 __all__ = ['make_report', 'write_report']
 
 
-def write_report(runs: Sequence[Run], out_dir: str, metric: Optional[str] = None) -> tuple[str, list[Drawn]]:
+def write_report(runs: Sequence[Run], out_dir: str, metric: Optional[str] = None,
+                 fronts: Sequence[tuple[str, Drawn]] = ()) -> tuple[str, list[Drawn]]:
     """Write ``index.html``, which contains the whole report, and each figure as PNG and SVG.
 
     Args:
         runs (Sequence[Run]): The runs, searches first; at least one is a search.
         out_dir (str): Folder of the report; it is created if it does not exist.
         metric (str, optional): Metric that is compared. Defaults to None: the usual one of the task.
+        fronts (Sequence[tuple[str, Drawn]]): Name and front of every adaptation, which come first. Defaults to ().
 
     Returns:
         tuple: The page's path, and the figures.
@@ -40,7 +43,7 @@ def write_report(runs: Sequence[Run], out_dir: str, metric: Optional[str] = None
     figures = [figure for figures in (*drawn, times) for figure in figures]
     files = {f'{figure.name}.svg': figure.svg for figure in figures}
     files.update({f'{figure.name}.png': image_to_png(figure.image) for figure in figures})
-    page = report_page(runs, cast_roles(runs), drawn, times, metric)
+    page = report_page(runs, cast_roles(runs), drawn, times, metric, fronts)
     files['index.html'] = page.encode('utf-8', 'replace')
     write_whole({os.path.join(out_dir, name): content for name, content in files.items()})
     return os.path.join(out_dir, 'index.html'), figures
@@ -69,4 +72,4 @@ def make_report(folders: Sequence[str], out_dir: Optional[str] = None, metric: O
         raise ValueError(f'no run has the metric {metric!r}; there are {known}')
     shape = next((shape for shape in map(count_shape, runs) if shape), None)
     runs = [run if run.searched else counted(run, shape) for run in (progress or iter)(runs)]
-    return write_report(runs, out_dir or os.path.join(folders[0], FOLDER), metric)[0]
+    return write_report(runs, out_dir or os.path.join(folders[0], FOLDER), metric, find_fronts(folders))[0]

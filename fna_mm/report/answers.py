@@ -1,10 +1,14 @@
 """The report's answers to three questions: Is it better? What did it cost? What do I run now?"""
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Optional
+
+from scipy.stats import ttest_ind
 
 from fna_mm.architecture import Architecture
 from fna_mm.report.run import Run
@@ -18,11 +22,15 @@ class Cast:
         search (Run): The search.
         child (Run, optional): The training of the architecture that the search found, after remapping.
         baseline (Run, optional): The training of the seed's architecture, after remapping.
+        children (tuple[Run, ...]): All trainings of the child, with other seeds. Defaults to ().
+        baselines (tuple[Run, ...]): The same of the seed's architecture. Defaults to ().
     """
 
     search: Run
     child: Optional[Run]
     baseline: Optional[Run]
+    children: tuple[Run, ...] = ()
+    baselines: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,13 +65,15 @@ def cast_roles(runs: Sequence[Run]) -> Cast:
             is taken, or the first search if none has.
     """
     searches = [run for run in runs if run.searched]
-    remapped = [run for run in runs if not run.searched and run.remapped and run.architecture is not None]
+    started = [run for run in runs if not run.searched and (run.remapped or run.loaded)
+               and run.architecture is not None]
 
-    def trained(architecture: Optional[Architecture]) -> Optional[Run]:
-        return next((run for run in remapped if run.architecture == architecture), None)
+    def trained(architecture: Optional[Architecture]) -> tuple[Run, ...]:
+        return tuple(run for run in started if run.architecture == architecture)
 
     search = next((run for run in searches if trained(run.architecture)), searches[0])
-    return Cast(search, trained(search.architecture), trained(_seed(search)))
+    children, baselines = trained(search.architecture), trained(_seed(search))
+    return Cast(search, next(iter(children), None), next(iter(baselines), None), children, baselines)
 
 
 def role(run: Run, runs: Sequence[Run]) -> str:
@@ -76,7 +86,7 @@ def role(run: Run, runs: Sequence[Run]) -> str:
     if run.searched:
         return 'search'
     searches = [search for search in runs if search.searched]
-    start = 'remapped' if run.remapped else 'random start'
+    start = 'remapped' if run.remapped else 'from a checkpoint' if run.loaded else 'random start'
     for search in searches:
         if run.architecture is not None and run.architecture in (search.architecture, _seed(search)):
             found = 'child' if len(searches) == 1 else f'child of {search.name}'
@@ -137,7 +147,26 @@ def _comparison(cast: Cast, metric: Optional[str]) -> Answer:
         headline = 'Not in accuracy; it is cheaper.' if dearer < 0 else 'No.'
     else:
         headline = 'As accurate, and cheaper.' if dearer < 0 else 'No: as accurate, and no cheaper.'
-    return Answer(headline, f'{text}. One run each: another seed moves such figures.')
+    several = _of_seeds(cast, name, split)
+    if several is None:
+        return Answer(headline, f'{text}. One run each: another seed moves such figures.')
+    low, high, said = several
+    if low <= 0 <= high:
+        headline = 'The seeds do not tell; it is cheaper.' if dearer < 0 else 'The seeds do not tell.'
+    return Answer(headline, f'{text} in the first runs. {said}')
+
+
+def _of_seeds(cast: Cast, metric: str, split: str) -> Optional[tuple[float, float, str]]:
+    """The 95 % interval of the difference of the means of several seeds (Welch's), and what is said of it."""
+    ours, theirs = ([scores[0][1] for run in runs if (scores := run.score_on(split, metric))]
+                    for runs in (cast.children, cast.baselines))
+    if min(len(ours), len(theirs)) < 2:
+        return None
+    found = ttest_ind(ours, theirs, equal_var=False).confidence_interval(.95)
+    low, high = (0., 0.) if math.isnan(found.low) else (float(found.low), float(found.high))
+    difference = fmean(ours) - fmean(theirs)
+    return low, high, (f'{len(ours)} runs of the child and {len(theirs)} of {seed_name(cast.search)}: a difference of '
+                       f'{difference:+.4g}, 95 % interval {low:+.4g} to {high:+.4g}.'.replace('-', '−'))
 
 
 def hours(runs: Sequence[Run]) -> str:

@@ -60,7 +60,8 @@ def _account(runs: Sequence[Run], cast: Cast) -> list[Table]:
 
 
 def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequence[Drawn]],
-                time_figures: Sequence[Drawn], metric: Optional[str] = None) -> str:
+                time_figures: Sequence[Drawn], metric: Optional[str] = None,
+                fronts: Sequence[tuple[str, Drawn]] = ()) -> str:
     """Make the whole page.
 
     Args:
@@ -69,6 +70,7 @@ def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequen
         search_figures (Sequence[Sequence[Drawn]]): The figures of each search.
         time_figures (Sequence[Drawn]): The figures of the time account.
         metric (str, optional): Metric that is compared. Defaults to None: the usual one of the task.
+        fronts (Sequence[tuple[str, Drawn]]): Name and front of every adaptation beside the runs. Defaults to ().
     """
     searches = [run for run in runs if run.searched]
     about = []
@@ -82,6 +84,6 @@ def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequen
              for run in runs if run.uncounted]
     notes += [(run.name, problem) for run in runs for problem in _few(run.problems)]
     return rendered('report.html', title=f'FNA: {searches[0].name}', about='; '.join(about), answers=answers,
-                    results=_results(runs, cast, metric), notes=notes,
+                    fronts=fronts, results=_results(runs, cast, metric), notes=notes,
                     searches=list(zip((run.name for run in searches), search_figures)), times=time_figures,
                     accounts=_account(runs, cast))

@@ -94,6 +94,11 @@ class Run:
             list(find_sections(self.config._cfg_dict, f'ParameterRemapping{kind}')) for kind in ('', 'Hook'))
 
     @property
+    def loaded(self) -> bool:
+        """Whether the training started from the weights of a checkpoint, such as that of ``fna child``."""
+        return self.config is not None and bool(self.config.get('load_from'))
+
+    @property
     def package(self) -> str:
         """The name of the config's package for ``mim train``."""
         scope = self.config.get('default_scope', 'mmengine') if self.config is not None else 'mmengine'

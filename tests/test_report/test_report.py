@@ -178,6 +178,51 @@ def test_is_it_better(tmp_path, arch, child, baseline, headline, text):
     assert re.search(text, answer.text)
 
 
+@pytest.mark.parametrize(('child', 'baseline', 'headline', 'low', 'high'), [
+    ((32., 33., 34.), (29., 30., 31.), 'Yes: more accurate and cheaper.', .733, 5.267),
+    ((29., 30., 35.), (29., 30., 31.), 'The seeds do not tell; it is cheaper.', -5.864, 8.53),
+    ((29., 30.), (39., 41.), 'Not in accuracy; it is cheaper.', -17.42, -3.581),
+    ((30., 30.), (30., 30.), 'The seeds do not tell; it is cheaper.', 0, 0)])
+def test_several_seeds_have_an_interval(tmp_path, child, baseline, headline, low, high):
+    """Welch's, computed by hand from Student's distribution."""
+    search_dir(tmp_path / 'search', architecture=CHEAP)
+    for name, arch, values in (('child', CHEAP, child), ('baseline', 'mobilenet_v2', baseline)):
+        for seed, miou in enumerate(values):
+            training_dir(tmp_path / f'{name}_{seed}', arch, miou)
+    answer = is_it_better(cast_roles([run if run.searched else counted(run) for run in find_runs([str(tmp_path)])]))
+    found = re.search(r'(\d) runs of the child and (\d) of MobileNetV2: a difference of (\S+), 95 % interval (\S+) to '
+                      r'(\S+)\.', answer.text.replace('−', '-'))
+    difference = sum(child) / len(child) - sum(baseline) / len(baseline)
+    assert [float(text) for text in found.groups()] == pytest.approx(
+        [len(child), len(baseline), difference, low, high], rel=1e-3)
+    assert answer.headline == headline
+
+
+def test_the_page_leads_with_the_front(tmp_path):
+    search_dir(tmp_path / 'search')
+    adapted = tmp_path / 'adapted'
+    (adapted / 'report').mkdir(parents=True)
+    (adapted / 'front.json').write_text('{}')
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    (adapted / 'report/front.svg').write_bytes(svg)
+    make_report([str(tmp_path)], str(tmp_path / 'out'))
+    page = Page((tmp_path / 'out/index.html').read_text())
+    assert svgs(page)[0] == svg  # as a picture, in which no script runs
+    assert 'script' not in page.tags
+    assert 'Adaptation: adapted' in page.text
+    (adapted / 'report/front.svg').unlink()
+    make_report([str(tmp_path)], str(tmp_path / 'out'))
+    assert 'Adaptation' not in Page((tmp_path / 'out/index.html').read_text()).text.replace('Neural Network Adapt', '')
+
+
+def test_a_child_with_the_weights_of_its_search(tmp_path):
+    search_dir(tmp_path / 'search')
+    training_dir(tmp_path / 'child', 'fna_retinanet', 20., remapped=False, more="load_from = 'child.pth'")
+    found = find_runs([str(tmp_path)])
+    assert cast_roles(found).child.name == 'child'
+    assert role(found[1], found) == 'child, from a checkpoint'
+
+
 @pytest.mark.parametrize(('probabilities', 'share'), [
     ([.5, .5], '100%'), ([.6, .4], '97%'), ([.9, .1], ''), ([1., 0.], ''), ([1.], '')])
 def test_a_search_that_has_not_decided_says_so(probabilities, share):
