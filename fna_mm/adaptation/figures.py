@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from fna_mm.report.canvas import MARK, NARROW, WIDE, new_figure
 
