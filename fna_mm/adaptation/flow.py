@@ -50,6 +50,7 @@ from fna_mm.configs import config_text, package_of
 from fna_mm.cost.budget import Budget
 from fna_mm.hooks.rank_agreement import digest
 from fna_mm.report.canvas import image_to_png
+from fna_mm.report.run import ADAPTATION
 
 #: Images for statistics, and the largest and first number of images for scores.
 _STATISTICS, _SCORES, _FIRST_SCORES = 256, 128, 48
@@ -58,7 +59,6 @@ _STATISTICS_SHARE = .6
 #: Share of the images that scores may use if the network grows: the rehearsal does not see them.
 _HELD_OUT_SHARE = .25
 _LEAST_IMAGES = 8
-FRONT = 'front.json'
 #: Share of the trained model's loss below which the error of a predicted growth does not matter.
 _SMALL = .02
 #: Folder of the model behind the rehearsal, with the trained backbone's architecture.
@@ -456,9 +456,11 @@ class _Adaptation:
         if is_main_process():
             figures = adaptation_figures(values)
             files = {f'report/{figure.name}.svg': figure.svg for figure in figures}
+            files.update({f'report/{figure.name}_narrow.svg': figure.narrow_svg for figure in figures
+                          if figure.narrow_svg is not None})
             files.update({f'report/{figure.name}.png': image_to_png(figure.image) for figure in figures})
             files['report/index.html'] = adaptation_page(values, str(self.folder.path), figures).encode()
-            files[FRONT] = (json.dumps(values, indent=1) + '\n').encode()
+            files[ADAPTATION] = (json.dumps(values, indent=1) + '\n').encode()
             write_whole({self.folder.file(name): content for name, content in files.items()})
         barrier()
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Optional
 
 import click
@@ -135,8 +136,13 @@ def _train(config: Path, work_dir: Path, seed: int, test: bool = True) -> tuple[
     return (runner.test() if test else {}), progress, minutes
 
 
-def _samples(config: Path, checkpoint: Path, work_dir: Path) -> tuple[Any, ...]:
+def _samples(config: Path, checkpoint: Path) -> tuple[Any, ...]:
     """The first test images with a model's predictions."""
+    with TemporaryDirectory() as folder:
+        return _samples_in(config, checkpoint, Path(folder))
+
+
+def _samples_in(config: Path, checkpoint: Path, work_dir: Path) -> tuple[Any, ...]:
     cfg = Config.fromfile(str(config))
     cfg.load_from, cfg.model.backbone.init_cfg = str(checkpoint), None
     cfg.test_dataloader.dataset.indices = _SHOWN_IMAGES
@@ -252,11 +258,11 @@ def _milliseconds(config: Path, checkpoint: Path) -> tuple[float, float]:
 
 def _draw(root: Path, config: Path, checkpoint: Path, children: Sequence[AdaptedChild], tuned: Sequence[Any]) -> None:
     """Draw the detections of the trained detector, of its children, and of the one that was fine-tuned."""
-    samples = {'trained detector': _samples(config, checkpoint, root / 'shown/trained')}
+    samples = {'trained detector': _samples(config, checkpoint)}
     for child in children:
         folder = Path(child.folder)
         samples[f'adapted to {float(child.budget):.0%}'] = _samples(
-            folder / 'child_config.py', folder / 'child.pth', root / f'shown/{child.budget}')
+            folder / 'child_config.py', folder / 'child.pth')
     samples[f'adapted to {float(children[-1].budget):.0%}, fine-tuned'] = tuple(tuned)
     cfg = Config.fromfile(str(config))
     figure = samples_figure(samples, cfg, dict(classes=cfg.classes, palette=_COLOURS))

@@ -29,6 +29,8 @@ from fna_mm.sections import find_sections
 
 #: Letters of an error that are shown.
 _MOST_LETTERS = 300
+#: What an adaptation writes into its work directory.
+ADAPTATION = 'front.json'
 #: Depth to which work directories are looked for in a folder: a demo's folder holds that of a search, this a child's.
 _DEPTH = 2
 #: Metrics that stand for a result, in this order. If none of them is there, the evaluator's first metric does.
@@ -244,6 +246,8 @@ def _is_run(folder: Path) -> bool:
 
 
 def _below(folder: Path, depth: int) -> list[Path]:
+    if (folder / ADAPTATION).is_file():  # its children and evaluations are no runs of their own, their trainings are
+        return sorted(path for path in folder.glob('*/fine_tuning') if _is_run(path))
     found = [folder] if _is_run(folder) else []
     if depth:
         timestamps = timestamped(folder)

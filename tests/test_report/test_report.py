@@ -210,9 +210,25 @@ def test_the_page_leads_with_the_front(tmp_path):
     assert svgs(page)[0] == svg  # as a picture, in which no script runs
     assert 'script' not in page.tags
     assert 'Adaptation: adapted' in page.text
+    assert 'source' not in page.tags[:page.tags.index('table')]
+    (adapted / 'report/front_narrow.svg').write_bytes(svg)
+    make_report([str(tmp_path)], str(tmp_path / 'out'))
+    page = Page((tmp_path / 'out/index.html').read_text())
+    assert svgs(page)[:2] == [svg, svg]
     (adapted / 'report/front.svg').unlink()
+    (adapted / 'report/front_narrow.svg').unlink()
     make_report([str(tmp_path)], str(tmp_path / 'out'))
     assert 'Adaptation' not in Page((tmp_path / 'out/index.html').read_text()).text.replace('Neural Network Adapt', '')
+
+
+def test_children_of_an_adaptation_are_no_searches(tmp_path):
+    search_dir(tmp_path / 'search')
+    (tmp_path / 'adapted/budget_0.5').mkdir(parents=True)
+    (tmp_path / 'adapted/front.json').write_text('{}')
+    (tmp_path / 'adapted/budget_0.5/arch.json').write_text(Architecture.create('fna_ssdlite').to_json())
+    assert [run.name for run in find_runs([str(tmp_path)])] == ['search']
+    training_dir(tmp_path / 'adapted/budget_0.5/fine_tuning', 'fna_ssdlite', 20., remapped=False)
+    assert [run.name for run in find_runs([str(tmp_path)])] == ['search', 'fine_tuning']
 
 
 def test_a_child_with_the_weights_of_its_search(tmp_path):
