@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 import cv2
+import nbformat
 import numpy as np
 import pytest
 import torch
 from mmdet.datasets import CocoDataset
+from nbclient import NotebookClient
 from released import FORMS, release_backbone
 from toy_search import TOY
 from toy_segmentation import train_segmentor, write_config
@@ -200,6 +202,34 @@ def test_pages_can_be_read():
     for page in (ROOT / 'docs').rglob('*.md'):
         assert len(page.read_bytes()) <= 12000, page
         assert page.parent.name != 'docs' or page.name == 'index.md' or f'](docs/{page.name})' in README, page
+
+
+NOTEBOOK = ROOT / 'docs/tutorial.ipynb'
+
+
+def outputs_of(notebook):
+    return [output for cell in notebook.cells if cell.cell_type == 'code' for output in cell.outputs]
+
+
+def test_the_notebook_shows_results_and_no_machine():
+    notebook = nbformat.read(NOTEBOOK, 4)
+    outputs = outputs_of(notebook)
+    assert sum('image/png' in output.get('data', {}) for output in outputs) == 2
+    assert all(output.output_type in ('stream', 'display_data', 'execute_result') for output in outputs)
+    assert all(output.get('name') != 'stderr' for output in outputs)
+    for output in outputs:
+        assert not re.search(r'(^|[\s\'"])/\w+/', str(output.get('text', '')))
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path):
+    notebook = nbformat.read(NOTEBOOK, 4)
+    where = dict(metadata=dict(path=tmp_path))
+    NotebookClient(notebook, timeout=600, kernel_name='python3', resources=where).execute()
+    shown = outputs_of(notebook)[-1].text
+    trained, child = (float(line.split()[-1]) for line in shown.splitlines())
+    assert 40 < trained < 44
+    assert abs(child - trained) < 2.
 
 
 @pytest.mark.slow
