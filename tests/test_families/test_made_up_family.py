@@ -1,13 +1,13 @@
-"""A family that only this file knows: everything is built from it, from the cost table to a search."""
+"""The family of docs/new_family.md, whose code runs here: everything is built from it, from the costs to a search."""
 
-from dataclasses import dataclass
+import re
 from math import prod
+from pathlib import Path
 
 import pytest
 import torch
 from mmcv.cnn import ConvModule
 from mmengine.config import Config
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from toy_search import ToyClassifier, search_config, train
 
@@ -15,100 +15,17 @@ from fna_mm import Architecture, FNAChildNet, FNASuperNet, ParameterRemapping, S
 from fna_mm.checkpoints.remapped import write_remapped_checkpoint
 from fna_mm.checkpoints.searched import read_architecture
 from fna_mm.cost import madds_table
-from fna_mm.families import BlockSpec, Convolution, Family, forget_family, register_family
-from fna_mm.families.layouts import TENSOR, Layout, own_layout, slot_table
+from fna_mm.families import forget_family, register_family
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import read_seed
 
 SIZE = (32, 48)
-PLAIN = dict(inner=('inner.conv', 'inner.bn'), outer=('outer.conv', 'outer.bn'))
-
-
-@dataclass(frozen=True)
-class PlainSpec(BlockSpec):
-    """An ordinary convolution to more channels, and a 1x1 convolution back: ``c5x2``."""
-
-    kernel_size: int
-    ratio: int
-
-    def __str__(self):
-        return f'c{self.kernel_size}x{self.ratio}'
-
-    @property
-    def searchable(self):
-        return self.ratio > 1
-
-    def hidden_channels(self, in_channels):
-        return in_channels * self.ratio
-
-    def convolutions(self, in_channels, out_channels, stride=1):
-        hidden = self.hidden_channels(in_channels)
-        return Convolution(in_channels, hidden, self.kernel_size, stride), Convolution(hidden, out_channels)
-
-
-class PlainBlock(BaseModule):
-    def __init__(self, spec, options):
-        super().__init__()
-        hidden, kernel = spec.hidden_channels(options.in_channels), spec.kernel_size
-        norm_cfg = options.norm_cfg or dict(type='BN')
-        self.inner = ConvModule(options.in_channels, hidden, kernel, options.stride, options.dilation * (kernel // 2),
-                                options.dilation, norm_cfg=norm_cfg, act_cfg=options.act_cfg)
-        self.outer = ConvModule(hidden, options.out_channels, 1, norm_cfg=norm_cfg, act_cfg=None)
-        self.with_shortcut = options.stride == 1 and options.in_channels == options.out_channels
-
-    def forward(self, x):
-        return self.forward_tapped(x)[0]
-
-    def forward_tapped(self, x):
-        hidden = self.inner(x)
-        out = self.outer(hidden)
-        return (x + out if self.with_shortcut else out), hidden
-
-
-class Plain(Family):
-    """Three stages behind a stem with stride 4."""
-
-    name = 'plain'
-    title = 'Plain'
-    published = {'plain': "[[8, 8], ['c3x1'], 1]|[[8, 12], ['c3x2', 'c3x2'], 2]|[[12, 16], ['c3x2'], 2]"}
-    example = 'c3x2'
-    head_channels = 20
-    stem_stride = 4
-    layouts = (
-        own_layout('plain', [PLAIN], head=r'head\..*'),
-        Layout(name='trunk', stem=rf'stem\.(?P<slot>[01])\.{TENSOR}', last=rf'last\.(?P<slot>[01])\.{TENSOR}',
-               block=rf'trunk\.(?P<index>\d+)\.(?P<slot>[ab][01])\.{TENSOR}', ends={'0': 'conv', '1': 'bn'},
-               slots=(slot_table(dict(inner=('a0', 'a1'), outer=('b0', 'b1'))), ), head=r'head\..*'))
-    hidden_dims = {('inner', 'conv'): 0, ('inner', 'bn'): 0, ('outer', 'conv'): 1}
-    ranked_part = 'inner'
-    output_part = 'outer'
-
-    def parse_spec(self, text):
-        kernel, _, ratio = str(text).removeprefix('c').partition('x')
-        if not (kernel.isdigit() and ratio.isdigit()):
-            raise ValueError(f'unknown operation {text!r}: expected cKxR')
-        return PlainSpec(int(kernel), int(ratio))
-
-    def candidates(self, kernel_sizes, expand_ratios):
-        return tuple(PlainSpec(kernel, ratio) for ratio in expand_ratios for kernel in kernel_sizes)
-
-    def spec_of(self, kernel_size, hidden_channels, in_channels):
-        return PlainSpec(kernel_size, hidden_channels // in_channels)
-
-    def tapped_channels(self, in_channels):
-        return 2 * in_channels
-
-    def stem(self, out_channels):
-        return (Convolution(3, out_channels, 5, self.stem_stride), )
-
-    def scaled_channels(self, channels, factor):
-        return int(channels * factor)
-
-    def build_stem(self, out_channels, norm_cfg, act_cfg):
-        return ConvModule(3, out_channels, 5, self.stem_stride, 2, norm_cfg=norm_cfg, act_cfg=act_cfg)
-
-    def build_block(self, spec, options):
-        return PlainBlock(spec, options)
+PAGE = (Path(__file__).resolve().parents[2] / 'docs/new_family.md').read_text()
+*PARTS, USE = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
+NAMES = dict(__name__='docs.new_family')
+exec('\n'.join(PARTS), NAMES)  # registers the family
+forget_family('plain')
+Plain = NAMES['Plain']
 
 
 SPACE = dict(seed='plain', layers_per_stage=(3, 1), kernel_sizes=(3, 5), expand_ratios=(1, 2))
@@ -141,6 +58,15 @@ def plain_checkpoint(plain_seed, tmp_path_factory):
     path = tmp_path_factory.mktemp('plain') / 'plain.pth'
     torch.save(plain_seed, path)
     return str(path)
+
+
+def test_the_page_uses_it(capsys):
+    exec(USE, dict(NAMES))
+    printed = capsys.readouterr().out
+    assert 'c3x2 c3x2' in printed
+    assert '[(1, 12, 8, 8), (1, 16, 4, 4)]' in printed
+    assert f'{Architecture.create("plain").madds((64, 64), 16):,} multiply-adds' in printed
+    assert "'layer2.1': ['c3x1', 'c5x1', 'c3x2', 'c5x2', 'skip']" in printed
 
 
 def test_its_architectures_name_it():
