@@ -147,7 +147,7 @@ def test_the_page_is_made_from_the_figures():
     assert page_of(page, rows) == page
     assert table_of(rows) in page
     for row in rows:
-        assert len(row['seeds']) == len(row['raw']) == len(row['tuned']) == len(row['widths'])
+        assert len(row['seeds']) == len(row['raw']) == len(row['tuned']) == len(row['plain']) == len(row['widths'])
 
 
 def test_the_readmes_table_has_these_figures():
@@ -158,8 +158,13 @@ def test_the_readmes_table_has_these_figures():
         trained, half = rows[case, '1'], rows[case, '0.5']
         minutes = [statistics.mean(known) for name in ('trained', 'adapted') if (
             known := [of_seed[name] for of_seed in trained['minutes'] if of_seed[name] is not None])]
-        cells = [*(f'{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}'
-                   for values in (trained['tuned'], half['raw'], half['tuned'])),
+        raw = behind(half, trained, 'raw')
+        tuned, mark = behind(half, trained, 'tuned'), ''
+        if not tuned:
+            tuned, mark = behind(half, trained, 'plain'), ' ¹'
+        spread = [f'{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}'
+                  for values in (trained['tuned'], raw, tuned)]
+        cells = [spread[0], f'{spread[1]} ({len(raw)})', f'{spread[2]} ({len(tuned)}){mark}',
                  ', '.join(f'{value:.1f}' for value in minutes)]
         assert ' | '.join(cells) in readme
 
