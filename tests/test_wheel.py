@@ -58,7 +58,7 @@ def wheel(tmp_path_factory):
     """The wheel, built from a copy of the tree that leaves nothing behind here."""
     folder = tmp_path_factory.mktemp('wheel')
     shutil.copytree(ROOT, folder / 'tree', symlinks=True, ignore=shutil.ignore_patterns(
-        '.git', '.venv', 'work_dirs', 'data', '*cache*', 'build', 'dist'))
+        '.git', '.venv*', 'work_dirs', 'data', '*cache*', 'build', 'dist'))
     run(sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder,
         folder / 'tree', cwd=folder)
     (path, ) = folder.glob('*.whl')
@@ -85,6 +85,15 @@ def test_the_wheel_holds_the_package_alone(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split('/')[0].split('-')[0] for name in names} == {'fna_mm'}
     assert not [name for name in names if 'bench' in name or 'ablation/' in name]
+
+
+def test_the_wheel_holds_what_commands_read(wheel):
+    """Templates of pages, and the demo's photographs and detector."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ('report/templates', 'demo/cells'):
+        inside = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'fna_mm' / folder).rglob('*') if path.is_file()}
+        assert inside <= names
+        assert len(inside) > 4
 
 
 def test_the_command(installed, tmp_path):
