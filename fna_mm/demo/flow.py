@@ -36,6 +36,8 @@ _SCHEDULE = .125
 #: Seconds between two progress lines.
 _LINE_EVERY = 5.
 _SHOWN_IMAGES = 5
+#: Cells lie on each other: below this score, boxes of one cell are drawn twice.
+_LEAST_SCORE = .5
 _COLOURS = [(220, 20, 60), (40, 70, 220), (0, 140, 70)]
 _METRIC, _METRIC_50 = 'coco/bbox_mAP', 'coco/bbox_mAP_50'
 
@@ -265,7 +267,7 @@ def _draw(root: Path, config: Path, checkpoint: Path, children: Sequence[Adapted
             folder / 'child_config.py', folder / 'child.pth')
     samples[f'adapted to {float(children[-1].budget):.0%}, fine-tuned'] = tuple(tuned)
     cfg = Config.fromfile(str(config))
-    figure = samples_figure(samples, cfg, dict(classes=cfg.classes, palette=_COLOURS))
+    figure = samples_figure(samples, cfg, dict(classes=cfg.classes, palette=_COLOURS), _LEAST_SCORE)
     (root / 'detections.png').write_bytes(to_png(figure))
 
 
