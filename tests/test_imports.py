@@ -37,7 +37,7 @@ ROWS = [
      'hooks.feature_distillation_hook', 'hooks.rehearsal_hook'],
     ['report.canvas', 'report.architecture_figures', 'report.search_figures', 'report.time_figures',
      'report.comparison', 'report.time_account', 'report.history', 'report.mm_logs', 'report.run',
-     'report.drawing', 'report.fronts', 'report.html', 'report.answers', 'report.page', 'report'],
+     'report.drawing', 'report.html', 'report.answers', 'report.fronts', 'report.page', 'report'],
     ['hooks.architecture_export_hook', 'hooks'],
     ['adaptation.moments', 'adaptation.fitting', 'adaptation.chain', 'adaptation.kernels', 'adaptation.prices',
      'adaptation.candidates',

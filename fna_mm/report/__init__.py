@@ -9,7 +9,7 @@ from fna_mm.checkpoints.whole_files import write_whole
 from fna_mm.report.answers import cast_roles
 from fna_mm.report.canvas import image_to_png
 from fna_mm.report.drawing import Drawn, draw_search, draw_times, file_prefix
-from fna_mm.report.fronts import find_fronts
+from fna_mm.report.fronts import Front, find_fronts
 from fna_mm.report.history import FOLDER
 from fna_mm.report.page import report_page
 from fna_mm.report.run import Run, count_shape, counted, find_runs
@@ -18,14 +18,14 @@ __all__ = ['make_report', 'write_report']
 
 
 def write_report(runs: Sequence[Run], out_dir: str, metric: Optional[str] = None,
-                 fronts: Sequence[tuple[str, Drawn]] = ()) -> tuple[str, list[Drawn]]:
+                 fronts: Sequence[Front] = ()) -> tuple[str, list[Drawn]]:
     """Write ``index.html``, which contains the whole report, and each figure as PNG and SVG.
 
     Args:
         runs (Sequence[Run]): The runs, searches first; at least one is a search.
         out_dir (str): Folder of the report; it is created if it does not exist.
         metric (str, optional): Metric that is compared. Defaults to None: the usual one of the task.
-        fronts (Sequence[tuple[str, Drawn]]): Name and front of every adaptation, which come first. Defaults to ().
+        fronts (Sequence[Front]): The adaptations, which come first. Defaults to ().
 
     Returns:
         tuple: The page's path, and the figures.

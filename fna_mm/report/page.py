@@ -1,10 +1,12 @@
 """The report as one HTML page that loads no other file."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Optional
 
 from fna_mm.report.answers import Cast, hours, is_it_better, role, what_did_it_cost, what_do_i_run_now
 from fna_mm.report.drawing import Drawn
+from fna_mm.report.fronts import Front
 from fna_mm.report.html import Table, rendered
 from fna_mm.report.run import Run
 from fna_mm.report.time_account import PARTS
@@ -61,7 +63,7 @@ def _account(runs: Sequence[Run], cast: Cast) -> list[Table]:
 
 def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequence[Drawn]],
                 time_figures: Sequence[Drawn], metric: Optional[str] = None,
-                fronts: Sequence[tuple[str, Drawn]] = ()) -> str:
+                fronts: Sequence[Front] = ()) -> str:
     """Make the whole page.
 
     Args:
@@ -70,7 +72,7 @@ def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequen
         search_figures (Sequence[Sequence[Drawn]]): The figures of each search.
         time_figures (Sequence[Drawn]): The figures of the time account.
         metric (str, optional): Metric that is compared. Defaults to None: the usual one of the task.
-        fronts (Sequence[tuple[str, Drawn]]): Name and front of every adaptation beside the runs. Defaults to ().
+        fronts (Sequence[Front]): The adaptations beside the runs. Defaults to ().
     """
     searches = [run for run in runs if run.searched]
     about = []
@@ -78,7 +80,11 @@ def report_page(runs: Sequence[Run], cast: Cast, search_figures: Sequence[Sequen
         made, total = run.progress
         state = 'finished' if run.finished else f'at {made} of {total}' if total else 'not finished'
         about.append(f'{run.path} ({state})')
-    answers = (('Is it better?', is_it_better(cast, metric)), ('What did it cost?', what_did_it_cost(cast)),
+    better = is_it_better(cast, metric)
+    adapted = next((front.answer for front in fronts if front.answer), None)
+    if adapted and (cast.child is None or cast.baseline is None):
+        better = replace(adapted, text=f'{adapted.text} The search: {better.text}')
+    answers = (('Is it better?', better), ('What did it cost?', what_did_it_cost(cast)),
                ('What do I run now?', what_do_i_run_now(cast)))
     notes = [(run.name, f'parameters and multiply-adds are not known ({run.uncounted})')
              for run in runs if run.uncounted]

@@ -37,6 +37,15 @@ _DEPTH = 2
 _MAIN_METRICS = ('coco/bbox_mAP', 'mIoU', 'pascal_voc/mAP', 'accuracy/top1')
 
 
+def main_metric(metrics: Mapping[str, float]) -> str:
+    """The name of the metric that stands for a result; an empty text if there is none.
+
+    Args:
+        metrics (Mapping[str, float]): Name → value.
+    """
+    return next((name for name in (*_MAIN_METRICS, *metrics) if name in metrics), '')
+
+
 @dataclass(frozen=True)
 class Run:
     """A search or a training in one work directory.

@@ -1,4 +1,5 @@
 import base64
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -219,6 +220,25 @@ def test_the_page_leads_with_the_front(tmp_path):
     (adapted / 'report/front_narrow.svg').unlink()
     make_report([str(tmp_path)], str(tmp_path / 'out'))
     assert 'Adaptation' not in Page((tmp_path / 'out/index.html').read_text()).text.replace('Neural Network Adapt', '')
+
+
+@pytest.mark.parametrize(('front', 'headline', 'text'), [
+    (dict(trained=dict(metrics={'mIoU': 40.}), children=[dict(share=.5, metrics={'mIoU': 40.5}),
+                                                         dict(share=.35, metrics={'mIoU': 38.})]),
+     "As good at 50% of the backbone's cost.", '40.5 at 50%, 38 at 35% of the backbone'),
+    (dict(trained=dict(metrics={'mIoU': 40.}), children=[dict(share=.5, metrics={'mIoU': 39.})]),
+     'Cheaper, and less accurate.', 'the trained model has 40.'),
+    (dict(trained=dict(metrics={}), children=[dict(share=.5, metrics={})]), 'Not known yet.', 'is not trained'),
+    ([1], 'Not known yet.', 'is not trained'), (dict(trained=3), 'Not known yet.', 'is not trained')])
+def test_the_first_answer_is_that_of_the_front(tmp_path, front, headline, text):
+    search_dir(tmp_path / 'search')
+    (tmp_path / 'adapted/report').mkdir(parents=True)
+    (tmp_path / 'adapted/front.json').write_text(json.dumps(front))
+    (tmp_path / 'adapted/report/front.svg').write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    make_report([str(tmp_path)], str(tmp_path / 'out'))
+    page = Page((tmp_path / 'out/index.html').read_text())
+    assert headline in page.text
+    assert text in page.text
 
 
 def test_children_of_an_adaptation_are_no_searches(tmp_path):
