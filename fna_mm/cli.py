@@ -403,8 +403,8 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
     """
     from fna_mm.adaptation import AdaptOptions, Growing, Limits, needs_growing, prepare_search
     from fna_mm.adaptation import adapt as run
-    from fna_mm.adaptation.page import shown_metric
     from fna_mm.adaptation.processes import join_processes
+    from fna_mm.report.run import main_metric
     settings = AdaptOptions(shape=shape or None, limits=Limits(min_width, min_depth), **options)
     if grow or needs_growing(budgets, settings.prices.unit):
         settings = replace(settings, grow=Growing(steps=rehearsal))
@@ -420,7 +420,7 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
     if search is not None and first:
         click.echo(f'written: {path}; the search starts from it with --cfg-options load_from={path}')
     for child in children if first else ():
-        metric = shown_metric(child.metrics)
+        metric = main_metric(child.metrics)
         of_model = '' if child.share_of_model is None else f', {child.share_of_model:.3f} of the model'
         click.echo(f'budget {child.budget}: {child.share:.3f} of the backbone{of_model}; loss {child.measured:+.4f} '
                    f'(predicted {child.predicted:+.4f})'

@@ -7,10 +7,12 @@ from typing import Any, Optional
 from mmengine.config import Config
 
 from fna_mm.checks import check_number
+from fna_mm.sections import type_of
 
 #: Share of the schedule that the learning rate rises for.
 WARMUP = .05
 _MOST_WARMUP = 200
+_DISTILLATION = 'FeatureDistillationHook'
 _CHECKPOINT = '{{ fileDirname }}/child.pth'
 
 
@@ -26,8 +28,8 @@ def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float
         backbone (Mapping): Section of the child's backbone.
         share (float): Length of the schedule, as a share of the trained model's.
         rate (float): Learning rate, as a share of the trained model's.
-        distillation (Mapping, optional): Section of a :class:`FeatureDistillationHook`. Defaults to None: there is
-            none.
+        distillation (Mapping, optional): Arguments of a :class:`FeatureDistillationHook`. Defaults to None: there is
+            none, also if the trained model's config has one.
 
     Raises:
         ValueError: If a share is no positive number.
@@ -51,9 +53,11 @@ def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
     if optimizer and 'lr' in optimizer:
         optimizer['lr'] = optimizer['lr'] * rate
-    if distillation:
-        own = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') != distillation['type']]
-        cfg.custom_hooks = [*own, dict(distillation)]
+    own = [hook for hook in cfg.get('custom_hooks') or [] if type_of(hook) != _DISTILLATION]  # of an adapted child's
+    if hooks := [*own, *([dict(distillation, type=_DISTILLATION)] if distillation else [])]:
+        cfg.custom_hooks = hooks
+    else:
+        cfg.pop('custom_hooks', None)
     return cfg
 
 

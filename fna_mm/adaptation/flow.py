@@ -367,8 +367,8 @@ class _Adaptation:
         section, distillation = dict(self.trained.config.model.backbone), None
         # A child that is the trained model would be held near itself.
         if self._distils and architecture != self.trained.architecture:
-            distillation = dict(type='FeatureDistillationHook', teacher=section,
-                                checkpoint=f'{{{{ fileDirname }}}}/../{_TEACHER}', weight=self.options.distill)
+            distillation = dict(teacher=section, checkpoint=f'{{{{ fileDirname }}}}/../{_TEACHER}',
+                                weight=self.options.distill)
         cfg = finetuning_config(config, child_section_of(section, architecture), self.options.schedule,
                                 self.options.rate, distillation)
         cfg.work_dir = os.path.join(folder, 'fine_tuning')
@@ -441,7 +441,8 @@ class _Adaptation:
                 front.append(dict(share=round(cost / (table.total + rest), 4), cost=cost,
                                   predicted=choice.predicted, error=choice.error))
         values: dict[str, Any] = dict(
-            config=os.path.basename(config), package=self._package(), unit=self.prices.name,
+            config=os.path.basename(config), unit=self.prices.name,
+            package=package_of(self.trained.config.get('default_scope', 'mmdet')),
             input_shape=list(self.shape), front_of='model' if self.outside else 'backbone',
             outside=self.outside.described() if self.outside else None, fixed=self.fixed,
             trained=dict(arch=self.trained.architecture.to_dict(), backbone=table.total,
@@ -463,9 +464,6 @@ class _Adaptation:
             files[ADAPTATION] = (json.dumps(values, indent=1) + '\n').encode()
             write_whole({self.folder.file(name): content for name, content in files.items()})
         barrier()
-
-    def _package(self) -> str:
-        return package_of(self.trained.config.get('default_scope', 'mmdet'))
 
     def _child_values(self, child: AdaptedChild) -> dict[str, Any]:
         names = ('budget', 'cost', 'share', 'share_of_model', 'predicted', 'predicted_error', 'measured',

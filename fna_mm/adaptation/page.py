@@ -9,14 +9,7 @@ from fna_mm.adaptation.prices import COUNTED
 from fna_mm.report.canvas import to_image, to_svg
 from fna_mm.report.drawing import Drawn
 from fna_mm.report.html import Table, rendered
-
-#: Metrics that are shown first, if they are there.
-_METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'pascal_voc/mAP')
-
-
-def shown_metric(metrics: Mapping[str, float]) -> str:
-    """The metric that stands for a model; an empty text if there is none."""
-    return next((name for name in (*_METRICS, *metrics) if name in metrics), '')
+from fna_mm.report.run import main_metric
 
 
 def _drawn(name: str, caption: str, draw: Any, narrow: bool = True) -> Drawn:
@@ -30,7 +23,7 @@ def adaptation_figures(values: Mapping[str, Any]) -> list[Drawn]:
     Args:
         values (Mapping): The content of ``front.json``.
     """
-    blocks, metric = values['blocks'], shown_metric(values['trained']['metrics'])
+    blocks, metric = values['blocks'], main_metric(values['trained']['metrics'])
     figures = [
         _drawn('front', 'What the model costs and what its loss is, on training images that no fit saw. The curve is '
                'the prediction from scores; the points are children after their refit, without any training.',
@@ -56,7 +49,7 @@ def _percent(share: float) -> str:
 
 
 def _results(values: Mapping[str, Any]) -> Table:
-    trained, metric = values['trained'], shown_metric(values['trained']['metrics'])
+    trained, metric = values['trained'], main_metric(values['trained']['metrics'])
     counted = values['unit'] in COUNTED.values()
     unit, one = (f'million {values["unit"]}', 1e6) if counted else (values['unit'], 1.)
     rest = None if trained['model'] is None else trained['model'] - trained['backbone']

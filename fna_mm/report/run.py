@@ -34,7 +34,7 @@ ADAPTATION = 'front.json'
 #: Depth to which work directories are looked for in a folder: a demo's folder holds that of a search, this a child's.
 _DEPTH = 2
 #: Metrics that stand for a result, in this order. If none of them is there, the evaluator's first metric does.
-_MAIN_METRICS = ('coco/bbox_mAP', 'mIoU', 'pascal_voc/mAP', 'accuracy/top1')
+_MAIN_METRICS = ('coco/bbox_mAP', 'coco/segm_mAP', 'mIoU', 'pascal_voc/mAP', 'accuracy/top1')
 
 
 def main_metric(metrics: Mapping[str, float]) -> str:
@@ -158,8 +158,8 @@ class Run:
             metric (str, optional): Name of the metric. Defaults to None: the usual one of the run's task.
         """
         metrics = self.validation if split == 'validation' else self.tests[-1] if self.tests else {}
-        names = [metric] if metric else [*_MAIN_METRICS, *metrics]
-        return [(name, metrics[name]) for name in names if name in metrics][:1]
+        name = metric or main_metric(metrics)
+        return [(name, metrics[name])] if name in metrics else []
 
 
 def _input_shape(config: Optional[Config]) -> Optional[tuple[int, int]]:

@@ -106,6 +106,17 @@ def test_a_fine_tuning_that_is_held_near_nothing(segmentor, tmp_path, budget, di
     assert not cfg.get('custom_hooks')
 
 
+def test_the_hook_of_an_earlier_adaptation_goes(adapted, tmp_path):
+    """A child is adapted again: near what it was, or near nothing, but never near its own trained model."""
+    _, (child, _) = adapted
+    files = [str(Path(child.folder) / name) for name in ('child_config.py', 'child.pth')]
+    for distill in (1., 0.):
+        again, = adapt(*files, ('0.8', ), str(tmp_path / f'again_{distill}'), replace(OPTIONS, distill=distill))
+        hooks = Config.fromfile(str(Path(again.folder) / 'child_config.py')).get('custom_hooks') or []
+        assert [Path(hook.checkpoint).resolve() for hook in hooks] == (
+            [(tmp_path / 'again_1.0/teacher.pth').resolve()] if distill else [])
+
+
 @pytest.mark.parametrize('distill', [-1, float('nan'), '1', True])
 def test_wrong_weights_of_the_distillation(distill):
     with pytest.raises(ValueError, match='distill must be a number of at least 0'):
