@@ -9,15 +9,9 @@ model = dict(
         layers_per_stage=(2, 3, 4, 3, 3, 1),
         out_indices=(1, 2, 4, 6),
         candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False)))
-search_dataset = dict(
-    type='CocoDataset',
-    data_root={{_base_.data_root}},
-    metainfo=dict(classes={{_base_.classes}}),
-    ann_file='train.json',
-    data_prefix=dict(img='images/'),
-    pipeline={{_base_.search_pipeline}})
 train_dataloader = dict(
-    dataset=dict(_delete_=True, type='RandomSplit', dataset=search_dataset, ratio=0.5, part='weights', seed=0))
+    dataset=dict(
+        _delete_=True, type='RandomSplit', dataset={{_base_.search_dataset}}, ratio=0.5, part='weights', seed=0))
 
 model_wrapper_cfg = dict(type='FNADistributedDataParallel')
 train_cfg = dict(max_epochs=4, val_interval=4)
@@ -32,7 +26,7 @@ custom_hooks = [
             num_workers=0,
             drop_last=True,
             sampler=dict(type='DefaultSampler', shuffle=True),
-            dataset=dict(type='RandomSplit', dataset=search_dataset, ratio=0.5, part='arch', seed=0)),
+            dataset=dict(type='RandomSplit', dataset={{_base_.search_dataset}}, ratio=0.5, part='arch', seed=0)),
         optim_wrapper=dict(
             optimizer=dict(type='Adam', lr=0.05, betas=(0.5, 0.999), weight_decay=1e-3),
             clip_grad=dict(max_norm=35, norm_type=2)),

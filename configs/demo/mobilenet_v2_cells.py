@@ -2,6 +2,7 @@
 _base_ = '../adaptation/mobilenet_v2_bccd_retinanet.py'
 
 data_root = '{{$FNA_DEMO_CELLS:fna_mm/demo/cells}}'
+search_dataset = dict(data_root=data_root, ann_file='train.json')
 train_dataloader = dict(num_workers=0, dataset=dict(data_root=data_root, ann_file='train.json'))
 val_dataloader = dict(num_workers=0, dataset=dict(data_root=data_root, ann_file='test.json'))
 test_dataloader = dict(num_workers=0, dataset=dict(data_root=data_root, ann_file='test.json'))

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fna_mm.architecture import Architecture
 from fna_mm.checkpoints.opening import load_checkpoint
-from fna_mm.checkpoints.searched import ARCHITECTURE_META, best_path
+from fna_mm.checkpoints.searched import ARCHITECTURE_META, PARAMETERS, best_path
 from fna_mm.checkpoints.whole_files import check_outputs, checkpoint_bytes, write_whole
 from fna_mm.checkpoints.whole_models import check_finite
 from fna_mm.search_space import candidate_name
@@ -16,11 +17,10 @@ from fna_mm.search_space import candidate_name
 _CANDIDATE = re.compile(r'(.*\blayer)(\d+)\.(\d+)\.candidates\.([^.]+)\.(.+)')
 #: A tensor of the normalisation behind the stem.
 _STEM_NORM = re.compile(r'(?P<backbone>.*)\bconv1\.(?P<norm>(?!conv\b)\w+)\.(?P<tensor>\w+)')
-_PARAMETERS = 'architecture_parameters'
 
 
-def child_weights(checkpoint: Any) -> dict[str, Tensor]:
-    """The weights of the best path of a search, and of all that is not searched, under the names of a child's model.
+def child_weights(checkpoint: Any) -> tuple[Architecture, dict[str, Tensor]]:
+    """The best path of a search, and its weights with those of all that is not searched, under a child's names.
 
     Candidates whose normalisation has no scale, shift or running statistics get those of a fresh one: measure the
     statistics before the child is used (``BNCalibrationHook``).
@@ -43,7 +43,7 @@ def child_weights(checkpoint: Any) -> dict[str, Tensor]:
     for key, value in checkpoint['state_dict'].items():
         match = _CANDIDATE.fullmatch(key)
         if match is None:
-            if not key.endswith(_PARAMETERS):
+            if not key.endswith(PARAMETERS):
                 weights[key] = value
             continue
         before, stage, layer, name, rest = match.groups()
@@ -55,7 +55,7 @@ def child_weights(checkpoint: Any) -> dict[str, Tensor]:
         lost, index = lacking[0]
         raise ValueError(f'the checkpoint lacks the weights of layer{lost + 1}.{index} for the candidate '
                          f'{chosen[lacking[0]][0]}: it is not whole')
-    return _with_norms(weights)
+    return space.architecture(path), _with_norms(weights)
 
 
 def _with_norms(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -96,12 +96,10 @@ def write_search_child(search: str, out: str) -> str:
     check_outputs([out], [search])
     checkpoint = load_checkpoint(search)
     try:
-        weights = child_weights(checkpoint)
-        space, path = best_path(checkpoint)
+        architecture, weights = child_weights(checkpoint)
     except ValueError as error:
         raise ValueError(f'{search}: {error}') from error
     check_finite(weights, search)
-    architecture = space.architecture(path)
     meta: dict[str, Any] = {ARCHITECTURE_META: architecture.to_text().replace('\n', ' '), 'made_by': 'fna child'}
     if isinstance(known := checkpoint.get('meta'), dict) and 'dataset_meta' in known:
         meta['dataset_meta'] = known['dataset_meta']

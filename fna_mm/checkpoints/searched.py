@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # reading an arch.json needs no PyTorch
 
 #: Key of the architecture's text in the ``meta`` of checkpoints that this package's commands write.
 ARCHITECTURE_META = 'arch'
-_PARAMETERS = 'architecture_parameters'
+PARAMETERS = 'architecture_parameters'
 #: Key of the search's state in its checkpoints.
 _SEARCH_STATE = 'alternating_optimizer'
 #: Arguments of a supernet's section that decide its search space.
@@ -60,11 +60,11 @@ def search_parameters(checkpoint: Any) -> 'tuple[SearchSpace, tuple[Tensor, ...]
         ValueError: If it is not the checkpoint of a search, or holds architecture parameters that are not finite.
     """
     state = checkpoint.get('state_dict', {}) if isinstance(checkpoint, dict) else {}
-    parameters = [value for key, value in state.items() if key.rpartition('.')[2] == _PARAMETERS]
+    parameters = [value for key, value in state.items() if key.rpartition('.')[2] == PARAMETERS]
     text = checkpoint.get('meta', {}).get('cfg') if parameters else None
     sections = _supernet_sections(text) if isinstance(text, str) else []
     if len(parameters) != 1 or len(sections) != 1:
-        raise ValueError(f'no checkpoint of a search: it must hold one {_PARAMETERS} and a config with one {SUPERNET}, '
+        raise ValueError(f'no checkpoint of a search: it must hold one {PARAMETERS} and a config with one {SUPERNET}, '
                          f'but has {len(parameters)} and {len(sections)}')
     space = SearchSpace.of_supernet(sections[0])
     if tuple(parameters[0].shape) != (space.num_candidates, ):

@@ -14,7 +14,7 @@ from typing import Any, Optional
 import click
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 from tabulate import tabulate
 
 from fna_mm.adaptation import AdaptedChild, AdaptOptions, adapt, prepare_search
@@ -61,6 +61,26 @@ class Shown:
     minutes: Optional[float]
 
 
+class _Clock:
+    """Says when the next progress line is due."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+
+    def left(self, done: int, steps: int) -> Optional[float]:
+        """The seconds that the steps that are left will take, if a line is due; None if not.
+
+        Args:
+            done (int): Steps that are done, at least one.
+            steps (int): Steps in all.
+        """
+        now = time.monotonic()
+        if now - self._last < _LINE_EVERY:
+            return None
+        self._last = now
+        return (now - self._start) / done * (steps - done)
+
+
 class _Progress(Hook):
     """Prints the progress of a training every few seconds, and keeps the samples of the first test images."""
 
@@ -68,22 +88,20 @@ class _Progress(Hook):
 
     def __init__(self) -> None:
         self.samples: list[Any] = []
-        self._start = self._last = time.monotonic()
 
     def before_train(self, runner: Any) -> None:
-        self._start = self._last = time.monotonic()
+        self._clock = _Clock()
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
-        now, done = time.monotonic(), runner.iter + 1
-        if now - self._last < _LINE_EVERY and done < runner.max_iters:
+        done = runner.iter + 1
+        left = 0. if done == runner.max_iters else self._clock.left(done, runner.max_iters)
+        if left is None:
             return
-        self._last = now
         scalars = runner.message_hub.log_scalars
         values = [f'{label} {scalars[key].mean(10):.3f}' for label, key in (
             ('loss', 'train/loss'), ('loss of the mixture', 'train/arch_loss'),
             ('expected GMAdds', 'train/expected_gmadds')) if key in scalars]
-        left = (now - self._start) / done * (runner.max_iters - done)
         _say(f'   epoch {runner.epoch + 1:2}/{runner.max_epochs}  {100 * done // runner.max_iters:3} %  '
              f'{", ".join(values)}  (about {left:.0f} s left)')
 
@@ -96,16 +114,13 @@ class _Parts:
     """Says every few seconds how far a part of the adaptation is."""
 
     def __init__(self, label: str, steps: int) -> None:
-        self._label, self._steps, self._done = label, steps, 0
-        self._start = self._last = time.monotonic()
+        self._label, self._steps, self._done, self._clock = label, steps, 0, _Clock()
 
     def update(self, steps: int) -> None:
         """Go on by some steps."""
         self._done += steps
-        now = time.monotonic()
-        if now - self._last >= _LINE_EVERY and self._done:
-            self._last = now
-            left = (now - self._start) / self._done * (self._steps - self._done)
+        left = self._clock.left(self._done, self._steps) if self._done else None
+        if left is not None:
             _say(f'   {self._label:12} {100 * self._done // self._steps:3} %  (about {left:.0f} s left)')
 
 
@@ -129,9 +144,9 @@ def _runner(cfg: Config, work_dir: Path, seed: int) -> tuple[Runner, _Progress]:
     return runner, progress
 
 
-def _train(config: Path, work_dir: Path, seed: int, test: bool = True) -> tuple[dict[str, float], _Progress, float]:
+def _train(cfg: Config, work_dir: Path, seed: int, test: bool = True) -> tuple[dict[str, float], _Progress, float]:
     """Train a config; return the metrics on the test images, the progress hook, and the minutes of the training."""
-    runner, progress = _runner(Config.fromfile(str(config)), work_dir, seed)
+    runner, progress = _runner(cfg, work_dir, seed)
     start = time.monotonic()
     runner.train()
     minutes = (time.monotonic() - start) / 60
@@ -140,17 +155,13 @@ def _train(config: Path, work_dir: Path, seed: int, test: bool = True) -> tuple[
 
 def _samples(config: Path, checkpoint: Path) -> tuple[Any, ...]:
     """The first test images with a model's predictions."""
-    with TemporaryDirectory() as folder:
-        return _samples_in(config, checkpoint, Path(folder))
-
-
-def _samples_in(config: Path, checkpoint: Path, work_dir: Path) -> tuple[Any, ...]:
     cfg = Config.fromfile(str(config))
     cfg.load_from, cfg.model.backbone.init_cfg = str(checkpoint), None
     cfg.test_dataloader.dataset.indices = _SHOWN_IMAGES
-    cfg.test_evaluator = dict(type='DumpResults', out_file_path=str(work_dir / 'shown.pkl'))
-    runner, progress = _runner(cfg, work_dir, 0)
-    runner.test()
+    with TemporaryDirectory() as folder:
+        cfg.test_evaluator = dict(type='DumpResults', out_file_path=os.path.join(folder, 'shown.pkl'))
+        runner, progress = _runner(cfg, Path(folder), 0)
+        runner.test()
     return tuple(progress.samples)
 
 
@@ -201,7 +212,7 @@ def _run(root: Path, configs: Path, seed: int) -> None:
     values = _front(root)
     least = Path(children[-1].folder)
     _say(f'\n== Fine-tuning the child of {children[-1].share:.0%}')
-    tuned, tuned_progress, tuning = _train(least / 'child_config.py', least / 'fine_tuning', seed)
+    tuned, tuned_progress, tuning = _train(Config.fromfile(str(least / 'child_config.py')), least / 'fine_tuning', seed)
 
     _say('\n== A gradient search for half of the cost, which starts from the trained detector')
     begun = time.monotonic()
@@ -209,19 +220,18 @@ def _run(root: Path, configs: Path, seed: int) -> None:
                               options, _progress)
     searching = Config.fromfile(str(configs / 'cells_search.py'))
     searching.load_from = prepared
-    searching.dump(str(root / 'search.py'))
-    _train(root / 'search.py', root / 'search', seed, test=False)
+    _train(searching, root / 'search', seed, test=False)
     found = Architecture.create(str(root / 'search/arch.json'))
-    write_search_child(str(_last(root / 'search')), str(root / 'search/child.pth'))
+    write_search_child(find_latest_checkpoint(str(root / 'search')), str(root / 'search/child.pth'))
     _say('   found, and fine-tuned now:\n   ' + str(found).replace('\n', '\n   '))
-    searched, _, _ = _train(root / 'search/child_config.py', root / 'search/child', seed)
+    searched, _, _ = _train(Config.fromfile(str(root / 'search/child_config.py')), root / 'search/child', seed)
     search_minutes = (time.monotonic() - begun) / 60
 
     _say('\n== Milliseconds in ONNX Runtime, one thread')
     folders = [Path(child.folder) for child in children]
     times = [_milliseconds(folder / 'child_config.py', folder / 'child.pth') for folder in folders]
-    child_of_search = _last(root / 'search/child')
-    search_time, _ = _milliseconds(root / 'search/child_config.py', child_of_search)
+    search_time, _ = _milliseconds(root / 'search/child_config.py',
+                                   Path(find_latest_checkpoint(str(root / 'search/child'))))
     madds = [architecture.madds(tuple(values['input_shape'])) for architecture in (
         found, Architecture.create(values['trained']['arch']))]
     rows = [Shown('trained detector', 1., values['trained']['metrics'], times[0][1], None)]
@@ -245,10 +255,6 @@ def _run(root: Path, configs: Path, seed: int) -> None:
 def _front(root: Path) -> dict[str, Any]:
     values: dict[str, Any] = json.loads((root / 'adapted/front.json').read_text())
     return values
-
-
-def _last(work_dir: Path) -> Path:
-    return Path((work_dir / 'last_checkpoint').read_text().strip())
 
 
 def _milliseconds(config: Path, checkpoint: Path) -> tuple[float, float]:

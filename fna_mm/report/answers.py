@@ -20,17 +20,23 @@ class Cast:
 
     Args:
         search (Run): The search.
-        child (Run, optional): The training of the architecture that the search found, after remapping.
-        baseline (Run, optional): The training of the seed's architecture, after remapping.
-        children (tuple[Run, ...]): All trainings of the child, with other seeds. Defaults to ().
-        baselines (tuple[Run, ...]): The same of the seed's architecture. Defaults to ().
+        children (tuple[Run, ...]): The trainings of the architecture that the search found, with any seeds.
+        baselines (tuple[Run, ...]): The same of the seed's architecture.
     """
 
     search: Run
-    child: Optional[Run]
-    baseline: Optional[Run]
-    children: tuple[Run, ...] = ()
-    baselines: tuple[Run, ...] = ()
+    children: tuple[Run, ...]
+    baselines: tuple[Run, ...]
+
+    @property
+    def child(self) -> Optional[Run]:
+        """The first training of the child."""
+        return next(iter(self.children), None)
+
+    @property
+    def baseline(self) -> Optional[Run]:
+        """The first training of the seed's architecture."""
+        return next(iter(self.baselines), None)
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,7 @@ def cast_roles(runs: Sequence[Run]) -> Cast:
         return tuple(run for run in started if run.architecture == architecture)
 
     search = next((run for run in searches if trained(run.architecture)), searches[0])
-    children, baselines = trained(search.architecture), trained(_seed(search))
-    return Cast(search, next(iter(children), None), next(iter(baselines), None), children, baselines)
+    return Cast(search, trained(search.architecture), trained(_seed(search)))
 
 
 def role(run: Run, runs: Sequence[Run]) -> str:

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-import numpy as np
-
 from fna_mm.report.answers import Answer
-from fna_mm.report.drawing import Drawn
 from fna_mm.report.run import ADAPTATION, main_metric
 
 #: Pictures of an adaptation's front in its work directory, for wide and for narrow pages.
@@ -24,13 +21,17 @@ class Front(NamedTuple):
 
     Args:
         name (str): Name of its work directory.
-        figure (Drawn): Its front.
+        caption (str): Text below its front.
+        svg (bytes): The front as SVG.
+        narrow_svg (bytes, optional): Another layout for narrow pages; None if there is none.
         answer (Answer, optional): What its children are worth beside the trained model; None if they were not
             evaluated.
     """
 
     name: str
-    figure: Drawn
+    caption: str
+    svg: bytes
+    narrow_svg: Optional[bytes]
     answer: Optional[Answer]
 
 
@@ -46,8 +47,7 @@ def find_fronts(folders: Sequence[str]) -> list[Front]:
             wide, narrow = (_picture(path.parent / name) for name in (_PICTURE, _NARROW))
             if wide is not None:
                 caption = _CAPTION.format(path.parent / 'report/index.html')
-                drawn = Drawn('front', caption, np.zeros((1, 1, 3), np.uint8), wide, narrow)
-                found.append(Front(path.parent.name, drawn, _answer(path)))
+                found.append(Front(path.parent.name, caption, wide, narrow, _answer(path)))
     return found
 
 

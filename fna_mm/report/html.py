@@ -63,7 +63,7 @@ def _side_by_side(figures: Sequence[Drawn]) -> Iterator[list[Drawn]]:
 @cache
 def _environment() -> Environment:
     loader = FileSystemLoader(Path(__file__).parent / 'templates')
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.filters.update(uri=_uri, command=_command, side_by_side=_side_by_side)
     environment.globals.update(narrow=_NARROW_PAGE)
     return environment

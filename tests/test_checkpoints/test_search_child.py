@@ -54,7 +54,9 @@ def test_the_child_computes_what_the_path_did(any_search, path):
     assert best_path(checkpoint)[1] == list(path)
     architecture = space.architecture(path)
     child = MODELS.build(dict(type='ToyClassifier', backbone=dict(section, arch=architecture.to_text())))
-    child.load_state_dict(child_weights(checkpoint), strict=True)
+    found, weights = child_weights(checkpoint)
+    assert found == architecture
+    child.load_state_dict(weights, strict=True)
     net = runner.model.backbone
     net.use_path(path)
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))

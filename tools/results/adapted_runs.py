@@ -134,17 +134,16 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
                                        share_of_model=[], minutes=[], widths=[])
             for run in sorted((work / case).glob('seed_*')):
                 front = run / 'adapted/front.json'
-                raw, tuned, plain = (tested(run / name, metric) for name in (
-                    f'raw_{budget}', f'tuned_{budget}_test', f'plain_{budget}_test'))
-                if raw is None or not front.exists():
+                points_of = {kind: tested(run / name, metric) for kind, name in (
+                    ('raw', f'raw_{budget}'), ('tuned', f'tuned_{budget}_test'), ('plain', f'plain_{budget}_test'))}
+                if points_of['raw'] is None or not front.exists():
                     continue
                 values = json.loads(front.read_text())
                 child = next(child for child in values['children'] if child['budget'] == budget)
                 times = json.loads((run / TIMES).read_text())
                 row['seeds'].append(int(run.name.removeprefix('seed_')))
-                row['raw'].append(round(factor * raw, 2))
-                row['tuned'].append(None if tuned is None else round(factor * tuned, 2))
-                row['plain'].append(None if plain is None else round(factor * plain, 2))
+                for kind, value in points_of.items():
+                    row[kind].append(None if value is None else round(factor * value, 2))
                 row['share_of_model'].append(round(child['share_of_model'], 4))
                 row['widths'].append(child['widths'])
                 row['minutes'].append({name: times.get(name) for name in ('trained', 'adapted', f'tuned_{budget}')})
