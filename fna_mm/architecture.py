@@ -176,7 +176,7 @@ class Stage:
 
     def params(self) -> int:
         """Number of parameters of the stage with affine normalisation."""
-        return sum(spec.params(place.in_channels, place.out_channels)
+        return sum(spec.params(place.in_channels, place.out_channels, place.stride)
                    for spec, place in PlacedStage(0, self, self.stride, 1, None).layers())
 
 

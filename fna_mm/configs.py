@@ -13,14 +13,13 @@ from typing import Any, Optional
 
 from mmengine.config import Config
 
+from fna_mm import families
 from fna_mm.architecture import Architecture
 from fna_mm.checks import check_input_shape
 from fna_mm.search_space import SPACE_ARGUMENTS, SearchSpace
 from fna_mm.sections import find_sections, type_of
 
 SUPERNET, CHILD, SPLIT = 'FNASuperNet', 'FNAChildNet', 'RandomSplit'
-#: mm's own backbone that a child takes the place of.
-SEED = 'MobileNetV2'
 SUPERNET_WRAPPER = 'FNADistributedDataParallel'
 SEARCH_HOOKS = ('AlternatingOptimizerHook', 'ArchitectureExportHook')
 #: Arguments of a supernet's backbone section that a child has no use for.
@@ -190,7 +189,7 @@ def child_from_retraining(retraining: Config, search: Config, architecture: Arch
     """
     cfg = copy.deepcopy(retraining)
     supernet = _only_section(search, SUPERNET, 'the config of the search')
-    if type_of((cfg.get('model') or {}).get('backbone') or {}) == SEED:
+    if families.library_family(type_of((cfg.get('model') or {}).get('backbone') or {})):
         cfg.model.backbone = copy.deepcopy(supernet)
         _become_child(cfg.model.backbone, architecture)
         cfg.model.pop('pretrained', None)

@@ -32,8 +32,10 @@ def tapped_stage(index: Union[int, str]) -> Optional[int]:
     return int(match[1]) if match else None
 
 
-def tapped_stages(out_indices: Sequence[Union[int, str]]) -> tuple[int, ...]:
-    """The stages, from 0, of all ``'expandN'`` in a backbone's ``out_indices``."""
+def tapped_stages(out_indices: Optional[Sequence[Union[int, str]]]) -> tuple[int, ...]:
+    """The stages, from 0, of all ``'expandN'`` in a backbone's ``out_indices``; none if it has the default ones."""
+    if out_indices is None:
+        return ()
     check_list('out_indices', out_indices)
     stages = (tapped_stage(index) for index in out_indices)
     return tuple(stage for stage in stages if stage is not None)
@@ -78,7 +80,8 @@ class SearchSpace:
     Args:
         layers_per_stage (Sequence[int]): Number of layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
         kernel_sizes (Sequence[int]): Kernels to choose from. Defaults to (3, 5, 7).
-        expand_ratios (Sequence[int]): Expansion ratios to choose from. Defaults to (3, 6).
+        expand_ratios (Sequence[float]): Expansion ratios to choose from; of a ResNet shares of the seed's inner
+            channels, such as (0.5, 1). Defaults to (3, 6).
         seed (str | dict | Architecture): The network whose stages are searched.
             Defaults to 'mobilenet_v2'.
         tapped_stages (Sequence[int]): Stages, counted from 0, whose first layer also returns its expanded features.
@@ -97,7 +100,7 @@ class SearchSpace:
     def __init__(self,
                  layers_per_stage: Sequence[int] = (4, 4, 4, 4, 4, 1),
                  kernel_sizes: Sequence[int] = (3, 5, 7),
-                 expand_ratios: Sequence[int] = (3, 6),
+                 expand_ratios: Sequence[float] = (3, 6),
                  seed: Union[str, Mapping[str, Any], Architecture] = 'mobilenet_v2',
                  tapped_stages: Sequence[int] = ()) -> None:
         self.seed = Architecture.create(seed)
@@ -111,7 +114,6 @@ class SearchSpace:
             if not values or not different:
                 raise ValueError(f'{name} must be a list of different numbers, not {values!r}')
         family = families.family(self.seed.family)
-        operations = family.candidates(kernel_sizes, expand_ratios)
         searched = [i for i, stage in enumerate(self.seed.stages) if any(layer.searchable for layer in stage.layers)]
         if len(layers_per_stage) != len(searched):
             raise ValueError(f'layers_per_stage={tuple(layers_per_stage)} has {len(layers_per_stage)} entries, '
@@ -120,7 +122,9 @@ class SearchSpace:
         for stage_index, depth in zip(searched, layers_per_stage):
             check_integer(f'every entry of layers_per_stage={tuple(layers_per_stage)}', depth, most=MOST_SEARCHED)
             for index in range(depth):
-                place = places[stage_index].layer(index)
+                place, blocks = places[stage_index].layer(index), self.seed.stages[stage_index].layers
+                operations = family.layer_candidates(kernel_sizes, expand_ratios, blocks[min(index, len(blocks) - 1)],
+                                                     place.in_channels)
                 candidates: tuple[Candidate, ...] = operations if index == 0 else (*operations, None)
                 if index == 0 and stage_index in tapped_stages:
                     width = family.tapped_channels(place.in_channels)
@@ -147,7 +151,7 @@ class SearchSpace:
             ValueError: As the constructor.
         """
         given = {name: section[name] for name in SPACE_ARGUMENTS if name in section}
-        return cls(**given, tapped_stages=tapped_stages(section.get('out_indices', ())))
+        return cls(**given, tapped_stages=tapped_stages(section.get('out_indices')))
 
     @property
     def num_candidates(self) -> int:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
+from fna_mm import families
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.kernels import smaller_kernels
 from fna_mm.adaptation.prices import Prices
 from fna_mm.architecture import Architecture, Stage
-from fna_mm.backbones.elastic_space import STEP, ElasticSpace
+from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.checks import check_integer, check_number
 from fna_mm.families import BlockSpec
 
@@ -40,7 +41,8 @@ class Limits:
     """What the candidates are limited to.
 
     Args:
-        min_width (float): Smallest width of a block, as a share of its hidden channels; 8 channels at least. Defaults
+        min_width (float): Smallest width of a block, as a share of its hidden channels; one step of the family at
+            least, 8 channels for MobileNetV2. Defaults
             to 0.1.
         min_depth (int): Layers that every stage keeps at least, if it has as many. Defaults to 1.
 
@@ -58,7 +60,7 @@ class Limits:
         check_integer('min_depth', self.min_depth)
 
 
-def widths(channels: int, least: float = 0., step: int = STEP) -> tuple[int, ...]:
+def widths(channels: int, least: float = 0., step: int = 8) -> tuple[int, ...]:
     """The widths that a number of channels may become, falling: itself, and all smaller multiples of a step.
 
     Args:
@@ -92,7 +94,7 @@ def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[
         found = [Candidate(link.hidden, link.spec, prices.of_block(link.place, link.spec))]
         tapped = link.layer == 0 and link.stage in chain.backbone.tapped_stages
         if link.spec.searchable:
-            legal = widths(link.hidden, 1. if tapped else limits.min_width)
+            legal = widths(link.hidden, 1. if tapped else limits.min_width, families.family(link.family).width_step)
             larger = sorted({spec.kernel_size for spec in choices if spec} - {link.spec.kernel_size})
             for kernel in (link.spec.kernel_size, *reversed(smaller_kernels(link)), *larger):
                 for width in legal:

@@ -54,6 +54,21 @@ class Link(NamedTuple):
         """Whether the block adds its input to its output, so that it can be left out."""
         return self.layer > 0
 
+    def beside(self, x: Tensor) -> Union[Tensor, int]:
+        """What the block adds to the output of its last convolution, for its input x; 0 if it adds nothing."""
+        added = families.family(self.family).shortcut(self.block, x)
+        return 0 if added is None else added
+
+    def finished(self, total: Tensor) -> Tensor:
+        """The block's output from the sum of its last convolution's output and its shortcut."""
+        return families.family(self.family).behind_sum(self.block, total)
+
+    def total(self, x: Tensor) -> Tensor:
+        """The sum of the last convolution's output and the shortcut, for the block's input x."""
+        with watched({0: self.output}) as seen:
+            self.block(x)
+        return seen[0].output + self.beside(x)
+
 
 Maps = dict[Union[int, str], Tensor]
 
@@ -127,15 +142,15 @@ class Watched(NamedTuple):
 
 
 @contextmanager
-def watched(modules: Mapping[int, nn.Module]) -> Iterator[dict[int, Watched]]:
+def watched(modules: Mapping[Any, nn.Module]) -> Iterator[dict[Any, Watched]]:
     """Keep the last input and output of each module while the context lasts.
 
     Args:
-        modules (Mapping[int, nn.Module]): The modules, by any index.
+        modules (Mapping[Any, nn.Module]): The modules, by any key.
     """
-    kept: dict[int, Watched] = {}
+    kept: dict[Any, Watched] = {}
 
-    def keep(index: int) -> Any:
+    def keep(index: Any) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             kept[index] = Watched(inputs[0], output)
         return hook

@@ -5,16 +5,15 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from fna_mm import families
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate
-from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.chain import Chain, Link
 from fna_mm.adaptation.fitting import Fit, Normalised, normalised
+from fna_mm.adaptation.narrow_block import copy_block, fill_block
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.fna_child_net import FNAChildNet
-from fna_mm.remapping.tensor_remapping import remap_kernel
 
 
 class Origin(NamedTuple):
@@ -31,6 +30,10 @@ class Origin(NamedTuple):
     upto: int
     kept: Tensor
     kernel: int
+
+    def is_whole(self, source: Link) -> bool:
+        """Whether the block keeps all hidden channels of its block of the trained backbone."""
+        return len(self.kept) == source.hidden
 
 
 def origins_of(chain: Chain, choice: Sequence[Candidate], statistics: Statistics) -> list[Origin]:
@@ -53,33 +56,6 @@ def origins_of(chain: Chain, choice: Sequence[Candidate], statistics: Statistics
     return result
 
 
-def copy_block(block: nn.Module, source: nn.Module, kept: Tensor, family: str) -> None:
-    """Copy a trained block into one that is narrower or has another kernel.
-
-    Every tensor that has the hidden channels keeps the same ones. A larger kernel has the trained one in its centre
-    (equation 3). Tensors that the block does not have, such as running statistics, are left out.
-
-    Args:
-        block (nn.Module): The block; it is changed.
-        source (nn.Module): The trained block.
-        kept (Tensor): Indices of the hidden channels, (K,).
-        family (str): Name of the family of both.
-    """
-    own = families.family(family)
-    places = {name: place for table in own.layouts[0].slots for name, place in table.items()}
-    wanted, state = block.state_dict(), {}
-    for key, value in source.state_dict().items():
-        if key not in wanted:
-            continue
-        dim = own.hidden_dims.get(places[key.rpartition('.')[0]])
-        if dim is not None and value.dim() > dim:
-            value = value.index_select(dim, kept.to(value.device))
-        if value.dim() == 4 and value.shape[-1] != wanted[key].shape[-1]:
-            value = remap_kernel(value, wanted[key].shape[-1])
-        state[key] = value
-    block.load_state_dict(state)
-
-
 def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Architecture,
                 origins: Sequence[Origin], statistics: Statistics) -> FNAChildNet:
     """Build the backbone of a child with the weights of the trained one's kept channels.
@@ -97,9 +73,10 @@ def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Arc
     own, theirs = Chain(child), Chain(trained)
     for link, origin in zip(own.links, origins):
         source = theirs.links[origin.block]
-        if origin.kernel != source.spec.kernel_size:
-            source = statistics[origin.block, origin.kernel].link
-        copy_block(link.block, source.block, origin.kept, trained.family)
+        if origin.is_whole(source) and origin.kernel == source.spec.kernel_size:
+            copy_block(link.block, source.block, origin.kept, trained.family)
+        else:
+            fill_block(link.block, statistics[origin.block, origin.kernel], len(origin.kept))
     for name in ('conv1', 'conv2'):
         if hasattr(child, name):
             getattr(child, name).load_state_dict(getattr(trained, name).state_dict())

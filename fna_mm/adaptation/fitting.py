@@ -133,6 +133,32 @@ def ridge_fit(mean: Tensor, covariance: Tensor, mean_target: Tensor, cross_covar
     return Fit(weight, mean_target - weight @ mean, weight @ mean, variance, error)
 
 
+def absorbed(weight: Tensor, mean: Tensor, covariance: Tensor, kept: Tensor, ridge: float = RIDGE
+             ) -> tuple[Tensor, Tensor]:
+    """A convolution that reads some of its channels and makes up for the others.
+
+    At every position of the kernel the lost channels are predicted from the kept ones at the same pixel.
+
+    Args:
+        weight (Tensor): Weight of the convolution, (T, C, k, k).
+        mean (Tensor): Mean of the features that it reads, (C,).
+        covariance (Tensor): Their covariance, (C, C), in double precision.
+        kept (Tensor): Indices of the channels that are left, (K,).
+        ridge (float): Share of the mean variance that is added to the diagonal. Defaults to 0.0001.
+
+    Returns:
+        tuple[Tensor, Tensor]: The new weight, (T, K, k, k), and the constant that it leaves out of its output, (T,).
+    """
+    lost = torch.ones(len(mean), dtype=torch.bool, device=mean.device)
+    lost[kept] = False
+    system = covariance[kept][:, kept]
+    system = system + absolute_ridge(system, ridge) * torch.eye(len(kept), dtype=system.dtype, device=system.device)
+    predicted = torch.linalg.solve(system, covariance[kept][:, lost])  # (K, lost)
+    own, gone = weight.to(mean)[:, kept], weight.to(mean)[:, lost]
+    constant = mean[lost] - mean[kept] @ predicted
+    return own + torch.einsum('tlhw,kl->tkhw', gone, predicted), torch.einsum('tlhw,l->t', gone, constant)
+
+
 def normalised(fit: Fit, running_var: Tensor, eps: float) -> Normalised:
     """Write a linear map as a convolution and its BN, so that both modes of the BN compute the same.
 

@@ -46,9 +46,9 @@ def _with_more_channels(old: Tensor, new: Tensor, dim: int, part: str, family: f
     """A trained tensor with more hidden channels: new filters are random, nothing reads them yet."""
     more = new.shape[dim] - old.shape[dim]
     copies = old.index_select(dim, torch.arange(more, device=old.device) % old.shape[dim])
-    if old.dim() > 1 and part == family.output_part:
+    if old.dim() > 1 and dim == 1:
         copies = torch.zeros_like(copies)
-    elif old.dim() > 1 and part == family.ranked_part:
+    elif old.dim() > 1 and family.hidden_groups(part, 'conv')[dim] == part:
         copies = (torch.randn(copies.shape, generator=generator) * old.std().cpu()).to(old)
     return torch.cat([old, copies], dim)
 
@@ -58,9 +58,10 @@ def _copy_own(block: nn.Module, source: nn.Module, family: families.Family, gene
     wanted, state = block.state_dict(), {}
     for key, value in source.state_dict().items():
         part, kind = places[key.rpartition('.')[0]]
-        dim = family.hidden_dims.get((part, kind))
-        grows = dim is not None and value.dim() > dim and value.shape[dim] != wanted[key].shape[dim]
-        state[key] = _with_more_channels(value, wanted[key], dim or 0, part, family, generator) if grows else value
+        for dim in family.hidden_groups(part, kind):
+            if value.dim() > dim and value.shape[dim] != wanted[key].shape[dim]:
+                value = _with_more_channels(value, wanted[key], dim, part, family, generator)
+        state[key] = value
     block.load_state_dict(state)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fna_mm import families
 from fna_mm.adaptation.chain import Chain, Link, watched
 from fna_mm.remapping.tensor_remapping import remap_kernel
 
@@ -21,16 +22,22 @@ def smaller_kernels(link: Link) -> tuple[int, ...]:
     return tuple(kernel for kernel in KERNELS if kernel < link.spec.kernel_size)
 
 
-def kernel_layers(block: nn.Module, kernel: int) -> dict[str, Any]:
+def kernel_layers(block: nn.Module, kernel: int, family: str = families.DEFAULT) -> dict[str, Any]:
     """The layers of a block, mm's ConvModules, whose convolution has the block's kernel: name → layer.
+
+    The convolution that computes the output is none of them: its kernel does not change.
 
     Args:
         block (nn.Module): The block.
         kernel (int): Side of its kernel.
+        family (str): Name of its family. Defaults to 'mobilenet_v2'.
     """
+    own = families.family(family)
+    output = own.part_name(own.output_part)
     return {name.rpartition('.')[0]: block.get_submodule(name.rpartition('.')[0])
             for name, module in block.named_modules()
-            if isinstance(module, nn.Conv2d) and module.kernel_size == (kernel, kernel) and kernel > 1}
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (kernel, kernel) and kernel > 1
+            and name != output}
 
 
 def with_smaller_kernel(link: Link, kernel: int) -> Link:
@@ -41,7 +48,7 @@ def with_smaller_kernel(link: Link, kernel: int) -> Link:
         kernel (int): Side of the new kernel.
     """
     block = copy.deepcopy(link.block)
-    for layer in kernel_layers(block, link.spec.kernel_size).values():
+    for layer in kernel_layers(block, link.spec.kernel_size, link.family).values():
         conv = layer.conv
         conv.weight = nn.Parameter(remap_kernel(conv.weight.detach(), kernel), conv.weight.requires_grad)
         conv.kernel_size = (kernel, kernel)
@@ -90,8 +97,8 @@ def fit_kernels(chain: Chain, small: Mapping[tuple[int, int], Link], images: Ite
     if not small:
         return
     layers = {(index, kernel, name): layer for (index, kernel), link in small.items()
-              for name, layer in kernel_layers(link.block, kernel).items()
-              if name in kernel_layers(chain.links[index].block, chain.links[index].spec.kernel_size)}
+              for name, layer in kernel_layers(link.block, kernel, link.family).items()
+              if name in kernel_layers(chain.links[index].block, chain.links[index].spec.kernel_size, link.family)}
     sums = {key: _Regression() for key in layers}
     with torch.no_grad(), ExitStack() as stack:
         seen: dict[str, Any] = {name: stack.enter_context(watched({

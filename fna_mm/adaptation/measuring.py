@@ -91,16 +91,16 @@ def measure_statistics(model: Any, chain: Chain, statistics: Statistics, images:
             if clock.due():
                 folder.save_statistics(statistics, done)
     for block in statistics.values():
-        block.moments.merge()
+        block.merge()
     shared = [key for key, block in statistics.items() if block.link.spec.searchable]
     with show('elimination', len(shared[rank::world])) as bar:
         orders = {}
         for key in shared[rank::world]:
-            orders[key] = statistics[key].order.tolist()
+            orders[key] = statistics[key].orders()
             bar.update(1)
     for part in all_gather_object(orders):
-        for key, order in part.items():
-            statistics[key].set_order(order)
+        for key, of_block in part.items():
+            statistics[key].set_orders(of_block)
     folder.finish_statistics(statistics)
 
 

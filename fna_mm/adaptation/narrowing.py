@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fna_mm.adaptation.chain import Watched
 from fna_mm.adaptation.child import write_fit
 from fna_mm.adaptation.fitting import Fit, elimination_order, folded, kept_channels, ridge_fit
 from fna_mm.adaptation.moments import DTYPE, Moments
+from fna_mm.adaptation.patches import patches, places_of
 from fna_mm.adaptation.shared_widths import ChannelGroup, Outside, convolution_at
 
 #: Positions of a map that a fit looks at; a patch of 3x3 has nine times as many features as a pixel.
@@ -55,34 +55,6 @@ def seen_at(model: nn.Module, paths: Sequence[str], maps: Maps) -> dict[str, lis
             stack.callback(convolution.register_forward_hook(hook).remove)
         run_outside(model, maps)
     return result
-
-
-def patches(features: Tensor, convolution: nn.Conv2d, places: Tensor) -> Tensor:
-    """The patches that a convolution sees at some positions of its output, (1, C · k · k, 1, positions).
-
-    Args:
-        features (Tensor): Input of the convolution, (1, C, H, W).
-        convolution (nn.Conv2d): The convolution, without groups.
-        places (Tensor): Indices of positions of the output, row by row.
-    """
-    if convolution.kernel_size == (1, 1) and convolution.stride == (1, 1) and not any(convolution.padding):
-        rows = features.flatten(2)
-    else:
-        padding: Any = convolution.padding
-        rows = functional.unfold(features, convolution.kernel_size, convolution.dilation, padding, convolution.stride)
-    return rows[:, :, places].unsqueeze(2)
-
-
-def places_of(output: Tensor) -> Tensor:
-    """Positions of an output that are looked at: all, or ones that are spread evenly.
-
-    Args:
-        output (Tensor): (1, T, H, W).
-    """
-    number = output.shape[2] * output.shape[3]
-    if number <= POSITIONS:
-        return torch.arange(number, device=output.device)
-    return torch.linspace(0, number - 1, POSITIONS, device=output.device).long()
 
 
 @torch.no_grad()
@@ -218,7 +190,7 @@ def fit_outside(child: nn.Module, trained: nn.Module, outside: Outside, kept: Ma
             for path in wave:
                 convolution, _, _ = convolution_at(child, path)
                 for one, two in zip(before[path], after[path]):
-                    places = places_of(two.output)
+                    places = places_of(two.output, POSITIONS)
                     features = patches(one.features, convolution, places)
                     target = _target(trained, path, two.output)[:, kept[path].outputs].flatten(2)[:, :, places]
                     if path not in moments:

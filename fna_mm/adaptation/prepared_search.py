@@ -12,7 +12,8 @@ from torch import nn
 from fna_mm.adaptation.candidate_table import CandidateTable
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate
 from fna_mm.adaptation.chain import Chain, Link
-from fna_mm.adaptation.child import copy_block, write_fit
+from fna_mm.adaptation.child import write_fit
+from fna_mm.adaptation.narrow_block import fill_block
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.adaptation.trained_model import TrainedModel
 from fna_mm.backbones.fna_supernet import FNASuperNet
@@ -133,8 +134,9 @@ def _check_rest(model: nn.Module, trained: TrainedModel, net: FNASuperNet) -> li
 def _fit_candidate(block: Any, spec: BlockSpec, layer: SearchableLayer, link: Link, statistics: Statistics, index: int,
                    identity: bool) -> None:
     block_statistics = statistics[index, min(spec.kernel_size, link.spec.kernel_size)]
-    kept = block_statistics.kept(spec.hidden_channels(layer.in_channels))
-    copy_block(block, block_statistics.link.block, kept, link.family)
+    width = spec.hidden_channels(layer.in_channels)
+    kept = block_statistics.kept(width)
+    fill_block(block, block_statistics, width)
     output = link._replace(block=block).output
     write_fit(output, block_statistics.fit(kept), link.output.norm.running_var)
     if identity:

@@ -57,7 +57,8 @@ class Prices:
             place (PlacedLayer): Its place in a network whose input size is known.
             spec (BlockSpec): The block.
         """
-        return place.madds(spec) if self.cost == 'madds' else spec.params(place.in_channels, place.out_channels)
+        return (place.madds(spec) if self.cost == 'madds' else
+                spec.params(place.in_channels, place.out_channels, place.stride))
 
     def of_backbone(self, backbone: FNAChildNet, input_shape: tuple[int, int]) -> float:
         """The cost of a backbone.

@@ -10,6 +10,7 @@ from fna_mm.adaptation.chain import Chain, Link
 from fna_mm.adaptation.child import Origin, write_fit
 from fna_mm.adaptation.fitting import Fit, ridge_fit
 from fna_mm.adaptation.moments import Moments
+from fna_mm.adaptation.patches import patch_size, seen_by
 from fna_mm.adaptation.statistics import Statistics, hidden_features, linear_map
 
 #: Bytes of features that are remembered between blocks. Images beyond are run again from their start.
@@ -22,10 +23,14 @@ class _Front:
     def __init__(self, child: Chain, trained: Chain, image: Tensor) -> None:
         self.child, self.trained = child.stem(image), trained.stem(image)
 
-    def advance_trained(self, trained: Chain, origin: Origin) -> None:
-        """Run the blocks of the trained backbone that a child's block stands for."""
-        for block in range(origin.block, origin.upto + 1):
+    def advance_trained(self, trained: Chain, origin: Origin) -> Tensor:
+        """Run the blocks of the trained backbone that a child's block stands for; return the last one's sum."""
+        for block in range(origin.block, origin.upto):
             self.trained = trained.step(block, self.trained, {})
+        link = trained.links[origin.upto]
+        total = link.total(self.trained)
+        self.trained = link.finished(total.clone())
+        return total
 
     def advance_child(self, child: Chain, index: int) -> None:
         """Run a block of the child."""
@@ -72,7 +77,8 @@ def refit(trained: Chain, child: Chain, origins: Sequence[Origin], images: Calla
         remembered: dict[int, _Front] = {}
         for index in range(first_changed(trained, origins), len(origins)):
             link = child.links[index]
-            moments = Moments(link.hidden, link.place.out_channels, link.output.conv.weight.device)
+            moments = Moments(link.hidden * patch_size(link.output.conv), link.place.out_channels,
+                              link.output.conv.weight.device)
             used = sum(front.bytes for front in remembered.values())
             for number, image in enumerate(images()):
                 front = remembered.get(number)
@@ -84,9 +90,9 @@ def refit(trained: Chain, child: Chain, origins: Sequence[Origin], images: Calla
                     if used + front.bytes <= REMEMBERED:
                         remembered[number] = front
                         used += front.bytes
-                front.advance_trained(trained, origins[index])
-                target = front.trained - front.child if link.shortcut else front.trained
-                moments.add(hidden_features(link, front.child), target)
+                total = front.advance_trained(trained, origins[index])
+                moments.add(*seen_by(link.output.conv, hidden_features(link, front.child),
+                                     total - link.beside(front.child)))
             moments.merge()
             write_fit(link.output, fit_of(moments, link), link.output.norm.running_var)
             for front in remembered.values():

@@ -12,12 +12,14 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 from torch.nn import functional
 
+from fna_mm import families
 from fna_mm.adaptation.candidates import LEFT_OUT
-from fna_mm.adaptation.chain import Chain, GivenFeatures, Maps, Watched, watched
+from fna_mm.adaptation.chain import Chain, GivenFeatures, Link, Maps, Watched, watched
 from fna_mm.adaptation.fitting import Fit
 from fna_mm.adaptation.kernels import smaller_kernels
+from fna_mm.adaptation.narrow_block import narrowed_copy
 from fna_mm.adaptation.statistics import Statistics, hidden_features
-from fna_mm.backbones.elastic_space import STEP, ElasticSpace
+from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.families import BlockSpec
 
 #: Shares of a block's hidden channels that are measured first.
@@ -95,7 +97,8 @@ def first_measured(chain: Chain, allowed: Sequence[Sequence[int]]) -> list[Repla
     """
     result = []
     for index, (link, legal) in enumerate(zip(chain.links, allowed)):
-        wanted = {max(STEP, round(share * link.hidden / STEP) * STEP) for share in FIRST_SHARES}
+        step = families.family(link.family).width_step
+        wanted = {max(step, round(share * link.hidden / step) * step) for share in FIRST_SHARES}
         smallest = min((width for width in legal if width != LEFT_OUT), default=link.hidden)
         wanted = {width for width in (*wanted, smallest) if width in legal and width != link.hidden}
         result += [Replacement(index, width) for width in sorted(wanted, reverse=True)]
@@ -136,6 +139,8 @@ class Scorer:
                  grown: Optional[Mapping[Replacement, GrownBlock]] = None) -> None:
         self.model, self.chain, self.statistics, self.grown = model, chain, statistics, grown or {}
         self._fits: dict[Replacement, tuple[Tensor, Fit]] = {}
+        #: Narrower blocks that are more than a part of the features of the trained one.
+        self._narrowed: dict[Replacement, Link] = {}
 
     def _fit(self, measured: Replacement) -> tuple[Tensor, Fit]:
         if measured not in self._fits:
@@ -198,11 +203,29 @@ class Scorer:
         """The output of a block, or of the one before it if it is left out, with the candidate in its place."""
         kept, fit = self._fit(candidate)
         source = candidate.block - (candidate.width == LEFT_OUT)
-        features = (hidden_features(self.statistics[source, candidate.kernel].link, inputs[source])
-                    if candidate.kernel else seen[source].features)
-        y = functional.conv2d(features[:, kept.to(features.device)], fit.weight.to(features)[..., None, None],
-                              fit.bias.to(features))
-        return y + inputs[source] if self.chain.links[source].shortcut else y
+        link = self.chain.links[source]
+        narrowed = self._narrowed_link(candidate)
+        if narrowed:
+            features = hidden_features(narrowed, inputs[source])
+        else:
+            features = (hidden_features(self.statistics[source, candidate.kernel].link, inputs[source])
+                        if candidate.kernel else seen[source].features)
+            features = features[:, kept.to(features.device)]
+        conv = link.output.conv
+        weight = fit.weight.to(features).reshape(len(fit.weight), -1, *conv.kernel_size)
+        y = functional.conv2d(features, weight, fit.bias.to(features), padding=conv.padding, dilation=conv.dilation)
+        return link.finished(y + link.beside(inputs[source]))
+
+    def _narrowed_link(self, candidate: Replacement) -> Optional[Link]:
+        """The narrower block of a candidate, if its features are not simply some of the trained block's."""
+        if candidate.width == LEFT_OUT:
+            return None
+        statistics = self.statistics[candidate.block, self._kernel(candidate)]
+        if not statistics.inner or candidate.width == statistics.channels:
+            return None
+        if candidate not in self._narrowed:
+            self._narrowed[candidate] = statistics.link._replace(block=narrowed_copy(statistics, candidate.width))
+        return self._narrowed[candidate]
 
     def _grown(self, grown: GrownBlock, inputs: Sequence[Tensor], noted: Sequence[Maps]) -> tuple[Tensor, ...]:
         """What the backbone returns with a rehearsed block in it."""

@@ -1,15 +1,17 @@
 """Statistics of a trained backbone: the hidden features of every block, and what its last convolution makes of them."""
 
-from collections.abc import Sequence
-from typing import Optional
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
 
+from fna_mm import families
 from fna_mm.adaptation.chain import Chain, Link, watched
 from fna_mm.adaptation.fitting import Fit, elimination_order, folded, kept_channels, ridge_fit
 from fna_mm.adaptation.kernels import smaller_kernels, with_smaller_kernel
 from fna_mm.adaptation.moments import Moments
+from fna_mm.adaptation.patches import patch_size, seen_by
 
 
 def linear_map(link: Link) -> tuple[Tensor, Tensor]:
@@ -21,6 +23,9 @@ def linear_map(link: Link) -> tuple[Tensor, Tensor]:
 class BlockStatistics:
     """The moments of a block's hidden features and of what its last convolution makes of them.
 
+    If that convolution is larger than 1x1, its features are patches, channel by channel. Hidden channels that it does
+    not read, those between the first two convolutions of a bottleneck, have moments of their own.
+
     Args:
         link (Link): The block.
         following (Link, optional): The next block, if it can be left out; this block then makes up for it.
@@ -31,35 +36,92 @@ class BlockStatistics:
         self.link, self.following = link, following
         self.channels = link.hidden
         self.outputs = link.place.out_channels
+        self.positions = patch_size(link.output.conv)
         device = link.output.conv.weight.device
-        self.moments = Moments(self.channels, self.outputs * (1 if following is None else 2), device)
-        self._order: Optional[Tensor] = None
+        self.moments = Moments(self.channels * self.positions, self.outputs * (1 if following is None else 2), device)
+        #: Part that computes inner channels → their moments.
+        self.inner = {group: Moments(reader.conv.in_channels, device=device)
+                      for group, reader in readers_of(link).items()}
+        self._orders: dict[str, Tensor] = {}
 
-    def add(self, features: Tensor, output: Tensor, following: Optional[Tensor] = None) -> None:
+    @property
+    def _family(self) -> families.Family:
+        return families.family(self.link.family)
+
+    def add(self, features: Tensor, output: Tensor, following: Optional[Tensor] = None,
+            inner: Optional[Mapping[str, Tensor]] = None) -> None:
         """Add the features of a batch.
 
         Args:
             features (Tensor): Hidden features, (N, C, H, W).
             output (Tensor): Output of the last convolution and its BN, (N, T, H, W).
-            following (Tensor, optional): The same of the next block. Defaults to None: it cannot be left out.
+            following (Tensor, optional): What it is to give besides if the next block is left out. Defaults to None:
+                that cannot be left out.
+            inner (Mapping[str, Tensor], optional): Features of inner channels. Defaults to None: there are none.
         """
-        self.moments.add(features, output if following is None else torch.cat([output, following], 1))
+        target = output if following is None else torch.cat([output, following], 1)
+        self.moments.add(*seen_by(self.link.output.conv, features, target))
+        for group, of_group in (inner or {}).items():
+            self.inner[group].add(of_group)
 
-    @property
-    def order(self) -> Tensor:
-        """The order in which hidden channels go; it is computed once, from all statistics."""
-        if self._order is None:
-            self._order = elimination_order(self.moments.covariance.cpu(), linear_map(self.link)[0].cpu())
-        return self._order
+    def all_moments(self) -> tuple[Moments, ...]:
+        """All moments, in a fixed order."""
+        return (self.moments, *self.inner.values())
 
-    def set_order(self, order: Sequence[int]) -> None:
-        """Take over an order that was computed elsewhere."""
-        self._order = torch.tensor(list(order), dtype=torch.long)
+    def merge(self) -> None:
+        """Add up the sums of all processes."""
+        for moments in self.all_moments():
+            moments.merge()
+
+    def state(self) -> list[dict]:
+        """The sums as plain values for a file."""
+        return [moments.state() for moments in self.all_moments()]
+
+    def load(self, state: Sequence[dict], add: bool = False) -> None:
+        """Take over what :meth:`state` gave.
+
+        Args:
+            state (Sequence[dict]): The saved sums.
+            add (bool): Add them to the sums that are there. Defaults to False: replace these.
+        """
+        for moments, saved in zip(self.all_moments(), state):
+            moments.load(saved, add)
+
+    def orders(self) -> dict[str, list[int]]:
+        """The orders in which hidden channels go; they are computed once, from all statistics."""
+        if not self._orders:
+            self._orders = {self._family.ranked_part: self._last_order()}
+            for group, reader in readers_of(self.link).items():
+                weight = reader.conv.weight.detach().movedim(1, -1).flatten(0, 2)
+                self._orders[group] = elimination_order(self.inner[group].covariance.cpu(), weight.double().cpu())
+        return {group: order.tolist() for group, order in self._orders.items()}
+
+    def _last_order(self) -> Tensor:
+        covariance, weight = self.moments.covariance.cpu(), linear_map(self.link)[0].cpu()
+        if self.positions > 1:
+            # Channels go as if the others made up for them at every position of the kernel alone. The fit does better.
+            centre = slice(self.positions // 2, None, self.positions)
+            covariance = covariance[centre, centre]
+            weight = weight.reshape(len(weight), self.channels, self.positions).movedim(1, -1).flatten(0, 1)
+        return elimination_order(covariance, weight)
+
+    def set_orders(self, orders: Mapping[str, Sequence[int]]) -> None:
+        """Take over orders that were computed elsewhere."""
+        self._orders = {group: torch.tensor(list(order), dtype=torch.long) for group, order in orders.items()}
 
     def kept(self, width: int) -> Tensor:
         """The hidden channels that a narrower block keeps, (width,)."""
-        return (torch.arange(self.channels) if width == self.channels else
-                kept_channels(self.order, self.channels, width))
+        return self._kept(self._family.ranked_part, width)
+
+    def kept_inner(self, width: int) -> dict[str, Tensor]:
+        """The inner channels that a narrower block keeps: part that computes them → indices, (width,)."""
+        return {group: self._kept(group, width) for group in self.inner}
+
+    def _kept(self, group: str, width: int) -> Tensor:
+        if width == self.channels:
+            return torch.arange(self.channels)
+        self.orders()
+        return kept_channels(self._orders[group], self.channels, width)
 
     def fit(self, kept: Tensor, absorb: bool = False) -> Fit:
         """Fit the last convolution on some of the hidden channels.
@@ -69,7 +131,7 @@ class BlockStatistics:
             absorb (bool): Whether the next block is left out, and this one makes up for it. Defaults to False.
         """
         moments, own = self.moments, slice(0, self.outputs)
-        kept = kept.to(moments.gram.device)
+        kept = (kept[:, None] * self.positions + torch.arange(self.positions)).flatten().to(moments.gram.device)
         mean, cross, variance = moments.mean_target, moments.cross_covariance, moments.target_variance
         if absorb:
             # The variance of a sum is not known; it only shifts the error, not the fit.
@@ -85,6 +147,19 @@ class BlockStatistics:
 Statistics = dict[tuple[int, int], BlockStatistics]
 
 
+def readers_of(link: Link) -> dict[str, Any]:
+    """The layers of a block that read inner channels: part that computes the channels → mm's ConvModule.
+
+    Args:
+        link (Link): The block.
+    """
+    family = families.family(link.family)
+    names = {group: tuple(family.part_name(part).rpartition('.')[0] for part in (group, reader))
+             for group, reader in family.inner_groups().items()}
+    own = dict(link.block.named_children())
+    return {group: own[reader] for group, (part, reader) in names.items() if part in own}
+
+
 def collect(chain: Chain, images: Tensor, statistics: Statistics) -> None:
     """Run a batch through a backbone in evaluation mode and add its features to the statistics of the blocks.
 
@@ -97,14 +172,23 @@ def collect(chain: Chain, images: Tensor, statistics: Statistics) -> None:
     small = {key: block for key, block in statistics.items() if key[1] != links[key[0]].spec.kernel_size}
     wanted = {index for index, _ in statistics} | {index + 1 for (index, _), block in statistics.items()
                                                    if block.following}
+    whole = {index for index, _ in small} | {index for (index, _), block in statistics.items() if block.following}
+    readers = {(index, group): reader for index in sorted(wanted) for group, reader in readers_of(links[index]).items()}
     with torch.no_grad(), watched({index: links[index].output for index in sorted(wanted)}) as seen, \
-            watched({index: links[index].block for index in sorted({index for index, _ in small})}) as blocks:
+            watched({index: links[index].block for index in sorted(whole)}) as blocks, watched(readers) as read:
         chain.backbone(images)
         for (index, kernel), block in statistics.items():
-            following = seen[index + 1].output if block.following else None
             features = (hidden_features(block.link, blocks[index].features) if (index, kernel) in small else
                         seen[index].features)
-            block.add(features, seen[index].output, following)
+            following = None
+            if block.following:
+                following = seen[index + 1].output
+                if not families.family(block.link.family).sum_is_output:
+                    # What the next block reads is more than the sum: this block's activation has changed it.
+                    total = seen[index].output + links[index].beside(blocks[index].features)
+                    following = following + blocks[index].output - total
+            block.add(features, seen[index].output, following,
+                      {group: read[index, group].features for group in block.inner})
 
 
 def hidden_features(link: Link, x: Tensor) -> Tensor:

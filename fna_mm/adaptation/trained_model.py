@@ -1,8 +1,9 @@
 """A trained model whose backbone is measured: config and checkpoint → the model, with a child as its backbone."""
 
 import copy
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from fna_mm.adaptation.chain import Chain
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checkpoints.whole_models import build_trained, some_of
-from fna_mm.configs import CHILD, SEED, SUPERNET
+from fna_mm.configs import CHILD, SUPERNET
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import read_seed
 from fna_mm.sections import type_of, without_weights
@@ -54,7 +55,8 @@ def load_trained(config: str, checkpoint: str) -> TrainedModel:
     """Build a config's model, load its checkpoint, and put a child with the same function in its backbone's place.
 
     Args:
-        config (str): Path of an mmdet or mmseg config whose backbone is mm's MobileNetV2 or an ``FNAChildNet``.
+        config (str): Path of an mmdet or mmseg config whose backbone is mm's own of a family, such as MobileNetV2 or
+            ResNet, or an ``FNAChildNet``.
         checkpoint (str): Path or URL of the trained model's checkpoint.
 
     Raises:
@@ -68,10 +70,12 @@ def load_trained(config: str, checkpoint: str) -> TrainedModel:
     if kind == SUPERNET:
         raise ValueError(f'{config} is the config of a search: adapt takes a trained model, such as the child of that '
                          'search')
-    if kind not in (SEED, CHILD):
-        raise ValueError(f'the backbone of {config} is {kind}: adapt works on {SEED} of mmdet and mmseg and on {CHILD}')
+    of_library = families.library_family(kind)
+    if not of_library and kind != CHILD:
+        raise ValueError(f'the backbone of {config} is {kind}: adapt works on {", ".join(families.library_names())} of '
+                         f'mmdet and mmseg and on {CHILD}')
     model = build_trained(cfg, config, checkpoint)
-    if kind == SEED:
+    if of_library:
         section = child_section(section, model.backbone)
         model.backbone = _child_like(model.backbone, section)
     else:
@@ -87,7 +91,7 @@ def section_as_child(section: Mapping[str, Any]) -> dict[str, Any]:
     """The section of the child that a backbone is, without its weights.
 
     Args:
-        section (Mapping): The section of an ``FNAChildNet`` or of mm's MobileNetV2.
+        section (Mapping): The section of an ``FNAChildNet`` or of mm's own backbone of a family.
 
     Raises:
         ValueError: If the backbone has strides or dilations that a child cannot have.
@@ -97,42 +101,36 @@ def section_as_child(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def child_section(section: Mapping[str, Any], backbone: nn.Module) -> dict[str, Any]:
-    """The config section of a child that takes the place of mm's MobileNetV2.
+    """The config section of a child that takes the place of mm's own backbone.
 
     Args:
-        section (Mapping): The section of mmdet's or mmseg's MobileNetV2.
+        section (Mapping): The section of mmdet's or mmseg's MobileNetV2 or ResNet.
         backbone (nn.Module): The backbone that was built from it.
 
     Raises:
-        ValueError: If the backbone has strides or dilations that a child cannot have.
+        ValueError: If a child cannot be that backbone; the message names what it cannot have.
     """
-    values = dict(section)
-    strides, dilations = (values.pop(name, None) for name in ('strides', 'dilations'))
-    for name in ('type', 'init_cfg', 'pretrained', 'conv_cfg'):
-        values.pop(name, None)
-    defaults = dict(out_indices=getattr(backbone, 'out_indices', (1, 2, 4, 6)), widen_factor=1.)
-    values = {**defaults, **values}
-    values['out_indices'] = tuple(values['out_indices'])
-    architecture = Architecture.create('mobilenet_v2')
-    own = tuple(stage.stride for stage in architecture.stages)
-    strides, dilations = tuple(strides or own), tuple(dilations or (1, ) * len(own))
-    output_stride = families.family(architecture.family).stem_stride
-    for stride in strides:
-        output_stride *= stride
-    wanted = architecture.strides_and_dilations(output_stride) if output_stride in (8, 16, 32) else ()
+    family = families.library_family(type(backbone).__name__)
+    assert family is not None  # what else there is was refused
+    values = family.child_arguments(section, backbone)
+    strides, dilations = values.pop('strides'), values.pop('dilations')
+    architecture = Architecture.create(values['arch'])
+    if len(strides) < len(architecture.stages):  # mm's ResNets may end earlier
+        architecture = replace(architecture, stages=architecture.stages[:len(strides)])
+        values['arch'] = architecture.to_text().replace('\n', ' ')
+    output_stride = families.family(architecture.family).stem_stride * math.prod(strides)
+    legal = output_stride in (8, 16, 32) and output_stride <= architecture.total_stride
+    wanted = architecture.strides_and_dilations(output_stride) if legal else ()
     if tuple(zip(strides, dilations)) != tuple(wanted):
         raise ValueError(f'the backbone has strides={strides} and dilations={dilations}, which is no output stride of '
                          f'{CHILD}: of output stride {output_stride} are (stride, dilation) = {tuple(wanted)}')
-    made = dict(type=CHILD, arch='mobilenet_v2', output_stride=output_stride, **values)
-    if max(dilations) > 1:
-        made['dilated'] = 'first'  # mmseg dilates the first layer of a stage alone
-    return made
+    return dict(type=CHILD, output_stride=output_stride, **values)
 
 
 def _child_like(backbone: nn.Module, section: Mapping[str, Any]) -> FNAChildNet:
     """Build the child of a section with the weights of mm's backbone, and check that it computes the same."""
     child = MODELS.build(dict(section)).eval()
-    weights, report = remap_parameters(read_seed(backbone.state_dict()), child.state_dict())
+    weights, report = remap_parameters(read_seed(backbone.state_dict(), child.family), child.state_dict())
     if report.problems():
         raise ValueError(f'the backbone cannot become an {CHILD}: {some_of(report.problems())}')
     child.load_state_dict(weights)

@@ -83,7 +83,7 @@ class WorkFolder:
 
     def save_statistics(self, statistics: Statistics, done: Sequence[int]) -> None:
         """Save the sums of this process, with the images that are in them."""
-        state = dict(done=list(done), moments={_name(*key): block.moments.state() for key, block in statistics.items()})
+        state = dict(done=list(done), moments={_name(*key): block.state() for key, block in statistics.items()})
         write_whole({self.file(f'statistics_{get_rank()}.pth'): checkpoint_bytes(state)})
 
     def load_statistics(self, statistics: Statistics) -> list[int]:
@@ -98,14 +98,14 @@ class WorkFolder:
             done += state['done']
             if is_main_process():
                 for key, block in statistics.items():
-                    block.moments.load(state['moments'][_name(*key)], add=number > 0)
+                    block.load(state['moments'][_name(*key)], add=number > 0)
         return done
 
     def finish_statistics(self, statistics: Statistics) -> None:
         """Save the sums of all processes and the orders of elimination; partial sums are removed."""
         if is_main_process():
-            state = {_name(*key): dict(moments=block.moments.state(),
-                                       order=block.order.tolist() if block.link.spec.searchable else [])
+            state = {_name(*key): dict(moments=block.state(),
+                                       orders=block.orders() if block.link.spec.searchable else {})
                      for key, block in statistics.items()}
             write_whole({self.file(_STATISTICS): checkpoint_bytes(state)})
         barrier()
@@ -119,8 +119,8 @@ class WorkFolder:
             return False
         state = load_checkpoint(self.file(_STATISTICS))
         for key, block in statistics.items():
-            block.moments.load(state[_name(*key)]['moments'])
-            block.set_order(state[_name(*key)]['order'])
+            block.load(state[_name(*key)]['moments'])
+            block.set_orders(state[_name(*key)]['orders'])
         return True
 
     def save_scores(self, rows: Mapping[int, Mapping[Optional[Replacement], float]]) -> None:

@@ -16,8 +16,8 @@ from fna_mm.checks import MOST_CHANNELS, check_integer, check_list
 from fna_mm.families import BlockOptions
 from fna_mm.search_space import tapped_stage, tapped_stages
 
-#: Which layers of a dilated stage are dilated: all, or the first one.
-DILATED = ('stage', 'first')
+#: Which layers of a dilated stage are dilated: all, the first one, or all, the first one as those of the stage before.
+DILATED = ('stage', 'first', 'contract')
 #: The initializer's name in the registry. Backbones do not import the initializer.
 REMAPPING = 'ParameterRemapping'
 DEFAULT_INIT = (dict(type='Kaiming', layer='Conv2d'),
@@ -60,15 +60,17 @@ def checked_norm_cfg(norm_cfg: Any, name: str = 'norm_cfg') -> dict[str, Any]:
     return dict(norm_cfg)
 
 
-def checked_act_cfg(act_cfg: Any) -> dict[str, Any]:
+def checked_act_cfg(act_cfg: Any, family: str) -> dict[str, Any]:
     """Check that an activation exists, and return its section.
 
     Args:
-        act_cfg (dict): The section.
+        act_cfg (dict, optional): The section; None for that of the family.
+        family (str): Name of the family.
 
     Raises:
         ValueError: If it is no section, or its ``type`` is not registered.
     """
+    act_cfg = families.family(family).act_cfg if act_cfg is None else act_cfg
     if not isinstance(act_cfg, Mapping) or MODELS.get(str(act_cfg.get('type'))) is None:
         raise ValueError(f"act_cfg must be the section of an activation, such as dict(type='ReLU6'), not {act_cfg!r}")
     return dict(act_cfg)
@@ -118,11 +120,33 @@ def dilation_of(layer: PlacedLayer, dilated: str) -> int:
     """
     if dilated not in DILATED:
         raise ValueError(f'dilated={dilated!r} must be one of {list(DILATED)}')
-    return layer.dilation if dilated == 'stage' or layer.index == 0 else 1
+    if dilated == 'contract' and layer.index == 0:
+        return max(1, layer.dilation // 2)
+    return 1 if dilated == 'first' and layer.index else layer.dilation
 
 
 def _tapped_channels(stage: Stage) -> int:
     return stage.layers[0].hidden_channels(stage.in_channels)
+
+
+def checked_head_channels(head_channels: Optional[int], family: str) -> int:
+    """Check the output channels of the last 1x1 convolution, and return them; 0 if the family has no such convolution.
+
+    Args:
+        head_channels (int, optional): The channels; None for those of the family.
+        family (str): Name of the family.
+
+    Raises:
+        ValueError: If it is no legal number, or the family has no such convolution.
+    """
+    own = families.family(family)
+    if own.head_channels is None:
+        if head_channels is not None:
+            raise ValueError(f'head_channels={head_channels!r}: a {own.title} has no convolution behind its stages; '
+                             'leave it out')
+        return 0
+    return check_integer('head_channels', own.head_channels if head_channels is None else head_channels,
+                         most=MOST_CHANNELS)
 
 
 def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architecture, head_channels: int) -> None:
@@ -131,7 +155,7 @@ def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architec
     Args:
         out_indices (Sequence[int | str]): As in :class:`FNABackbone`.
         skeleton (Architecture): Stages and layers of the backbone.
-        head_channels (int): Output channels of the last 1x1 convolution, for the message.
+        head_channels (int): Output channels of the last 1x1 convolution; 0 if there can be none.
 
     Raises:
         ValueError: If an entry names no feature map, the order is wrong, or a tapped layer has other hidden channels
@@ -141,12 +165,13 @@ def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architec
     check_list('out_indices', out_indices)
     shown = f'out_indices={tuple(out_indices)!r}'
     tapped = [tapped_stage(index) for index in out_indices]
-    legal = all((index in range(num_stages + 1) and not isinstance(index, bool)) if stage is None else
+    last = num_stages + (head_channels > 0)
+    legal = all((index in range(last) and not isinstance(index, bool)) if stage is None else
                 stage < num_stages for index, stage in zip(out_indices, tapped))
     if not out_indices or not legal:
-        raise ValueError(f'{shown} must name stages from 0 to {num_stages - 1}, or {num_stages} for the '
-                         f"{head_channels}-channel convolution behind them, or 'expandN' for the expanded features of "
-                         'stage N')
+        behind = (f", or {num_stages} for the {head_channels}-channel convolution behind them, or 'expandN' for the "
+                  'expanded features of stage N') if head_channels else ''
+        raise ValueError(f'{shown} must name stages from 0 to {num_stages - 1}{behind}')
     # The expanded features of stage N have the size of the output of stage N - 1.
     places = [2 * int(index) if stage is None else 2 * stage - 1 for index, stage in zip(out_indices, tapped)]
     if places != sorted(set(places)):
@@ -167,10 +192,10 @@ class FNABackbone(BaseModule):
     Args:
         skeleton (Architecture): The architecture that gives the channels of every stage.
         stages (Sequence[nn.Module]): The modules of the stages, in order.
-        out_indices (Sequence[int | str]): Stages whose output is returned, counted from 0. The number of
-            stages stands for the 1x1 convolution behind the last stage; ``'expandN'`` stands for the
-            expanded features of stage N's first layer, after their activation.
-        head_channels (int): Output channels of that 1x1 convolution.
+        out_indices (Sequence[int | str], optional): Stages whose output is returned, counted from 0; None for the
+            family's. The number of stages stands for the 1x1 convolution behind the last stage; ``'expandN'`` stands
+            for the expanded features of stage N's first layer, after their activation.
+        head_channels (int): Output channels of that 1x1 convolution; 0 if there can be none.
         frozen_stages (int): -1 freezes nothing, 0 the stem, i the stem and the first i stages.
         norm_eval (bool): Keep BN in evaluation mode while training.
         norm_cfg (dict): Normalisation of stem and last convolution.
@@ -183,12 +208,13 @@ class FNABackbone(BaseModule):
     """
 
     def __init__(self, skeleton: Architecture, stages: Sequence[nn.Module],
-                 out_indices: Sequence[Union[int, str]], head_channels: int, frozen_stages: int, norm_eval: bool,
-                 norm_cfg: dict, act_cfg: dict, init_cfg: Optional[Union[dict, list]]) -> None:
+                 out_indices: Optional[Sequence[Union[int, str]]], head_channels: int, frozen_stages: int,
+                 norm_eval: bool, norm_cfg: dict, act_cfg: dict, init_cfg: Optional[Union[dict, list]]) -> None:
         super().__init__(init_cfg)
         self.init_cfg: Any
         num_stages = len(skeleton.stages)
-        check_integer('head_channels', head_channels, most=MOST_CHANNELS)
+        if out_indices is None:
+            out_indices = families.family(skeleton.family).out_indices or tuple(range(num_stages))
         check_out_indices(out_indices, skeleton, head_channels)
         if frozen_stages not in range(-1, num_stages + 1):
             raise ValueError(f'frozen_stages={frozen_stages!r} must be from -1 (nothing frozen) '

@@ -6,11 +6,12 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from fna_mm import families
 from fna_mm.architecture import Architecture
 from fna_mm.checks import check_integer, check_number
 from fna_mm.families import BlockSpec
 
-#: Hidden channels are multiples of this number, as hardware likes them.
+#: Widths of necks and heads are multiples of this number, as hardware likes them.
 STEP = 8
 
 
@@ -87,7 +88,8 @@ class ElasticSpace:
         hidden = spec.hidden_channels(in_channels)
         choices = [spec]
         if spec.searchable and not frozen:
-            wide = hidden if tapped else max(hidden, int(hidden * self._width / STEP) * STEP)
+            step = families.family(self.base.family).width_step
+            wide = hidden if tapped else max(hidden, int(hidden * self._width / step) * step)
             kernels = [spec.kernel_size, *(kernel for kernel in self._kernels if kernel > spec.kernel_size)]
             choices += [spec.resized(kernel, channels, in_channels) for channels in dict.fromkeys((hidden, wide))
                         for kernel in kernels if (kernel, channels) != (spec.kernel_size, hidden)]

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fna_mm import families
 from fna_mm.architecture import Architecture
-from fna_mm.backbones.base_backbone import block_options
+from fna_mm.backbones.base_backbone import block_options, checked_act_cfg
 from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checks import check_number
@@ -80,15 +80,15 @@ class FNAElasticNet(FNAChildNet):
     def __init__(self, arch: Union[str, Mapping[str, Any], Architecture], growth: Optional[Mapping[str, Any]] = None,
                  boost: float = 1., **child: Any) -> None:
         base = Architecture.create(arch).widened(child.pop('widen_factor', 1.))
-        space = ElasticSpace(base, **(growth or {}), tapped_stages=tapped_stages(child.get('out_indices', ())),
+        space = ElasticSpace(base, **(growth or {}), tapped_stages=tapped_stages(child.get('out_indices')),
                              frozen_stages=child.get('frozen_stages', -1))
         self._with_cp = bool(child.pop('with_cp', False))
         super().__init__(space.largest, **{**child, 'norm_eval': True})
         self.space = space
         #: Index of the choice of every layer; 0 is the layer as it was.
         self.path: tuple[int, ...] = space.seed_path
-        settings = (dict(child.get('norm_cfg', dict(type='BN'))), dict(child.get('act_cfg', dict(type='ReLU6'))), False,
-                    child.get('dilated', 'stage'))
+        settings = (dict(child.get('norm_cfg', dict(type='BN'))), checked_act_cfg(child.get('act_cfg'), base.family),
+                    False, child.get('dilated', 'stage'))
         #: (number of the layer, index of the choice) → a module of that size without tensors of its own.
         self._templates: dict[tuple[int, int], Any] = {}
         places = list(space.largest.walk(self.output_stride))
@@ -106,7 +106,9 @@ class FNAElasticNet(FNAChildNet):
     def _boost(self, factor: float) -> None:
         """Multiply the gradients of what starts at zero."""
         family = families.family(self.family)
-        output, norm = (family.part_name(family.output_part, kind) for kind in ('conv', 'bn'))
+        norm = family.part_name(family.output_part, 'bn')
+        readers = {family.part_name(part) for part, kind in family.hidden_dims
+                   if kind == 'conv' and 1 in family.hidden_groups(part, kind)}
         for number, layer in enumerate(self.space.layers):
             block: Any = self.stage(layer.stage)[layer.place]  # type: ignore[index]
             first = next(choice for choice, spec in enumerate(layer.choices) if spec is not None)
@@ -118,7 +120,7 @@ class FNAElasticNet(FNAChildNet):
                 elif parameter.dim() == 4:
                     own = list(parameter.shape)
                     own[2:] = shapes[name][2:]  # the kernel that it starts with
-                    if name.rpartition('.')[0] == output:
+                    if name.rpartition('.')[0] in readers:
                         own[1] = shapes[name][1]
                     factors.fill_(factor)
                     central_part(factors, own).fill_(1.)

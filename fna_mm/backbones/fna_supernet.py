@@ -8,13 +8,13 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from fna_mm import families
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import (
     FNABackbone,
     build_stage,
     check_pretrained,
     checked_act_cfg,
+    checked_head_channels,
     checked_norm_cfg,
     dilation_of,
 )
@@ -41,9 +41,9 @@ class FNASuperNet(FNABackbone):
     Args:
         layers_per_stage (Sequence[int]): Number of layers of each searched stage. Defaults to (4, 4, 4, 4, 4, 1).
         kernel_sizes (Sequence[int]): Depthwise kernels to choose from. Defaults to (3, 5, 7).
-        expand_ratios (Sequence[int]): Expansion ratios to choose from. Defaults to (3, 6).
-        out_indices (Sequence[int | str]): As in ``FNAChildNet``. With ``'expand5'``, the candidates of stage 5's first
-            layer all have expansion ratio 6. Defaults to (1, 2, 4, 6).
+        expand_ratios (Sequence[float]): Expansion ratios to choose from, as in ``SearchSpace``. Defaults to (3, 6).
+        out_indices (Sequence[int | str], optional): As in ``FNAChildNet``. With ``'expand5'``, the candidates of stage
+            5's first layer all have expansion ratio 6. Defaults to None: as in ``FNAChildNet``.
         output_stride (int): As in ``FNAChildNet``. Defaults to 32.
         head_channels (int, optional): As in ``FNAChildNet``. Defaults to None: the family's.
         with_cp (bool): Recompute candidates in the backward pass to save memory. Defaults to False.
@@ -61,7 +61,7 @@ class FNASuperNet(FNABackbone):
         candidate_norm_cfg (dict): Normalisation in the candidates. Many paths share them, so by default
             they have neither affine parameters nor running statistics.
             Defaults to dict(type='BN', affine=False, track_running_stats=False).
-        act_cfg (dict): Activation of all layers. Defaults to dict(type='ReLU6').
+        act_cfg (dict, optional): Activation of all layers. Defaults to None: as in ``FNAChildNet``.
         init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
             last. Defaults to None: Kaiming for convolutions.
         dilated (str): As in ``FNAChildNet``. Defaults to 'stage'.
@@ -81,8 +81,8 @@ class FNASuperNet(FNABackbone):
             self,
             layers_per_stage: Sequence[int] = (4, 4, 4, 4, 4, 1),
             kernel_sizes: Sequence[int] = (3, 5, 7),
-            expand_ratios: Sequence[int] = (3, 6),
-            out_indices: Sequence[Union[int, str]] = (1, 2, 4, 6),
+            expand_ratios: Sequence[float] = (3, 6),
+            out_indices: Optional[Sequence[Union[int, str]]] = None,
             output_stride: int = 32,
             head_channels: Optional[int] = None,
             with_cp: bool = False,
@@ -93,7 +93,7 @@ class FNASuperNet(FNABackbone):
             norm_cfg: Mapping[str, Any] = dict(type='BN'),
             candidate_norm_cfg: Mapping[str, Any] = dict(
                 type='BN', affine=False, track_running_stats=False),
-            act_cfg: Mapping[str, Any] = dict(type='ReLU6'),
+            act_cfg: Optional[Mapping[str, Any]] = None,
             init_cfg: Optional[Union[dict, list]] = None,
             dilated: str = 'stage',
             pretrained: Optional[str] = None) -> None:
@@ -104,7 +104,7 @@ class FNASuperNet(FNABackbone):
             check_integer('arch_sample_num', arch_sample_num, most=least,
                           note=', the candidates of the smallest layer, or None for all candidates')
         check_number('seed_preference', seed_preference, least=0)
-        norm_cfg, act_cfg = checked_norm_cfg(norm_cfg), checked_act_cfg(act_cfg)
+        norm_cfg, act_cfg = checked_norm_cfg(norm_cfg), checked_act_cfg(act_cfg, space.seed.family)
         candidate_norm_cfg = checked_norm_cfg(candidate_norm_cfg, 'candidate_norm_cfg')
         stages: list[nn.Module] = []
         for place in space.seed.walk(output_stride):
@@ -115,8 +115,7 @@ class FNASuperNet(FNABackbone):
                 MixedOp(layer, place.layer(layer.index).stride, dilation_of(place.layer(layer.index), dilated),
                         candidate_norm_cfg, act_cfg, with_cp, space.seed.family, fused)
                 for layer in space.layers if layer.stage == place.index))
-        super().__init__(space.seed, stages, out_indices,
-                         families.family(space.seed.family).head_channels if head_channels is None else head_channels,
+        super().__init__(space.seed, stages, out_indices, checked_head_channels(head_channels, space.seed.family),
                          -1, False, norm_cfg, act_cfg, init_cfg)
         self.search_space = space
         self.output_stride = output_stride

@@ -1,15 +1,17 @@
 """The seed families, by name."""
 
 from fna_mm.checks import shown
+from fna_mm.families.efficientnet_lite import EfficientNetLite0
 from fna_mm.families.family import BlockOptions, BlockSpec, Convolution, Family
 from fna_mm.families.mobilenet_v2 import MobileNetV2
+from fna_mm.families.resnet import ResNet, ResNetCaffe, ResNetV1c
 
 #: Name of the family of architectures that do not name one.
 DEFAULT = MobileNetV2.name
 _FAMILIES: dict[str, Family] = {}
 
 __all__ = ['DEFAULT', 'BlockOptions', 'BlockSpec', 'Convolution', 'Family', 'all_families', 'family', 'find_published',
-           'forget_family', 'published_names', 'register_family']
+           'forget_family', 'library_family', 'library_names', 'published_names', 'register_family']
 
 
 def register_family(new: Family) -> None:
@@ -71,4 +73,19 @@ def find_published(name: str) -> 'tuple[Family, str] | None':
     return None
 
 
-register_family(MobileNetV2())
+def library_family(name: str) -> 'Family | None':
+    """The family of one of mm's own backbones; None if it is of no family.
+
+    Args:
+        name (str): Name of the backbone in mm's registry, without a scope.
+    """
+    return next((known for known in _FAMILIES.values() if name in known.library), None)
+
+
+def library_names() -> list[str]:
+    """The names of mm's own backbones that are of a family."""
+    return [name for known in _FAMILIES.values() for name in known.library]
+
+
+for _family in (MobileNetV2(), ResNet(), ResNetV1c(), ResNetCaffe(), EfficientNetLite0()):
+    register_family(_family)

@@ -102,6 +102,16 @@ class BlockSpec(ABC):
             stride (int): Stride of the block. Defaults to 1.
         """
 
+    def side_convolutions(self, in_channels: int, out_channels: int, stride: int = 1) -> tuple[Convolution, ...]:
+        """Convolutions of the block's input beside the chain, such as that of a shortcut; by default none.
+
+        Args:
+            in_channels (int): Input channels of the block.
+            out_channels (int): Output channels of the block.
+            stride (int): Stride of the block. Defaults to 1.
+        """
+        return ()
+
     def resized(self, kernel_size: int, hidden_channels: int, in_channels: int) -> 'BlockSpec':
         """The same block with another kernel or other hidden channels.
 
@@ -132,11 +142,19 @@ class BlockSpec(ABC):
             stride (int): Stride of the block.
             input_size (Sequence[int]): (height, width) of the block's input.
         """
-        return chain_madds(self.convolutions(in_channels, out_channels, stride), input_size)
+        beside = sum(one.madds(input_size) for one in self.side_convolutions(in_channels, out_channels, stride))
+        return chain_madds(self.convolutions(in_channels, out_channels, stride), input_size) + beside
 
-    def params(self, in_channels: int, out_channels: int) -> int:
-        """Number of parameters of the block with affine normalisation, without running statistics."""
-        return chain_params(self.convolutions(in_channels, out_channels))
+    def params(self, in_channels: int, out_channels: int, stride: int = 1) -> int:
+        """Number of parameters of the block with affine normalisation, without running statistics.
+
+        Args:
+            in_channels (int): Input channels.
+            out_channels (int): Output channels.
+            stride (int): Stride of the block. Defaults to 1.
+        """
+        return chain_params((*self.convolutions(in_channels, out_channels, stride),
+                             *self.side_convolutions(in_channels, out_channels, stride)))
 
 
 @dataclass(frozen=True)
@@ -173,19 +191,35 @@ class Family(ABC):
     name: str
     #: The usual name of the seed, such as ``'MobileNetV2'``.
     title: str
-    #: Published architectures in their text form; the seed's architecture has the family's ``name``.
+    #: Published architectures in their text form, that of :attr:`seed` among them.
     published: Mapping[str, str]
     #: The text form of a typical block, which messages give as an example.
     example: str
     #: Input pixels per pixel of the stem's output, along one side.
     stem_stride: int
-    #: Output channels of the 1x1 convolution behind the last stage, in backbones that have one.
-    head_channels: int
+    #: Output channels of the 1x1 convolution behind the last stage, in backbones that have one; None: they have none.
+    head_channels: Optional[int] = None
+    #: Activation of the family's networks.
+    act_cfg: Mapping[str, Any] = dict(type='ReLU6')
+    #: Stages whose maps a backbone returns if it is not told; None: all.
+    out_indices: Optional[tuple[int, ...]] = None
+    #: Hidden channels of narrower and wider blocks are multiples of this number.
+    width_step: int = 8
+    #: The name of the seed's architecture; None: that of the family.
+    seed: Optional[str] = None
+    #: Arguments of a supernet's search space that differ from those of MobileNetV2's.
+    search_space: Mapping[str, Any] = {}
+    #: Whether the output of a block is the sum of its chain and its shortcut, with no activation behind it.
+    sum_is_output: bool = True
+    #: Names of mm's own backbones that are networks of this family.
+    library: tuple[str, ...] = ()
     #: The layouts of the family's checkpoints; the first one is that of this package's own networks.
     layouts: tuple[Layout, ...]
     #: (part, kind) → the dimension of the tensor that carries the hidden channels; other tensors do not carry them.
-    hidden_dims: Mapping[tuple[str, str], int]
-    #: The part whose convolution computes the hidden channels. They are ranked by the rows of its weight.
+    #: In blocks that have hidden channels in several places: dimension → the part that computes these channels.
+    hidden_dims: Mapping[tuple[str, str], Union[int, Mapping[int, str]]]
+    #: The part whose convolution computes the hidden channels that the output is computed from. They are ranked by
+    #: the rows of its weight.
     ranked_part: str
     #: The part whose convolution computes the output channels.
     output_part: str
@@ -198,19 +232,33 @@ class Family(ABC):
             ValueError: If the text has another form.
         """
 
-    @abstractmethod
-    def candidates(self, kernel_sizes: Sequence[int], expand_ratios: Sequence[int]) -> tuple[BlockSpec, ...]:
+    def candidates(self, kernel_sizes: Sequence[int], expand_ratios: Sequence[float]) -> tuple[BlockSpec, ...]:
         """All candidate blocks of a searched layer; the identity is not among them.
 
         Args:
             kernel_sizes (Sequence[int]): Kernels to choose from.
-            expand_ratios (Sequence[int]): Ratios of hidden to input channels to choose from.
+            expand_ratios (Sequence[float]): Ratios of hidden to input channels to choose from.
 
         Raises:
             ValueError: If the family has no such block.
         """
+        raise ValueError(f'the candidates of a {self.title} depend on the layer')
 
-    @abstractmethod
+    def layer_candidates(self, kernel_sizes: Sequence[int], expand_ratios: Sequence[float], seed: BlockSpec,
+                         in_channels: int) -> tuple[BlockSpec, ...]:
+        """All candidate blocks of one layer; by default :meth:`candidates`, the same for all layers.
+
+        Args:
+            kernel_sizes (Sequence[int]): Kernels to choose from.
+            expand_ratios (Sequence[float]): Ratios to choose from; their meaning is the family's.
+            seed (BlockSpec): The seed's block in this place, or its last one of the stage.
+            in_channels (int): Input channels of the layer.
+
+        Raises:
+            ValueError: If the family has no such block.
+        """
+        return self.candidates(kernel_sizes, expand_ratios)
+
     def spec_of(self, kernel_size: int, hidden_channels: int, in_channels: int) -> BlockSpec:
         """Build the spec of a block from the shapes of its tensors.
 
@@ -220,12 +268,20 @@ class Family(ABC):
             in_channels (int): Input channels of the block.
 
         Raises:
-            ValueError: If the family has no such block.
+            ValueError: If the family has no such block, or shapes do not tell.
         """
+        raise ValueError(f'shapes do not tell what block of a {self.title} it is')
 
-    @abstractmethod
     def tapped_channels(self, in_channels: int) -> int:
-        """Number of hidden channels in the seed of a layer whose hidden features are returned (``'expandN'``)."""
+        """Number of hidden channels in the seed of a layer whose hidden features are returned (``'expandN'``).
+
+        Args:
+            in_channels (int): Input channels of the layer.
+
+        Raises:
+            ValueError: If the family's layers return none.
+        """
+        raise ValueError(f"out_indices asks for hidden features ('expandN'), which a {self.title} does not return")
 
     @abstractmethod
     def stem(self, out_channels: int) -> tuple[Convolution, ...]:
@@ -250,6 +306,58 @@ class Family(ABC):
             spec (BlockSpec): Spec of a block of this family.
             options (BlockOptions): Channels, stride and the other arguments of the block.
         """
+
+    def hidden_groups(self, part: str, kind: str) -> Mapping[int, str]:
+        """The dimensions of a tensor that carry hidden channels: dimension → the part that computes these channels.
+
+        Args:
+            part (str): Part of the block.
+            kind (str): Kind of the layer.
+        """
+        dims = self.hidden_dims.get((part, kind), {})
+        return {dims: self.ranked_part} if isinstance(dims, int) else dims
+
+    def inner_groups(self) -> dict[str, str]:
+        """Hidden channels that the output is not computed from: the part that computes them → the part that reads them.
+
+        A bottleneck has such channels between its first and its second convolution.
+        """
+        return {group: part for part, kind in self.hidden_dims for dim, group in self.hidden_groups(part, kind).items()
+                if kind == 'conv' and dim == 1 and group != self.ranked_part}
+
+    def shortcut(self, block: Any, x: Any) -> Any:
+        """What a block adds to the result of its chain of convolutions; None if it adds nothing.
+
+        By default this is the block's input, if the block has the attribute ``with_shortcut`` and that is True.
+
+        Args:
+            block (nn.Module): The block.
+            x (Tensor): Its input, (N, in_channels, H, W).
+        """
+        return x if block.with_shortcut else None
+
+    def behind_sum(self, block: Any, total: Any) -> Any:
+        """The output of a block from the sum of its chain and its shortcut; by default the sum itself.
+
+        Args:
+            block (nn.Module): The block.
+            total (Tensor): The sum, (N, out_channels, H, W); it may be changed.
+        """
+        return total
+
+    def child_arguments(self, section: Mapping[str, Any], backbone: Any) -> dict[str, Any]:
+        """What mm's own backbone, one of :attr:`library`, is in arguments of ``FNAChildNet``.
+
+        In the place of ``output_stride`` the result has ``strides`` and ``dilations`` of the stages.
+
+        Args:
+            section (Mapping): The config section of the backbone.
+            backbone (nn.Module): What was built from it.
+
+        Raises:
+            ValueError: If it is no network of the family.
+        """
+        raise ValueError(f'mm has no {self.title}')
 
     def part_name(self, part: str, kind: str = 'conv') -> str:
         """The name of a layer within a block of this package, such as ``'linear_conv.conv'``.

@@ -7,7 +7,7 @@ between the block and the tensor's name, such as ``conv.1.0`` or ``linear_conv.b
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
 #: Stage number of the stem.
 STEM = -1
@@ -38,7 +38,8 @@ class Layout:
         last (str): Pattern of the last convolution's keys, with the same groups.
         block (str): Pattern of a block's keys, with the groups ``slot``, ``tensor`` and either ``stage`` (from
             ``first_stage``) and ``layer`` (from 0), or ``index``, which counts the blocks of all stages from 1.
-        ends (Mapping): Slot → kind, for the stem and the last convolution.
+        ends (Mapping): Slot → kind, for the stem and the last convolution. In a stem of several convolutions: slot →
+            (number of the convolution, kind).
         slots (tuple[Mapping, ...]): Slot → (part, kind), for each form of a block; the form with most parts is first.
         head (str): Pattern of the keys of heads and necks, which are not used.
         first_stage (int): Number of the first stage of blocks. Defaults to 1.
@@ -48,10 +49,15 @@ class Layout:
     stem: str
     last: str
     block: str
-    ends: Mapping[str, str]
+    ends: Mapping[str, Union[str, tuple[int, str]]]
     slots: tuple[Mapping[str, tuple[str, str]], ...]
     head: str
     first_stage: int = 1
+
+    def end(self, slot: str) -> tuple[int, str]:
+        """The number of the convolution and the kind of a slot of the stem or of the last convolution."""
+        place = self.ends[slot]
+        return (0, place) if isinstance(place, str) else place
 
     def parse(self, key: str) -> Optional[tuple[Key, Optional[str]]]:
         """Find the place of a tensor and its candidate in a supernet; None for keys that are not in this layout.
@@ -65,7 +71,8 @@ class Layout:
         for pattern, stage, part in ((self.stem, STEM, 'stem'), (self.last, 0, 'last')):
             match = re.fullmatch(pattern, key)
             if match:
-                return Key(stage, 0, part, self.ends[match['slot']], match['tensor']), None
+                number, kind = self.end(match['slot'])
+                return Key(stage, number, part, kind, match['tensor']), None
         match = re.fullmatch(self.block, key)
         if not match:
             return None
@@ -93,7 +100,8 @@ def slot_table(parts: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, str]]
     return {slot: (part, kind) for part, slots in parts.items() for slot, kind in zip(slots, ('conv', 'bn'))}
 
 
-def own_layout(name: str, slots: Iterable[Mapping[str, Iterable[str]]], head: str) -> Layout:
+def own_layout(name: str, slots: Iterable[Mapping[str, Iterable[str]]], head: str, stem_convolutions: int = 1
+               ) -> Layout:
     """Make the layout of this package's networks.
 
     Stem, stages and last convolution have the names of mmdet's MobileNetV2: ``conv1``, ``layer<stage>.<layer>`` for a
@@ -105,15 +113,19 @@ def own_layout(name: str, slots: Iterable[Mapping[str, Iterable[str]]], head: st
         slots (Iterable[Mapping]): Part → its slots as for :func:`slot_table`, for each form of a block; the form with
             most parts is first.
         head (str): Pattern of the keys of heads and necks.
+        stem_convolutions (int): Convolutions of the stem; if there are several, each is named by its number, from 0.
+            Defaults to 1.
     """
+    stem = '' if stem_convolutions == 1 else rf'[0-{stem_convolutions - 1}]\.'
+    numbered = {f'{number}.{kind}': (number, kind) for number in range(stem_convolutions) for kind in CONV_MODULE}
     tables = tuple(slot_table(parts) for parts in slots)
     names = '|'.join(re.escape(slot) for slot in dict.fromkeys(slot for table in tables for slot in table))
     return Layout(
         name=name,
-        stem=rf'conv1\.(?P<slot>conv|bn)\.{TENSOR}',
+        stem=rf'conv1\.(?P<slot>{stem}(?:conv|bn))\.{TENSOR}',
         last=rf'conv2\.(?P<slot>conv|bn)\.{TENSOR}',
         block=(r'layer(?P<stage>\d+)\.(?P<layer>\d+)\.(?:candidates\.(?P<candidate>\w+)\.)?'
                rf'(?P<slot>{names})\.{TENSOR}'),
-        ends=CONV_MODULE,
+        ends={**CONV_MODULE, **numbered},
         slots=tables,
         head=head)

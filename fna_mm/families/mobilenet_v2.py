@@ -1,6 +1,6 @@
 """MobileNetV2 and the networks that FNA makes of it (Sandler et al. 2018; Fang et al. 2020)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from fna_mm.families.family import IMAGE_CHANNELS, BlockOptions, BlockSpec, Convolution, Family
@@ -9,6 +9,8 @@ from fna_mm.families.mbconv import MBConvSpec
 
 #: Expansion ratio of every searched layer of the seed (Sandler et al. 2018, table 2).
 _SEED_RATIO = 6
+#: Strides of the seed's stages.
+_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
 
 def _forms(expand: Sequence[str], depthwise: Sequence[str], project: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -136,6 +138,8 @@ class MobileNetV2(Family):
     example = 'k3_e6'
     stem_stride = 2
     head_channels = 1280
+    out_indices = (1, 2, 4, 6)
+    library: tuple[str, ...] = ('MobileNetV2', )
     layouts = LAYOUTS
     hidden_dims = {('expand', 'conv'): 0, ('expand', 'bn'): 0, ('depthwise', 'conv'): 0, ('depthwise', 'bn'): 0,
                    ('project', 'conv'): 1}
@@ -146,7 +150,7 @@ class MobileNetV2(Family):
         """Build a block's spec as :meth:`MBConvSpec.parse` does."""
         return MBConvSpec.parse(text)
 
-    def candidates(self, kernel_sizes: Sequence[int], expand_ratios: Sequence[int]) -> tuple[BlockSpec, ...]:
+    def candidates(self, kernel_sizes: Sequence[int], expand_ratios: Sequence[Any]) -> tuple[BlockSpec, ...]:
         """All kernels with the first expansion ratio, then with the next, and so on (paper, section 3.2)."""
         return tuple(MBConvSpec(kernel, ratio) for ratio in expand_ratios for kernel in kernel_sizes)
 
@@ -170,6 +174,17 @@ class MobileNetV2(Family):
         """
         rounded = max(8, int(channels * factor + 4) // 8 * 8)
         return rounded + 8 if rounded < .9 * channels * factor else rounded
+
+    def child_arguments(self, section: Mapping[str, Any], backbone: Any) -> dict[str, Any]:
+        """As :meth:`Family.child_arguments`, for mmdet's and mmseg's MobileNetV2."""
+        values = {key: value for key, value in section.items()
+                  if key not in ('type', 'init_cfg', 'pretrained', 'conv_cfg', 'strides', 'dilations')}
+        values['out_indices'] = tuple(values.get('out_indices', getattr(backbone, 'out_indices', self.out_indices)))
+        strides = tuple(section.get('strides') or _STRIDES)
+        dilations = tuple(section.get('dilations') or (1, ) * len(strides))
+        # mmseg dilates the first layer of a stage alone.
+        dilated = dict(dilated='first') if max(dilations) > 1 else {}
+        return dict(dict(widen_factor=1.), **values, arch=self.name, strides=strides, dilations=dilations, **dilated)
 
     def build_stem(self, out_channels: int, norm_cfg: dict, act_cfg: dict) -> Any:
         """Build the 3x3 convolution with its normalisation and activation."""

@@ -36,7 +36,7 @@ NETWORKS = 8
 #: A block runs so often in a round that the round takes at least this long, in seconds.
 _LEAST = 2e-3
 _MOST_TIMES = 20
-_NORM, _ACTIVATION = dict(type='BN'), dict(type='ReLU6')
+_NORM = dict(type='BN')
 _STEM, _HEAD, _MODEL = 'stem', 'last convolution', 'model'
 
 
@@ -119,7 +119,7 @@ class Measuring:
     def child(self, architecture: Architecture) -> FNAChildNet:
         """A backbone of an architecture, like the measured one in all else."""
         return FNAChildNet(architecture, self.network.out_indices, self.network.output_stride, norm_cfg=_NORM,
-                           act_cfg=_ACTIVATION, dilated=self.network.dilated)
+                           dilated=self.network.dilated)
 
     def networks(self, architectures: Sequence[Architecture]) -> dict[Hashable, Timed]:
         """Whole backbones, ready to be timed: index → run."""
@@ -163,8 +163,8 @@ class Measuring:
         first = place.stride > 1 or place.in_channels != place.out_channels
         layer = PlacedLayer(0, 0 if first else 1, place.in_channels, place.out_channels, place.stride, place.dilation,
                             (place.height, place.width))
-        return families.family(self.network.architecture.family).build_block(
-            spec, block_options(layer, _NORM, _ACTIVATION, False, self.network.dilated))
+        family = families.family(self.network.architecture.family)
+        return family.build_block(spec, block_options(layer, _NORM, dict(family.act_cfg), False, self.network.dilated))
 
     def _model(self, cfg: Any) -> Optional[Timed]:
         """The whole model, ready to be timed; None if its network needs more than an image."""

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from mmengine.registry import MODELS, init_default_scope
 
+from fna_mm import families
 from fna_mm.adaptation.trained_model import section_as_child
 from fna_mm.architecture import Architecture, Stage
-from fna_mm.backbones.elastic_space import STEP
-from fna_mm.configs import CHILD, SEED, SUPERNET
+from fna_mm.configs import CHILD, SUPERNET
 from fna_mm.cost.block_table import Place
 from fna_mm.families import BlockSpec
 from fna_mm.search_space import SearchSpace
@@ -55,9 +55,9 @@ def measured_network(cfg: Any, config: str, input_shape: tuple[int, int]) -> Mea
     """
     section = (cfg.get('model') or {}).get('backbone')
     kind = type_of(section or {})
-    if kind not in (SUPERNET, CHILD, SEED):
+    if kind not in (SUPERNET, CHILD, *families.library_names()):
         raise ValueError(f'the backbone of {config} is {kind if section else "missing"}: the blocks of {SUPERNET}, '
-                         f'{CHILD} and {SEED} can be measured')
+                         f'{CHILD} and mm\'s own {", ".join(families.library_names())} can be measured')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     values = cfg.model.backbone.to_dict()
     backbone: Any = MODELS.build(without_weights(values) if kind == SUPERNET else section_as_child(values))
@@ -89,7 +89,9 @@ def _of_adaptation(architecture: Architecture, output_stride: int, input_shape: 
             if not spec.searchable:
                 blocks.setdefault(Place.of(layer, spec), {})[hidden] = spec
                 continue
-            widths = {STEP, hidden, _multiple(_GROWTH * hidden)} | {_multiple(share * hidden) for share in SHARES}
+            step = families.family(architecture.family).width_step
+            widths = {step, hidden, _multiple(_GROWTH * hidden, step)}
+            widths |= {_multiple(share * hidden, step) for share in SHARES}
             for kernel in sorted({spec.kernel_size, *KERNELS}):
                 for width in sorted(widths):
                     changed = spec.resized(kernel, width, layer.in_channels)
@@ -104,8 +106,8 @@ def _of_adaptation(architecture: Architecture, output_stride: int, input_shape: 
     return blocks
 
 
-def _multiple(width: float) -> int:
-    return max(STEP, round(width / STEP) * STEP)
+def _multiple(width: float, step: int) -> int:
+    return max(step, round(width / step) * step)
 
 
 def random_networks(network: MeasuredNetwork, number: int, seed: int) -> list[Architecture]:
@@ -122,7 +124,7 @@ def random_networks(network: MeasuredNetwork, number: int, seed: int) -> list[Ar
 
 def _draw(network: MeasuredNetwork, generator: np.random.RandomState) -> Architecture:
     stages = []
-    share = generator.uniform(.15, 1.)
+    share, step = generator.uniform(.15, 1.), families.family(network.architecture.family).width_step
     for placed in network.architecture.walk(network.output_stride):
         layers: list[BlockSpec] = []
         for spec, layer in placed.layers():
@@ -130,7 +132,7 @@ def _draw(network: MeasuredNetwork, generator: np.random.RandomState) -> Archite
                 layers.append(spec)
             elif layer.index == 0 or generator.rand() < .8:
                 own = spec.hidden_channels(layer.in_channels)
-                width = min(own, _multiple(own * min(1., max(.1, generator.normal(share, .2)))))
+                width = min(own, _multiple(own * min(1., max(.1, generator.normal(share, .2))), step))
                 layers.append(spec.resized(int(generator.choice(KERNELS)), width, layer.in_channels))
         stage = placed.stage
         stages.append(Stage(stage.in_channels, stage.out_channels, stage.stride, tuple(layers)))

@@ -168,13 +168,13 @@ class _HiddenChannels:
     def __init__(self, seed: Seed, width: str) -> None:
         self.seed, self.width = seed, width
         self.family = families.family(seed.family)
-        self.references: dict[tuple[int, int], Optional[Tensor]] = {}
+        self.references: dict[tuple[int, int, str], Optional[Tensor]] = {}
 
-    def __call__(self, key: Key, seed_channels: int, channels: int) -> Tensor:
-        place = key[:2]
+    def __call__(self, key: Key, group: str, seed_channels: int, channels: int) -> Tensor:
+        """The channels that a tensor keeps of those that the part ``group`` of its block computes."""
+        place = (*key[:2], group)
         if place not in self.references:
-            weight, scale = (self.seed.tensors.get(Key(*place, self.family.ranked_part, kind, 'weight'))
-                             for kind in ('conv', 'bn'))
+            weight, scale = (self.seed.tensors.get(Key(*place, kind, 'weight')) for kind in ('conv', 'bn'))
             if weight is None:
                 raise ValueError(f'the block expands nothing: its {seed_channels} channels are those of its input, '
                                  f'where {channels} are wanted')
@@ -185,11 +185,11 @@ class _HiddenChannels:
 def _remap(key: Key, source: Tensor, target: Tensor, channels: _HiddenChannels, kernel: str) -> tuple[Tensor, str]:
     actions = []
     result = source.detach()
-    dim = channels.family.hidden_dims.get((key.part, key.kind))
-    if dim is not None and result.dim() > dim and target.dim() > dim and result.shape[dim] != target.shape[dim]:
-        actions.append(f'width {result.shape[dim]} → {target.shape[dim]}')
-        kept = channels(key, result.shape[dim], target.shape[dim])
-        result = result.index_select(dim, kept.to(result.device))
+    for dim, group in channels.family.hidden_groups(key.part, key.kind).items():
+        if result.dim() > dim and target.dim() > dim and result.shape[dim] != target.shape[dim]:
+            actions.append(f'width {result.shape[dim]} → {target.shape[dim]}')
+            kept = channels(key, group, result.shape[dim], target.shape[dim])
+            result = result.index_select(dim, kept.to(result.device))
     if result.dim() == target.dim() == 4 and result.shape[2:] != target.shape[2:]:
         actions.append(f'kernel {result.shape[-1]} → {target.shape[-1]}')
         result = remap_kernel(result, target.shape[-1], kernel)

@@ -15,9 +15,6 @@ from fna_mm.architecture import Architecture
 from fna_mm.families import Family
 from fna_mm.families.layouts import STEM, Key, Layout
 
-#: Networks of no family here that users may give as a seed: name → pattern of a key that only they have.
-_OTHERS = {'ResNet': r'layer\d+\.\d+\.conv\d\.weight'}
-
 #: Keys under which training programs store the weights, and prefixes that wrappers add to every key.
 _WRAPPERS = ('state_dict', 'model', 'model_state', 'state_dict_ema', 'ema_state_dict', 'ema')
 _PREFIXES = ('module.', 'model.', 'backbone.')
@@ -105,7 +102,6 @@ def read_seed(checkpoint: Any, family: Optional[str] = None) -> Seed:
         raise ValueError(f'it holds only what stands behind a backbone, such as a classifier ({shown}): '
                          'the seed is the backbone')
     alike = [candidate.title for candidate in families.all_families() if _recognise(candidate, tensors)]
-    alike += [name for name, pattern in _OTHERS.items() if any(re.fullmatch(pattern, key) for key in tensors)]
     looks = f' but look like a {alike[0]}\'s' if alike else ''
     titles, names = (', '.join(thing) for thing in ([candidate.title for candidate in known],
                                                     [layout.name for layout in layouts]))
@@ -129,9 +125,10 @@ def _read(family: Family, layout: Layout, tensors: dict[str, Tensor], beside: tu
                      (0, int(groups['index'])))
             blocks[place][match['slot']].append((key, match['tensor']))
         elif match := re.fullmatch(layout.stem, key):
-            places[key] = Key(STEM, 0, 'stem', layout.ends[match['slot']], match['tensor'])
+            number, kind = layout.end(match['slot'])
+            places[key] = Key(STEM, number, 'stem', kind, match['tensor'])
         elif match := re.fullmatch(layout.last, key):
-            places[key] = Key(0, 0, 'last', layout.ends[match['slot']], match['tensor'])
+            places[key] = Key(0, 0, 'last', layout.end(match['slot'])[1], match['tensor'])
         elif re.fullmatch(layout.head, key):
             ignored.append(key)
         else:
@@ -218,7 +215,7 @@ def stage_depths(channels: Sequence[int], family: str = families.DEFAULT) -> tup
     (1, 2, 1)
     """
     runs = tuple(len(list(run)) for _, run in itertools.groupby(channels))
-    seed = tuple(len(stage.layers) for stage in Architecture.create(family).stages)
+    seed = tuple(len(stage.layers) for stage in Architecture.create(families.family(family).seed or family).stages)
     # A network with fewer blocks than the seed has stages is another network; no stages of it are merged.
     if len(runs) >= len(seed) or len(channels) < len(seed):
         return runs

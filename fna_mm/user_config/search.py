@@ -7,9 +7,10 @@ from typing import Any, Optional
 
 from mmengine.registry import init_default_scope
 
+from fna_mm import families
 from fna_mm.adaptation.trained_model import section_as_child
 from fna_mm.architecture import Architecture
-from fna_mm.configs import CHILD, SEED, SPLIT, SUPERNET, SUPERNET_WRAPPER, BaseValue
+from fna_mm.configs import CHILD, SPLIT, SUPERNET, SUPERNET_WRAPPER, BaseValue
 from fna_mm.remapping.normalisation import other_normalisation
 from fna_mm.sections import INNER, LIST, find_sections, type_of
 from fna_mm.user_config.inherited import Addition, UserConfig, imports_of, relative_to
@@ -107,10 +108,11 @@ def backbone_of(user: UserConfig) -> dict[str, Any]:
     section = user.model['backbone']
     if user.backbone == CHILD:
         return section
-    if user.backbone != SEED:
+    if not families.library_family(user.backbone):
         if user.backbone == SUPERNET:
             raise ValueError(f'{user.path} is a search already: its backbone is {SUPERNET}')
-        raise ValueError(f'the backbone of {user.path} is {user.backbone}: a search starts from {SEED} or {CHILD}. '
+        raise ValueError(f'the backbone of {user.path} is {user.backbone}: a search starts from '
+                         f'{", ".join(families.library_names())} or {CHILD}. '
                          'With --swap, this command first writes the config of the same model with MobileNetV2, which '
                          'is the baseline, too')
     init_default_scope(user.package)
@@ -149,6 +151,7 @@ def supernet_of(section: Mapping[str, Any], seed: str, short: bool) -> dict[str,
         # As many as the seed has, and at least as in the paper; a single last layer stays one.
         depths = [max(_LAYERS, len(stage.layers)) for stage in searched]
         made['layers_per_stage'] = (*depths[:-1], 1 if len(searched[-1].layers) == 1 else depths[-1])
+    made.update(families.family(architecture.family).search_space)
     made.update({key: section[key] for key in _KEPT if key in section})
     if short:
         made['candidate_norm_cfg'] = dict(type='BN', affine=True, track_running_stats=False)

@@ -13,16 +13,16 @@ from mmengine.runner import Runner
 
 from fna_mm.adaptation import AdaptOptions, adapt
 from fna_mm.adaptation.narrowing import (
+    POSITIONS,
     copy_weights,
     elimination_orders,
     fit_outside,
     kept_by,
-    patches,
-    places_of,
     run_outside,
     seen_at,
 )
 from fna_mm.adaptation.outside import OutsideWidths
+from fna_mm.adaptation.patches import patches, places_of
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.shared_widths import legal_widths, narrowed_section, outside_of
 from fna_mm.adaptation.trained_model import load_trained
@@ -177,7 +177,7 @@ def test_patches_are_what_a_convolution_sees():
                         torch.nn.Conv2d(4, 3, 1), torch.nn.Conv2d(4, 3, 3, padding=2, dilation=2)):
         features = torch.randn(1, 4, 20, 20)
         output = convolution(features)
-        places = places_of(output)
+        places = places_of(output, POSITIONS)
         seen = patches(features, convolution, places)
         wanted = output.flatten(2)[:, :, places]
         found = convolution.weight.flatten(1) @ seen[0, :, 0] + convolution.bias[:, None]

@@ -1,0 +1,93 @@
+"""The modules of ResNets: their stems, the basic block and the bottleneck."""
+
+from typing import Any
+
+import torch
+from mmcv.cnn import ConvModule, build_activation_layer
+from mmengine.model import BaseModule, Sequential
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fna_mm.families.family import IMAGE_CHANNELS, BlockOptions
+from fna_mm.families.residual import OUTER_KERNEL, ResidualSpec, changes_shape
+
+
+class ResidualBlock(BaseModule):
+    """A basic block or a bottleneck (He et al. 2016, figure 5).
+
+    ``reduce`` is the first 1x1 convolution of a bottleneck, ``inner`` the convolution whose kernel may change,
+    ``outer`` the one that computes the output. ``side`` is the 1x1 convolution of the shortcut, where the block changes
+    the channels or has a stride. As in mm, a dilation is that of ``inner`` alone.
+
+    Args:
+        spec (ResidualSpec): Kind of the block, kernel and inner channels.
+        options (BlockOptions): Channels, stride and the other arguments. The activation is ReLU unless they name one.
+    """
+
+    def __init__(self, spec: ResidualSpec, options: BlockOptions) -> None:
+        super().__init__()
+        norm_cfg, act_cfg = options.norm_cfg or dict(type='BN'), options.act_cfg or dict(type='ReLU')
+        self.with_cp = options.with_cp
+        self.with_shortcut = True
+        first, second = spec.strides(options.stride)
+        channels = options.in_channels
+        if spec.bottleneck:
+            self.reduce = ConvModule(channels, spec.channels, 1, first, norm_cfg=norm_cfg, act_cfg=act_cfg)
+            channels = spec.channels
+        self.inner = ConvModule(
+            channels, spec.channels, spec.kernel_size, second, padding=options.dilation * (spec.kernel_size // 2),
+            dilation=options.dilation, norm_cfg=norm_cfg, act_cfg=act_cfg)
+        kernel = 1 if spec.bottleneck else OUTER_KERNEL
+        self.outer = ConvModule(spec.channels, options.out_channels, kernel, padding=kernel // 2, norm_cfg=norm_cfg,
+                                act_cfg=None)
+        if changes_shape(options.in_channels, options.out_channels, options.stride):
+            self.side = ConvModule(options.in_channels, options.out_channels, 1, options.stride, norm_cfg=norm_cfg,
+                                   act_cfg=None)
+        self.activate = build_activation_layer(dict(act_cfg))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """What is added to the result of the convolutions, for the block's input (N, in_channels, H, W)."""
+        return self.side(x) if hasattr(self, 'side') else x
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.inner(self.reduce(x) if hasattr(self, 'reduce') else x)
+        return self.activate(self.outer(hidden) + self.shortcut(x)), hidden
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) → (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+        return self.forward_tapped(x)[0]
+
+    def forward_tapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output, and the features in front of the last convolution, (N, inner channels, H, W)."""
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)
+
+
+class PooledConvolution(ConvModule):
+    """A convolution with normalisation and activation, and a 3x3 max pooling with stride 2."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+
+    def forward(self, x: Tensor, activate: bool = True, norm: bool = True) -> Tensor:
+        """(N, C, H, W) → (N, out_channels, H / 2 / stride, W / 2 / stride)."""
+        return self.pool(super().forward(x, activate, norm))
+
+
+def build_stem(out_channels: int, norm_cfg: dict, act_cfg: dict, deep: bool) -> nn.Module:
+    """Build the stem: (N, 3, H, W) → (N, out_channels, H / 4, W / 4).
+
+    Args:
+        out_channels (int): Output channels of the stem.
+        norm_cfg (dict): Normalisation of the stem.
+        act_cfg (dict): Activation of the stem.
+        deep (bool): Whether it has three 3x3 convolutions (He et al. 2019, ResNet-C) instead of one of 7x7.
+    """
+    cfgs: dict[str, Any] = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+    if not deep:
+        return PooledConvolution(IMAGE_CHANNELS, out_channels, 7, 2, 3, **cfgs)
+    half = out_channels // 2
+    return Sequential(ConvModule(IMAGE_CHANNELS, half, 3, 2, 1, **cfgs), ConvModule(half, half, 3, 1, 1, **cfgs),
+                      PooledConvolution(half, out_channels, 3, 1, 1, **cfgs))
