@@ -83,10 +83,15 @@ def write_config(folder, **replaced):
     return path
 
 
-def train_segmentor(folder):
-    """Draw the images, train the model, and return the paths of its config and its checkpoint."""
+def train_segmentor(folder, **replaced):
+    """Draw the images, train the model, and return the paths of its config and its checkpoint.
+
+    Args:
+        folder (Path): Where everything goes.
+        **replaced: As in :func:`write_config`.
+    """
     draw_images(folder)
-    config = write_config(folder)
+    config = write_config(folder, **replaced)
     cfg = Config.fromfile(config)
     cfg.work_dir = str(folder / 'trained')
     cfg.experiment_name = f'toy_segmentation_{folder.name}'

@@ -4,6 +4,7 @@ The last convolution of a block is linear in its hidden features. A narrower blo
 last convolution is solved anew, so that the block's output changes as little as possible in the least-squares sense.
 """
 
+import math
 from typing import NamedTuple, Optional
 
 import torch
@@ -11,6 +12,10 @@ from torch import Tensor
 
 #: Ridge of fits and eliminations, as a share of the mean variance of the features.
 RIDGE = 1e-4
+#: The same where there are no more samples than features.
+FEW_RIDGE = .1
+#: Samples for every feature from which on the ridge is :data:`RIDGE`.
+_ENOUGH = 4
 _TINY = 1e-12
 
 
@@ -48,6 +53,19 @@ class Normalised(NamedTuple):
     running_var: Tensor
     scale: Tensor
     shift: Tensor
+
+
+def ridge_of(samples: int, features: int) -> float:
+    """The ridge for a number of samples, as a share of the mean variance of the features.
+
+    With few samples a fit follows what is chance in them: it rises to a tenth, geometrically.
+
+    Args:
+        samples (int): Number of samples.
+        features (int): Number of features.
+    """
+    lacking = 1 - math.log(min(max(samples / features, 1.), _ENOUGH)) / math.log(_ENOUGH)
+    return RIDGE * (FEW_RIDGE / RIDGE)**lacking
 
 
 def absolute_ridge(covariance: Tensor, ridge: float = RIDGE) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fna_mm.adaptation.chain import Chain, Link
 from fna_mm.adaptation.child import Origin, write_fit
-from fna_mm.adaptation.fitting import Fit, ridge_fit
+from fna_mm.adaptation.fitting import Fit, ridge_fit, ridge_of
 from fna_mm.adaptation.moments import Moments
 from fna_mm.adaptation.patches import patch_size, seen_by
 from fna_mm.adaptation.statistics import Statistics, hidden_features, linear_map
@@ -109,7 +109,7 @@ def fit_of(moments: Moments, link: Link) -> Fit:
         link (Link): The block.
     """
     return ridge_fit(moments.mean, moments.covariance, moments.mean_target, moments.cross_covariance,
-                     moments.target_variance, linear_map(link)[0])
+                     moments.target_variance, linear_map(link)[0], ridge_of(moments.count, len(moments.gram)))
 
 
 def fit_alone(child: Chain, trained: Chain, origins: Sequence[Origin], statistics: Statistics) -> None:

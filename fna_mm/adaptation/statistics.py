@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fna_mm import families
 from fna_mm.adaptation.chain import Chain, Link, watched
-from fna_mm.adaptation.fitting import Fit, elimination_order, folded, kept_channels, ridge_fit
+from fna_mm.adaptation.fitting import Fit, elimination_order, folded, kept_channels, ridge_fit, ridge_of
 from fna_mm.adaptation.kernels import smaller_kernels, with_smaller_kernel
 from fna_mm.adaptation.moments import Moments
 from fna_mm.adaptation.patches import patch_size, seen_by
@@ -140,7 +140,7 @@ class BlockStatistics:
         else:
             mean, cross, variance = mean[own], cross[:, own], variance[own]
         return ridge_fit(moments.mean[kept], moments.covariance[kept][:, kept], mean, cross[kept], variance,
-                         prior=linear_map(self.link)[0][:, kept])
+                         prior=linear_map(self.link)[0][:, kept], ridge=ridge_of(moments.count, len(kept)))
 
 
 #: (index of a block in the chain, side of its kernel) → statistics.

@@ -16,6 +16,7 @@ from fna_mm.adaptation.fitting import (
     kept_channels,
     normalised,
     ridge_fit,
+    ridge_of,
 )
 from fna_mm.adaptation.moments import Moments
 
@@ -195,3 +196,25 @@ def test_folded_is_the_convolution_with_its_bn_in_evaluation_mode(randomize):
     x = torch.randn(2, 5, 3, 3)
     expected = nn.functional.conv2d(x, weight.float()[..., None, None], bias.float())
     assert torch.allclose(layer(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(('samples', 'ridge'), [(10, .1), (100, .1), (200, .1**2.5), (400, 1e-4), (10**6, 1e-4)])
+def test_few_samples_get_a_larger_ridge(samples, ridge):
+    assert ridge_of(samples, 100) == pytest.approx(ridge)
+
+
+def test_with_few_samples_the_larger_ridge_is_better():
+    """Of 120 samples of 100 features, on samples that the fit did not see."""
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(2000, 100, generator=generator, dtype=torch.float64)
+    target = features @ torch.randn(100, 3, generator=generator, dtype=torch.float64) / 10
+    target += .5 * torch.randn(2000, 3, generator=generator, dtype=torch.float64)
+
+    def error(ridge):
+        moments = Moments(100, 3)
+        moments.add(features[:120].T.reshape(1, 100, 1, -1), target[:120].T.reshape(1, 3, 1, -1))
+        fit = ridge_fit(moments.mean, moments.covariance, moments.mean_target, moments.cross_covariance,
+                        moments.target_variance, ridge=ridge)
+        return float((features[120:] @ fit.weight.T + fit.bias - target[120:]).square().mean())
+
+    assert error(ridge_of(120, 100)) < .8 * error(1e-4)

@@ -15,6 +15,7 @@ from tools.results.adapted_runs import (
     BUDGETS,
     PACKAGES,
     PLAIN,
+    RESNET,
     alike,
     behind,
     page_of,
@@ -181,3 +182,16 @@ def test_the_figure_shows_what_the_table_says():
             wanted = [[100 * float(row['budget']), -statistics.mean(behind(row, trained, key))] for row in rows
                       if row['case'] == case and behind(row, trained, key)]
             assert line == [pytest.approx(pair, abs=.011) for pair in wanted]
+
+
+def test_a_resnet_starts_from_random_weights_or_its_own(commands, tmp_path):
+    calls = commands()
+    run_case(RESNET, 0, tmp_path / 'work', 'random')
+    lines = calls.read_text().splitlines()
+    assert lines[0].endswith('--cfg-options randomness.seed=0 model.pretrained=None')
+    assert '/configs/resnet/resnet18_camvid_deeplabv3.py ' in lines[0]
+    assert '--budget 1 --budget 0.7 --budget 0.5 --budget 0.3 --schedule 0.2' in lines[1]
+    assert not [line for line in lines if 'custom_hooks' in line]
+    table = table_of(rows_of(tmp_path / 'work'))
+    assert 'CamVid DeepLabv3 with ResNet-18' in table
+    assert 'without distillation' not in table

@@ -25,6 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = ('1', '0.8', '0.6', '0.5', '0.4', '0.25')
 #: Package of mim, and share of the training that a child is fine-tuned for.
 PACKAGES = dict(camvid_deeplabv3=('mmseg', .2), bccd_retinanet=('mmdet', .125), bccd_ssdlite=('mmdet', .125))
+#: The case with mm's own ResNet has a page of its own: its name, package and share, its config, and its budgets.
+RESNET, _RESNET_PACKAGE = 'camvid_resnet18', ('mmseg', .2)
+_RESNET_CONFIG, RESNET_BUDGETS = 'configs/resnet/resnet18_camvid_deeplabv3.py', ('1', '0.7', '0.5', '0.3')
+_RESNET_METRIC = ('CamVid', 'DeepLabv3 with ResNet-18', 'mIoU', 1)
 #: Children that are also fine-tuned without the distillation: with so small a weight of it that it is none.
 PLAIN = ('0.5', '0.4', '0.25')
 _NO_WEIGHT = 'custom_hooks.1.weight=1e-9'
@@ -53,6 +57,20 @@ def _resumed(folder: Path) -> list[str]:
         '--cfg-options']
 
 
+def budgets_of(case: str) -> tuple[str, ...]:
+    """The budgets of a case."""
+    return RESNET_BUDGETS if case == RESNET else BUDGETS
+
+
+def plain_of(case: str) -> tuple[str, ...]:
+    """The budgets of a case whose children are also fine-tuned without the distillation."""
+    return () if case == RESNET else PLAIN
+
+
+def _metric_of(case: str) -> tuple[str, str, str, int]:
+    return _RESNET_METRIC if case == RESNET else CASES[case]
+
+
 def steps_of(case: str, seed: int, run: Path, checkpoint: str) -> Iterator[Step]:
     """The steps of a run, each as soon as the one before is done.
 
@@ -60,23 +78,26 @@ def steps_of(case: str, seed: int, run: Path, checkpoint: str) -> Iterator[Step]
         case (str): One of the cases.
         seed (int): Seed of the training and of the order of images.
         run (Path): Folder of the run.
-        checkpoint (str): The ImageNet checkpoint.
+        checkpoint (str): The ImageNet checkpoint; ``random`` for none, with mm's own ResNet.
     """
-    package, share = PACKAGES[case]
-    config = str(ROOT / f'configs/adaptation/mobilenet_v2_{case}.py')
+    package, share = _RESNET_PACKAGE if case == RESNET else PACKAGES[case]
+    config = str(ROOT / (_RESNET_CONFIG if case == RESNET else f'configs/adaptation/mobilenet_v2_{case}.py'))
+    start = (f'model.backbone.init_cfg.checkpoint={checkpoint}' if case != RESNET else
+             f'model.pretrained={None if checkpoint == "random" else checkpoint}')
     trained, adapted = run / 'trained', run / 'adapted'
     seeded = f'randomness.seed={seed}'
     yield Step('trained', ['mim', 'train', package, config, '--work-dir', str(trained), *_resumed(trained), seeded,
-                           f'model.backbone.init_cfg.checkpoint={checkpoint}'])
-    budgets = [text for budget in BUDGETS for text in ('--budget', budget)]
+                           start])
+    budgets = [text for budget in budgets_of(case) for text in ('--budget', budget)]
     yield Step('adapted', ['fna', 'adapt', config, _last_checkpoint(trained), *budgets, '--schedule', str(share),
                            '--seed', str(seed), '--work-dir', str(adapted)])
-    for budget in BUDGETS:
+    for budget in budgets_of(case):
         child = adapted / f'budget_{budget}'
         test = ['mim', 'test', package, str(child / 'child_config.py')]
         yield Step(f'raw_{budget}', [*test, '--checkpoint', str(child / 'child.pth'), '--work-dir',
                                      str(run / f'raw_{budget}')])
-    for kind, budget in [*(('tuned', budget) for budget in BUDGETS), *(('plain', budget) for budget in PLAIN)]:
+    for kind, budget in [*(('tuned', budget) for budget in budgets_of(case)),
+                         *(('plain', budget) for budget in plain_of(case))]:
         config, tuned = str(adapted / f'budget_{budget}/child_config.py'), run / f'{kind}_{budget}'
         yield Step(tuned.name, ['mim', 'train', package, config, '--work-dir', str(tuned), *_resumed(tuned), seeded,
                                 *([_NO_WEIGHT] if kind == 'plain' else [])])
@@ -127,9 +148,9 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
         work (Path): Folder of all runs.
     """
     rows = []
-    for case in PACKAGES:
-        _, _, metric, factor = CASES[case]
-        for budget in BUDGETS:
+    for case in (*PACKAGES, RESNET):
+        _, _, metric, factor = _metric_of(case)
+        for budget in budgets_of(case):
             row: dict[str, Any] = dict(case=case, budget=budget, seeds=[], raw=[], tuned=[], plain=[],
                                        share_of_model=[], minutes=[], widths=[])
             for run in sorted((work / case).glob('seed_*')):
@@ -192,16 +213,16 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
     Args:
         rows (Sequence[Mapping]): What :func:`rows_of` gave.
     """
-    cells = []
+    cells, plain_known = [], any(value is not None for row in rows for value in row['plain'])
     for row in rows:
         trained = next(other for other in rows if other['case'] == row['case'] and other['budget'] == '1')
         lost = {key: behind(row, trained, key) for key in ('raw', 'tuned', 'plain')}
         name = 'trained model' if row['budget'] == '1' else f'child, {float(row["budget"]):.0%}'
         raw, tuned, plain = ('' if row is trained else _mean(lost[key]) for key in ('raw', 'tuned', 'plain'))
-        cells.append([titles()[row['case']], name, f'{statistics.mean(row["share_of_model"]):.0%}', _mean(row['raw']),
-                      raw, _mean(row['tuned']), tuned, plain, str(len(row['seeds']))])
+        cells.append([title_of(row['case']), name, f'{statistics.mean(row["share_of_model"]):.0%}', _mean(row['raw']),
+                      raw, _mean(row['tuned']), tuned, *([plain] if plain_known else []), str(len(row['seeds']))])
     headers = ['data, framework', 'backbone', 'MAdds of the model', 'not trained', 'behind by', 'fine-tuned',
-               'behind by', 'without distillation: behind by', 'seeds']
+               'behind by', *(['without distillation: behind by'] if plain_known else []), 'seeds']
     return tabulate(cells, headers, tablefmt='github', disable_numparse=True)
 
 
@@ -217,27 +238,37 @@ def minutes_of(rows: Sequence[Mapping[str, Any]]) -> str:
             continue
         at_half = next((other for other in rows if other['case'] == row['case'] and other['budget'] == '0.5'), row)
         share = alike(at_half['widths'])
-        cells.append([titles()[row['case']], *(_mean([minutes[name] for minutes in row['minutes']])
+        cells.append([title_of(row['case']), *(_mean([minutes[name] for minutes in row['minutes']])
                                                for name in ('trained', 'adapted')),
                       '–' if share is None else f'{share:.0%}'])
-    return tabulate(cells, ['data, framework', 'training, CPU minutes', f'adaptation to {len(BUDGETS)} budgets',
+    number = len(budgets_of(rows[0]['case'])) if rows else 0
+    return tabulate(cells, ['data, framework', 'training, CPU minutes', f'adaptation to {number} budgets',
                             'widths within 25 % of each other at 0.5, least of two seeds'],
                     tablefmt='github', disable_numparse=True)
 
 
 def write(work: Path, out: Path) -> None:
-    """Write ``adaptation.json``, the tables into ``adaptation.md``, and ``front.png``.
+    """Write ``adaptation.json``, the tables into ``adaptation.md``, and ``front.png``; the same of the ResNet's page.
 
     Args:
         work (Path): Folder of all runs.
         out (Path): docs/results.
     """
-    rows = rows_of(work)
-    lines = ',\n'.join(json.dumps(row) for row in rows)
-    (out / 'adaptation.json').write_text(f'[\n{lines}\n]\n')
-    page = out / 'adaptation.md'
-    page.write_text(page_of(page.read_text(), rows))
-    (out / 'front.png').write_bytes(to_png(front(rows, titles())))
+    found = rows_of(work)
+    for name, rows in (('adaptation', [row for row in found if row['case'] != RESNET]),
+                       ('resnet', [row for row in found if row['case'] == RESNET])):
+        if rows:
+            lines = ',\n'.join(json.dumps(row) for row in rows)
+            (out / f'{name}.json').write_text(f'[\n{lines}\n]\n')
+            page = out / f'{name}.md'
+            page.write_text(page_of(page.read_text(), rows))
+            if name == 'adaptation':
+                (out / 'front.png').write_bytes(to_png(front(rows, titles())))
+
+
+def title_of(case: str) -> str:
+    """The name of a case in tables."""
+    return ' '.join(_metric_of(case)[:2])
 
 
 def titles() -> dict[str, str]:
@@ -261,8 +292,9 @@ def main(arguments: Sequence[str]) -> None:
     Args:
         arguments (Sequence[str]): What stands behind the module's name.
     """
-    if len(arguments) == 5 and arguments[0] == 'run' and arguments[1] in PACKAGES:
-        run_case(arguments[1], int(arguments[2]), Path(arguments[3]).resolve(), os.path.abspath(arguments[4]))
+    if len(arguments) == 5 and arguments[0] == 'run' and arguments[1] in (*PACKAGES, RESNET):
+        checkpoint = arguments[4] if arguments[1] == RESNET else os.path.abspath(arguments[4])
+        run_case(arguments[1], int(arguments[2]), Path(arguments[3]).resolve(), checkpoint)
     elif len(arguments) == 3 and arguments[0] == 'collect':
         write(Path(arguments[1]), Path(arguments[2]))
     else:
