@@ -119,8 +119,8 @@ def test_weights_of_an_ema_hook_are_those_that_mm_evaluates(segmentor, tmp_path)
 
 
 @pytest.mark.parametrize(('replaced', 'message'), [
-    (dict(resnet=(BACKBONE, "dict(type='ResNetV1c', depth=18)")),
-     'the backbone of .* is ResNetV1c: adapt works on MobileNetV2'),
+    (dict(resnet=(BACKBONE, "dict(type='ResNeXt', depth=50)")),
+     'the backbone of .* is ResNeXt: adapt works on MobileNetV2, ResNet, ResNetV1c of mmdet'),
     (dict(search=(BACKBONE, "dict(type='FNASuperNet')")), 'config of a search: adapt takes a trained model'),
     (dict(empty=("img_path='images'", "img_path='none'")), 'no images'),
     (dict(unlabelled=(LABELS, "    dict(type='LoadImageFromFile'),")), 'no LoadAnnotations for the labels'),
