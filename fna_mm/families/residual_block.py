@@ -15,9 +15,9 @@ from fna_mm.families.residual import OUTER_KERNEL, ResidualSpec, changes_shape
 class ResidualBlock(BaseModule):
     """A basic block or a bottleneck (He et al. 2016, figure 5).
 
-    ``reduce`` is the first 1x1 convolution of a bottleneck, ``inner`` the convolution whose kernel may change,
-    ``outer`` the one that computes the output. ``side`` is the 1x1 convolution of the shortcut, where the block changes
-    the channels or has a stride. As in mm, a dilation is that of ``inner`` alone.
+    ``reduce_conv`` is the first 1x1 convolution of a bottleneck, ``inner_conv`` the convolution whose kernel may
+    change, ``outer_conv`` the one that computes the output. ``side_conv`` is the 1x1 convolution of the shortcut, where
+    the block changes the channels or has a stride. As in mm, a dilation is that of ``inner_conv`` alone.
 
     Args:
         spec (ResidualSpec): Kind of the block, kernel and inner channels.
@@ -32,26 +32,26 @@ class ResidualBlock(BaseModule):
         first, second = spec.strides(options.stride)
         channels = options.in_channels
         if spec.bottleneck:
-            self.reduce = ConvModule(channels, spec.channels, 1, first, norm_cfg=norm_cfg, act_cfg=act_cfg)
+            self.reduce_conv = ConvModule(channels, spec.channels, 1, first, norm_cfg=norm_cfg, act_cfg=act_cfg)
             channels = spec.channels
-        self.inner = ConvModule(
+        self.inner_conv = ConvModule(
             channels, spec.channels, spec.kernel_size, second, padding=options.dilation * (spec.kernel_size // 2),
             dilation=options.dilation, norm_cfg=norm_cfg, act_cfg=act_cfg)
         kernel = 1 if spec.bottleneck else OUTER_KERNEL
-        self.outer = ConvModule(spec.channels, options.out_channels, kernel, padding=kernel // 2, norm_cfg=norm_cfg,
-                                act_cfg=None)
+        self.outer_conv = ConvModule(spec.channels, options.out_channels, kernel, padding=kernel // 2,
+                                     norm_cfg=norm_cfg, act_cfg=None)
         if changes_shape(options.in_channels, options.out_channels, options.stride):
-            self.side = ConvModule(options.in_channels, options.out_channels, 1, options.stride, norm_cfg=norm_cfg,
-                                   act_cfg=None)
+            self.side_conv = ConvModule(options.in_channels, options.out_channels, 1, options.stride,
+                                        norm_cfg=norm_cfg, act_cfg=None)
         self.activate = build_activation_layer(dict(act_cfg))
 
     def shortcut(self, x: Tensor) -> Tensor:
         """What is added to the result of the convolutions, for the block's input (N, in_channels, H, W)."""
-        return self.side(x) if hasattr(self, 'side') else x
+        return self.side_conv(x) if hasattr(self, 'side_conv') else x
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.inner(self.reduce(x) if hasattr(self, 'reduce') else x)
-        return self.activate(self.outer(hidden) + self.shortcut(x)), hidden
+        hidden = self.inner_conv(self.reduce_conv(x) if hasattr(self, 'reduce_conv') else x)
+        return self.activate(self.outer_conv(hidden) + self.shortcut(x)), hidden
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → (N, out_channels, ceil(H / stride), ceil(W / stride))."""

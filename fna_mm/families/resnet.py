@@ -55,7 +55,7 @@ def _forms(names: Sequence[Sequence[str]], side: Sequence[str]) -> list[dict[str
 
 
 def _own(stem_convolutions: int) -> Layout:
-    parts = {part: (f'{part}.conv', f'{part}.bn') for part in ('reduce', 'inner', 'outer', 'side')}
+    parts = {part: (f'{part}_conv.conv', f'{part}_conv.bn') for part in ('reduce', 'inner', 'outer', 'side')}
     bottleneck = ('reduce', 'inner', 'outer')
     forms = [{part: parts[part] for part in names} for names in (
         (*bottleneck, 'side'), bottleneck, ('inner', 'outer', 'side'), ('inner', 'outer'))]

@@ -28,6 +28,7 @@ _MOVE, _LEAST_RATE, _MOST_RATE = 10., 3e-4, .1
 _SHORT = 20_000
 #: Hooks that a search has no use for.
 _NOT_IN_SEARCH = ('EMAHook', 'BNCalibrationHook', 'ParameterRemappingHook')
+_NUMBERS = {2: 'two', 3: 'three'}
 #: Layers of a searched stage in the paper.
 _LAYERS = 4
 _KEPT = ('out_indices', 'output_stride', 'head_channels', 'with_cp', 'norm_cfg', 'act_cfg', 'dilated')
@@ -146,7 +147,7 @@ def supernet_of(section: Mapping[str, Any], seed: str, short: bool) -> dict[str,
     made: dict[str, Any] = dict(_delete_=True, type=SUPERNET)
     architecture = Architecture.create(section['arch']).widened(section.get('widen_factor', 1.))
     if architecture != Architecture.create('mobilenet_v2'):
-        made['seed'] = architecture.to_text().replace('\n', ' ')
+        made['seed'] = _name_of(architecture)
         searched = [stage for stage in architecture.stages if any(layer.searchable for layer in stage.layers)]
         # As many as the seed has, and at least as in the paper; a single last layer stays one.
         depths = [max(_LAYERS, len(stage.layers)) for stage in searched]
@@ -157,6 +158,13 @@ def supernet_of(section: Mapping[str, Any], seed: str, short: bool) -> dict[str,
         made['candidate_norm_cfg'] = dict(type='BN', affine=True, track_running_stats=False)
     made['init_cfg'] = dict(type='ParameterRemapping', checkpoint=seed)
     return made
+
+
+def _name_of(architecture: Architecture) -> str:
+    """The name of a published architecture, or the text form of another one."""
+    same = [name for name in families.family(architecture.family).published
+            if Architecture.create(name) == architecture]
+    return same[0] if same else architecture.to_text().replace('\n', ' ')
 
 
 def in_two_parts(section: Any, part: str, ratio: float, inherited: bool, path: str) -> Any:
@@ -207,7 +215,10 @@ def searched(user: UserConfig, out: str, seed: Optional[str], images: int, shape
     loader = user.config.train_dataloader.to_dict()
     unit = 'epochs' if schedule.by_epoch else 'iterations'
     change: dict[str, Any] = dict(backbone=supernet_of(section, seed or seed_of(user, section), short))
-    why = 'The supernet: every layer has candidates of three kernels and two expansion ratios, or is left out.'
+    kernels, ratios = (_NUMBERS[len(change['backbone'].get(name, default))] for name, default in (
+        ('kernel_sizes', (3, 5, 7)), ('expand_ratios', (3, 6))))
+    why = (f'The supernet: every layer has candidates of {kernels} kernels and {ratios} expansion ratios, or is left '
+           'out.')
     if short:
         why += (f'\nAbout {schedule.weight_steps} weight steps are few: the candidates keep the scale and shift of the '
                 "seed's BN.")
