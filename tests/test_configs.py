@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet
+from fna_mm.adaptation.trained_model import section_as_child
 from fna_mm.configs import child_config
 from fna_mm.demo.shapes import draw_shapes
 from fna_mm.sections import find_sections
@@ -23,6 +24,9 @@ CONFIGS = sorted(path.relative_to(ROOT / 'configs') for path in (ROOT / 'configs
                  if '_base_' not in path.parts)
 IMAGENET = [path for path in CONFIGS if path.name.startswith('imagenet')]  # tests/test_imagenet.py
 CONFIGS = [path for path in CONFIGS if path not in IMAGENET]
+#: mm's own ResNets, and searches of them.
+RESNETS = [path for path in CONFIGS if path.parts[0] == 'resnet']
+CONFIGS = [path for path in CONFIGS if path not in RESNETS]
 SEARCHES = [path for path in CONFIGS if 'search' in path.name]
 ABLATED = [path for path in CONFIGS if path.name.startswith('table')]
 #: They take an architecture that another command writes.
@@ -89,7 +93,7 @@ def test_there_are_configs():
     assert len(OTHERS) >= 6
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=str)
+@pytest.mark.parametrize('path', CONFIGS + RESNETS, ids=str)
 @pytest.mark.slow
 def test_sections_build(path):
     cfg = load(path)
@@ -166,6 +170,57 @@ def test_a_searchs_child_is_trained_as_the_baseline(path):
     child.model.backbone.arch = retraining.model.backbone.arch
     for section in set(retraining) - {'work_dir', 'resume'}:
         assert child[section] == retraining[section]
+
+
+# ResNets
+
+
+def of_resnets(search):
+    return [path for path in RESNETS if path.stem.endswith('_search') == search]
+
+
+@pytest.mark.parametrize('path', of_resnets(False), ids=str)
+@pytest.mark.slow
+def test_mms_own_resnets_can_be_adapted(path):
+    cfg = load(path)
+    assert cfg.model.backbone.type in ('ResNet', 'ResNetV1c')
+    section = section_as_child(cfg.model.backbone)
+    with torch.device('meta'):
+        child = MODELS.build(dict(section))
+    depth = re.match(r'resnet(\d+)', path.stem)[1]
+    assert child.architecture == Architecture.create(f'resnet{depth}{"_v1c" if is_segmentation(path) else ""}')
+    model = build_model(cfg)
+    if 'neck' in cfg.model:
+        assert tuple(cfg.model.neck.in_channels) == child.out_channels
+    else:
+        assert [head.in_channels for head in (cfg.model.auxiliary_head, cfg.model.decode_head)] == [
+            child.out_channels[2], child.out_channels[3]]
+    assert sum(parameter.numel() for parameter in child.parameters()) == sum(
+        parameter.numel() for parameter in model.backbone.parameters())
+
+
+@pytest.mark.parametrize('path', of_resnets(True), ids=str)
+@pytest.mark.slow
+def test_searches_of_resnets(path):
+    """The supernet has the maps of mm's own ResNet; the child takes its place in that config."""
+    cfg = load(path)
+    model = build_model(cfg)
+    space = model.backbone.search_space
+    assert space.architecture(space.choice(space.seed)) == space.seed
+    (hook, ) = find_sections(cfg.custom_hooks, 'AlternatingOptimizerHook')
+    assert hook.cost.budget == .7
+    assert 0 < hook.begin_epoch < cfg.train_cfg.max_epochs
+    weights, arch = cfg.train_dataloader.dataset, hook.dataloader.dataset
+    assert dict(weights, part='arch') == arch
+    (hook, ) = find_sections(cfg.custom_hooks, 'ArchitectureExportHook')
+    plain = Config.fromfile(hook.child_config)
+    assert Path(hook.child_config).stem == path.stem.removesuffix('_search')
+    own = section_as_child(plain.model.backbone)
+    assert (own['output_stride'], own.get('dilated', 'stage')) == (model.backbone.output_stride, model.backbone.dilated)
+    child = child_config(cfg, space.seed, 'x', plain)
+    assert build_model(child).backbone.out_channels == model.backbone.out_channels
+    assert child.model.backbone.init_cfg == cfg.model.backbone.init_cfg
+    assert cfg.input_shape == plain.input_shape
 
 
 # Tables 5 and 6

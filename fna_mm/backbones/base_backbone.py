@@ -18,6 +18,8 @@ from fna_mm.search_space import tapped_stage, tapped_stages
 
 #: Which layers of a dilated stage are dilated: all, the first one, or all, the first one as those of the stage before.
 DILATED = ('stage', 'first', 'contract')
+#: What stands in the place of an activation's section for that of the family.
+OWN_ACTIVATION = 'family'
 #: The initializer's name in the registry. Backbones do not import the initializer.
 REMAPPING = 'ParameterRemapping'
 DEFAULT_INIT = (dict(type='Kaiming', layer='Conv2d'),
@@ -64,13 +66,13 @@ def checked_act_cfg(act_cfg: Any, family: str) -> dict[str, Any]:
     """Check that an activation exists, and return its section.
 
     Args:
-        act_cfg (dict, optional): The section; None for that of the family.
+        act_cfg (dict | str): The section; :data:`OWN_ACTIVATION` for that of the family.
         family (str): Name of the family.
 
     Raises:
         ValueError: If it is no section, or its ``type`` is not registered.
     """
-    act_cfg = families.family(family).act_cfg if act_cfg is None else act_cfg
+    act_cfg = families.family(family).act_cfg if act_cfg == OWN_ACTIVATION else act_cfg
     if not isinstance(act_cfg, Mapping) or MODELS.get(str(act_cfg.get('type'))) is None:
         raise ValueError(f"act_cfg must be the section of an activation, such as dict(type='ReLU6'), not {act_cfg!r}")
     return dict(act_cfg)

@@ -7,6 +7,7 @@ from mmengine.registry import MODELS
 
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import (
+    OWN_ACTIVATION,
     FNABackbone,
     build_stage,
     check_pretrained,
@@ -47,8 +48,8 @@ class FNAChildNet(FNABackbone):
         norm_eval (bool): Keep BN in evaluation mode while training. Defaults to False.
         with_cp (bool): Recompute blocks in the backward pass to save memory. Defaults to False.
         norm_cfg (dict): Normalisation of all layers, such as BN or SyncBN. Defaults to dict(type='BN').
-        act_cfg (dict, optional): Activation of all layers. Defaults to None: the family's, dict(type='ReLU6') for
-            MobileNetV2 and dict(type='ReLU') for a ResNet.
+        act_cfg (dict | str): Activation of all layers; ``'family'`` is dict(type='ReLU6') for MobileNetV2 and
+            dict(type='ReLU') for a ResNet. Defaults to 'family'.
         init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
             last. Defaults to None: Kaiming for convolutions.
         dilated (str): Which layers of a dilated stage are dilated: all of the ``stage``, as in the authors' release;
@@ -78,7 +79,7 @@ class FNAChildNet(FNABackbone):
                  norm_eval: bool = False,
                  with_cp: bool = False,
                  norm_cfg: Mapping[str, Any] = dict(type='BN'),
-                 act_cfg: Optional[Mapping[str, Any]] = None,
+                 act_cfg: Union[Mapping[str, Any], str] = OWN_ACTIVATION,
                  init_cfg: Optional[Union[dict, list]] = None,
                  dilated: str = 'stage',
                  pretrained: Optional[str] = None) -> None:

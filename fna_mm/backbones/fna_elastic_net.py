@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fna_mm import families
 from fna_mm.architecture import Architecture
-from fna_mm.backbones.base_backbone import block_options, checked_act_cfg
+from fna_mm.backbones.base_backbone import OWN_ACTIVATION, block_options, checked_act_cfg
 from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checks import check_number
@@ -87,8 +87,9 @@ class FNAElasticNet(FNAChildNet):
         self.space = space
         #: Index of the choice of every layer; 0 is the layer as it was.
         self.path: tuple[int, ...] = space.seed_path
-        settings = (dict(child.get('norm_cfg', dict(type='BN'))), checked_act_cfg(child.get('act_cfg'), base.family),
-                    False, child.get('dilated', 'stage'))
+        settings = (dict(child.get('norm_cfg', dict(type='BN'))),
+                    checked_act_cfg(child.get('act_cfg', OWN_ACTIVATION), base.family), False,
+                    child.get('dilated', 'stage'))
         #: (number of the layer, index of the choice) → a module of that size without tensors of its own.
         self._templates: dict[tuple[int, int], Any] = {}
         places = list(space.largest.walk(self.output_stride))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import (
+    OWN_ACTIVATION,
     FNABackbone,
     build_stage,
     check_pretrained,
@@ -61,7 +62,7 @@ class FNASuperNet(FNABackbone):
         candidate_norm_cfg (dict): Normalisation in the candidates. Many paths share them, so by default
             they have neither affine parameters nor running statistics.
             Defaults to dict(type='BN', affine=False, track_running_stats=False).
-        act_cfg (dict, optional): Activation of all layers. Defaults to None: as in ``FNAChildNet``.
+        act_cfg (dict | str): Activation of all layers, as in ``FNAChildNet``. Defaults to 'family'.
         init_cfg (dict | list[dict], optional): Initialization; ``ParameterRemapping`` is applied
             last. Defaults to None: Kaiming for convolutions.
         dilated (str): As in ``FNAChildNet``. Defaults to 'stage'.
@@ -93,7 +94,7 @@ class FNASuperNet(FNABackbone):
             norm_cfg: Mapping[str, Any] = dict(type='BN'),
             candidate_norm_cfg: Mapping[str, Any] = dict(
                 type='BN', affine=False, track_running_stats=False),
-            act_cfg: Optional[Mapping[str, Any]] = None,
+            act_cfg: Union[Mapping[str, Any], str] = OWN_ACTIVATION,
             init_cfg: Optional[Union[dict, list]] = None,
             dilated: str = 'stage',
             pretrained: Optional[str] = None) -> None:

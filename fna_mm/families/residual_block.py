@@ -65,7 +65,12 @@ class ResidualBlock(BaseModule):
 
 
 class PooledConvolution(ConvModule):
-    """A convolution with normalisation and activation, and a 3x3 max pooling with stride 2."""
+    """A convolution with normalisation and activation, and a 3x3 max pooling with stride 2.
+
+    Args:
+        args (Any): As for mm's ConvModule.
+        kwargs (Any): As for mm's ConvModule.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -109,6 +109,15 @@ class ResNet(Family):
 
         Ratios are shares of the seed's inner channels, up to 1, rounded to multiples of 16: the seed's weights have no
         more of them.
+
+        Args:
+            kernel_sizes (Sequence[int]): Kernels to choose from.
+            expand_ratios (Sequence[float]): Shares of the seed's inner channels.
+            seed (BlockSpec): The seed's block in this place, or its last one of the stage.
+            in_channels (int): Input channels of the layer.
+
+        Raises:
+            ValueError: If a share is not above 0 and up to 1, or a kernel no positive integer.
         """
         for ratio in expand_ratios:
             if check_number('an expansion ratio of a ResNet, a share of the inner channels,', ratio, above=0) > 1:

@@ -103,9 +103,9 @@ def read_seed(checkpoint: Any, family: Optional[str] = None) -> Seed:
                          'the seed is the backbone')
     alike = [candidate.title for candidate in families.all_families() if _recognise(candidate, tensors)]
     looks = f' but look like a {alike[0]}\'s' if alike else ''
-    titles, names = (', '.join(thing) for thing in ([candidate.title for candidate in known],
-                                                    [layout.name for layout in layouts]))
-    raise ValueError(f'the keys are those of no known {titles} layout ({names}){looks}: '
+    names = ', '.join(layout.name for layout in known[0].layouts)
+    others = ', and of no other family' if len(known) > 1 else ''
+    raise ValueError(f'the keys are those of no known {known[0].title} layout ({names}){others}{looks}: '
                      f'the first of {len(tensors)} are {shown}')
 
 

@@ -12,23 +12,26 @@ from mmengine.runner import Runner
 from swapped_blocks import child_of, loss_of, with_backbone
 from torch.nn import functional
 from toy_families import TOYS
-from toy_search import TOY
+from toy_search import TOY, load
 from toy_segmentation import train_segmentor, write_config
 
 from fna_mm import Architecture
-from fna_mm.adaptation import AdaptOptions, adapt
-from fna_mm.adaptation.candidates import LEFT_OUT
+from fna_mm.adaptation import AdaptOptions, Growing, Limits, adapt, prepare_search
+from fna_mm.adaptation.candidates import LEFT_OUT, candidates_of
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.fitting import absorbed
+from fna_mm.adaptation.growth import start_growing
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.measuring import measure_statistics
 from fna_mm.adaptation.narrow_block import narrowed_copy
 from fna_mm.adaptation.patches import patches, seen_by
+from fna_mm.adaptation.prices import prices_of
 from fna_mm.adaptation.refit import refit
 from fna_mm.adaptation.scores import Replacement, Scorer
 from fna_mm.adaptation.statistics import hidden_features, linear_map, statistics_of
 from fna_mm.adaptation.trained_model import load_trained
 from fna_mm.adaptation.work_folder import WorkFolder
+from fna_mm.latency.flow import measure_latency
 
 OPTIONS = AdaptOptions(statistics_images=12, score_images=8, tolerance=100.)
 KINDS = {'basic': 24, 'bottleneck': 32}
@@ -236,3 +239,95 @@ def test_other_resnets_are_refused(section, message):
         net = ResNet(**section)
     with pytest.raises(ValueError, match=message):
         child_section(dict(section, type='ResNet'), net)
+
+
+@pytest.fixture(scope='module')
+def grown(residual):
+    """The trained model, images, and its elastic backbone at the start."""
+    trained = load_trained(*residual)
+    images = MeasuredImages(trained.config)
+    inputs = [inputs_of(trained, images, position) for position in range(6)]
+    section = dict(trained.config.model.backbone)
+    return trained, inputs, start_growing(trained.backbone, section, Growing(steps=20).space, inputs)
+
+
+@pytest.mark.parametrize('share', [0, .4, 1])
+def test_every_path_starts_with_the_function_of_the_trained_backbone(grown, share):
+    trained, inputs, elastic = grown
+    elastic.path = elastic.space.sample_path(np.random.default_rng(1), share)
+    with torch.no_grad():
+        for output, wanted in zip(elastic(inputs[0]), trained.backbone(inputs[0]), strict=True):
+            torch.testing.assert_close(output, wanted, rtol=1e-4, atol=1e-4)
+    assert share == 0 or any(elastic.path)
+
+
+def test_what_was_added_trains(grown):
+    """What reads new channels starts at zero and gets gradients; so do the scales of new layers."""
+    _, inputs, elastic = grown
+    elastic.path = [len(layer.choices) - 1 for layer in elastic.space.layers]
+    elastic.zero_grad()
+    elastic(inputs[0])[-1].square().mean().backward()
+    for layer in elastic.space.layers:
+        block = elastic.stage(layer.stage)[layer.place]
+        if layer.added:
+            assert block.outer_conv.bn.weight.grad.abs().sum() > 0
+            continue
+        hidden = layer.choices[0].hidden_channels(layer.in_channels)
+        readers = [block.outer_conv.conv] + ([block.inner_conv.conv] if hasattr(block, 'reduce_conv') else [])
+        for reader in readers:
+            assert not reader.weight[:, hidden:].any()
+        assert readers[0].weight.grad[:, hidden:].abs().sum() > 0
+
+
+def test_a_resnet_grows(residual, tmp_path):
+    options = AdaptOptions(statistics_images=10, score_images=6, tolerance=100., grow=Growing(steps=4))
+    children = adapt(*residual, ('1', '0.6'), str(tmp_path / 'work'), options)
+    trained = load_trained(*residual).architecture
+    for child, budget in zip(children, (1, .6)):
+        assert child.architecture.madds((32, 32), 8) <= budget * trained.madds((32, 32), 8)
+        cfg = Config.fromfile(str(Path(child.folder) / 'child_config.py'))
+        cfg.work_dir = str(tmp_path / child.budget)
+        assert Runner.from_cfg(cfg).val()['mIoU'] > 50
+
+
+def test_a_search_starts_from_a_trained_resnet(residual, tmp_path):
+    """Every candidate is fitted; the best path of the prepared search does what the trained model does."""
+    folder = Path(residual[0]).parent
+    text = Path(residual[0]).read_text()
+    kind = 'bottleneck' if 'bottleneck' in text else 'basic'
+    supernet = (f'dict(type=\'FNASuperNet\', seed="""{TOYS[kind]}""", layers_per_stage=(2, 3), kernel_sizes=(3, 5), '
+                "expand_ratios=(.5, 1), candidate_norm_cfg=dict(type='BN', affine=True, track_running_stats=False)")
+    path = folder / 'search.py'
+    path.write_text(text.replace(f'dict(type=\'FNAChildNet\', arch="""{TOYS[kind]}"""', supernet))
+    prepare_search(*residual, str(path), str(tmp_path / 'work'), OPTIONS)
+    init_default_scope('mmseg')
+    model = MODELS.build(Config.fromfile(path).model)
+    model.load_state_dict(load(tmp_path / 'work/prepared_search.pth')['state_dict'])
+    net = model.eval().backbone
+    trained = load_trained(*residual)
+    images = MeasuredImages(trained.config)
+    batch = torch.cat([inputs_of(trained, images, position) for position in range(12)])
+    own = list(net.search_space.choice(trained.architecture))
+    larger = [layer.index(name if name == 'skip' else f'k5{name[2:]}') for layer, name in (
+        (layer, layer[choice]) for layer, choice in zip(net.search_space.candidate_names().values(), own))]
+    with torch.no_grad():
+        wanted = trained.backbone(batch)[-1]
+        net.use_path(own)
+        found = net(batch)[-1]
+        net.use_path(larger)
+        grown = net(batch)[-1]
+    # Candidates normalise with the statistics of their batch, the trained model with running ones.
+    assert (found - wanted).square().mean() < .05 * wanted.var()
+    assert torch.allclose(grown, found, atol=1e-5)  # a larger kernel has the trained one in its centre
+
+
+def test_milliseconds_of_a_resnet_are_measured(residual, tmp_path):
+    """The table has every block that an adaptation may choose."""
+    table = measure_latency(residual[0], str(tmp_path / 'table.json'), 'torch', rounds=3)
+    trained = load_trained(*residual)
+    assert table.of_network(trained.architecture) > 0
+    prices, chain = prices_of('latency', str(tmp_path / 'table.json')), Chain(trained.backbone, (32, 32))
+    prices.check(trained.backbone, (32, 32))
+    found = candidates_of(chain, prices, Limits())
+    assert all(candidate.cost > 0 for block in found for candidate in block if candidate.width)
+    assert sum(map(len, found)) == 2 * 2 + 1 + 3 + 6 + 4 + 1
