@@ -15,7 +15,7 @@ RIDGE = 1e-4
 #: The same where there are no more samples than features.
 FEW_RIDGE = .1
 #: Samples for every feature from which on the ridge is :data:`RIDGE`.
-_ENOUGH = 4
+_ENOUGH = 3
 _TINY = 1e-12
 
 

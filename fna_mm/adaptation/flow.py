@@ -255,7 +255,7 @@ class _Adaptation:
 
     def measure(self) -> list[int]:
         """Measure statistics and scores; return the images of the scores."""
-        self.statistics = statistics_of(self.chain)
+        self.statistics = statistics_of(self.chain, len(self.statistics_positions))
         with self._timed('statistics'):
             measure_statistics(self.model, self.chain, self.statistics, self.images, self.statistics_positions,
                                self.folder, self.progress)
@@ -335,7 +335,7 @@ class _Adaptation:
         own = list(self.statistics_positions)[rank::world]
         with self._timed('refit'), self.progress(f'refit {budget.text}', len(origins)) as bar:
             refit(teacher, child, origins, lambda: normalised_images(self.model, self.images, own),
-                  done=lambda index: bar.update(1))
+                  done=lambda index: bar.update(1), number_of_images=len(self.statistics_positions))
         chosen = self.outside.named(choice.outside.widths) if self.outside and choice.outside else {}
         if self.outside and chosen:
             with self._timed('refit'):
@@ -389,7 +389,7 @@ class _Adaptation:
             return self.chain, choice.candidates, self.statistics
         teacher = Chain(teacher_of(self.growth, choice.candidates, self._calibration()), self.shape)
         candidates = self.growth.in_order(choice.candidates)
-        statistics = needed_statistics(teacher, candidates)
+        statistics = needed_statistics(teacher, candidates, len(self.statistics_positions))
         if statistics:
             with self._timed('statistics'):
                 identity = dict(teacher=digest(teacher.backbone.state_dict()))

@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Optional
 
 from mmengine.dist import barrier, is_main_process
 from torch import Tensor
@@ -106,13 +106,14 @@ def teacher_of(growth: Growth, choice: Sequence[Candidate], calibration: Iterabl
     return backbone
 
 
-def needed_statistics(chain: Chain, choice: Sequence[Candidate]) -> Statistics:
+def needed_statistics(chain: Chain, choice: Sequence[Candidate], images: Optional[int] = None) -> Statistics:
     """Empty statistics of those blocks of a teacher that a child has narrower, with a smaller kernel, or last in front
     of one that it leaves out.
 
     Args:
         chain (Chain): The teacher.
         choice (Sequence[Candidate]): One candidate for every block of it.
+        images (int, optional): Number of images that will be added. Defaults to None: it is not known.
     """
     needed = set()
     for index, (link, candidate) in enumerate(zip(chain.links, choice)):
@@ -120,5 +121,5 @@ def needed_statistics(chain: Chain, choice: Sequence[Candidate]) -> Statistics:
         if candidate.spec is not None and (follows or candidate.width < link.hidden
                                            or candidate.kernel != link.spec.kernel_size):
             needed.add((index, candidate.kernel))
-    return {key: block for key, block in statistics_of(chain).items() if key in needed}
+    return {key: block for key, block in statistics_of(chain, images).items() if key in needed}
 

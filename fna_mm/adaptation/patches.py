@@ -1,6 +1,7 @@
 """What a convolution reads, as rows of features: pixels for a 1x1 convolution, patches for a larger one."""
 
-from typing import Any
+import math
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +9,10 @@ from torch.nn import functional
 
 #: Numbers in the patches of one image: 32 MB in double precision. More positions of a map are thinned out evenly.
 MOST_NUMBERS = 2**22
-#: Positions that are looked at in any case.
-_LEAST_POSITIONS = 256
+#: Patches for every feature that a fit has enough with, over all images. A 3x3 convolution of 512 channels has 4,608.
+ENOUGH = 4
+#: Positions of every image that are looked at in any case.
+_LEAST_POSITIONS = 64
 
 
 def is_pointwise(convolution: Any) -> bool:
@@ -50,13 +53,17 @@ def places_of(output: Tensor, most: int) -> Tensor:
     return torch.linspace(0, number - 1, most, device=output.device).long()
 
 
-def seen_by(convolution: Any, features: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def seen_by(convolution: Any, features: Tensor, target: Tensor, images: Optional[int] = None
+            ) -> tuple[Tensor, Tensor]:
     """What a convolution reads and what it is to give, position by position.
+
+    A convolution that is larger than 1x1 is looked at in as many positions as a fit needs.
 
     Args:
         convolution (nn.Conv2d): The convolution, without groups and with stride 1.
         features (Tensor): Its input, (N, C, H, W).
         target (Tensor): What it is to give, (N, T, H, W).
+        images (int, optional): Number of images that are looked at. Defaults to None: it is not known.
 
     Returns:
         tuple[Tensor, Tensor]: Features (N, C · k · k, …) and targets (N, T, …) of the same positions.
@@ -64,7 +71,8 @@ def seen_by(convolution: Any, features: Tensor, target: Tensor) -> tuple[Tensor,
     if is_pointwise(convolution):
         return features, target
     numbers = features.shape[1] * convolution.kernel_size[0] * convolution.kernel_size[1]
-    places = places_of(target, max(_LEAST_POSITIONS, MOST_NUMBERS // numbers))
+    most = MOST_NUMBERS // numbers if images is None else math.ceil(ENOUGH * numbers / images)
+    places = places_of(target, max(_LEAST_POSITIONS, most))
     return patches(features, convolution, places), target.flatten(2)[:, :, places].unsqueeze(2)
 
 

@@ -59,7 +59,7 @@ def first_changed(trained: Chain, origins: Sequence[Origin]) -> int:
 
 
 def refit(trained: Chain, child: Chain, origins: Sequence[Origin], images: Callable[[], Iterable[Tensor]],
-          done: Optional[Callable[[int], None]] = None) -> None:
+          done: Optional[Callable[[int], None]] = None, number_of_images: Optional[int] = None) -> None:
     """Solve the last convolution of the child's blocks anew, in order.
 
     The target of a block is what stands in the trained backbone behind it and behind the blocks that were left out
@@ -72,6 +72,7 @@ def refit(trained: Chain, child: Chain, origins: Sequence[Origin], images: Calla
         origins (Sequence[Origin]): Where every block of the child comes from.
         images (Callable): Gives this process' images, each (1, 3, H, W), every time in the same order.
         done (Callable, optional): Is called with the index of each refitted block. Defaults to None.
+        number_of_images (int, optional): Images of all processes together. Defaults to None: it is not known.
     """
     with torch.no_grad():
         remembered: dict[int, _Front] = {}
@@ -92,7 +93,7 @@ def refit(trained: Chain, child: Chain, origins: Sequence[Origin], images: Calla
                         used += front.bytes
                 total = front.advance_trained(trained, origins[index])
                 moments.add(*seen_by(link.output.conv, hidden_features(link, front.child),
-                                     total - link.beside(front.child)))
+                                     total - link.beside(front.child), number_of_images))
             moments.merge()
             write_fit(link.output, fit_of(moments, link), link.output.norm.running_var)
             for front in remembered.values():

@@ -30,10 +30,11 @@ class BlockStatistics:
         link (Link): The block.
         following (Link, optional): The next block, if it can be left out; this block then makes up for it.
             Defaults to None: there is no such block.
+        images (int, optional): Number of images that will be added. Defaults to None: it is not known.
     """
 
-    def __init__(self, link: Link, following: Optional[Link] = None) -> None:
-        self.link, self.following = link, following
+    def __init__(self, link: Link, following: Optional[Link] = None, images: Optional[int] = None) -> None:
+        self.link, self.following, self.images = link, following, images
         self.channels = link.hidden
         self.outputs = link.place.out_channels
         self.positions = patch_size(link.output.conv)
@@ -60,7 +61,7 @@ class BlockStatistics:
             inner (Mapping[str, Tensor], optional): Features of inner channels. Defaults to None: there are none.
         """
         target = output if following is None else torch.cat([output, following], 1)
-        self.moments.add(*seen_by(self.link.output.conv, features, target))
+        self.moments.add(*seen_by(self.link.output.conv, features, target, self.images))
         for group, of_group in (inner or {}).items():
             self.inner[group].add(of_group)
 
@@ -198,20 +199,21 @@ def hidden_features(link: Link, x: Tensor) -> Tensor:
     return seen[0].features
 
 
-def statistics_of(chain: Chain) -> Statistics:
+def statistics_of(chain: Chain, images: Optional[int] = None) -> Statistics:
     """Empty statistics of all blocks whose width can change or that can make up for the next one, for every kernel.
 
     The blocks with smaller kernels have the central part of the trained one's; :func:`fit_kernels` sets them right.
 
     Args:
         chain (Chain): The trained backbone.
+        images (int, optional): Number of images that will be added. Defaults to None: it is not known.
     """
     links = chain.links
     found: Statistics = {}
     for index, link in enumerate(links):
         following = links[index + 1] if index + 1 < len(links) and links[index + 1].shortcut else None
         if link.spec.searchable or following:
-            found[index, link.spec.kernel_size] = BlockStatistics(link, following)
+            found[index, link.spec.kernel_size] = BlockStatistics(link, following, images)
         for kernel in smaller_kernels(link) if link.spec.searchable else ():
-            found[index, kernel] = BlockStatistics(with_smaller_kernel(link, kernel), following)
+            found[index, kernel] = BlockStatistics(with_smaller_kernel(link, kernel), following, images)
     return found

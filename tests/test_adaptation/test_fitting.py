@@ -198,9 +198,9 @@ def test_folded_is_the_convolution_with_its_bn_in_evaluation_mode(randomize):
     assert torch.allclose(layer(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(('samples', 'ridge'), [(10, .1), (100, .1), (200, .1**2.5), (400, 1e-4), (10**6, 1e-4)])
+@pytest.mark.parametrize(('samples', 'ridge'), [(10, .1), (100, .1), (173, .1**2.5), (300, 1e-4), (10**6, 1e-4)])
 def test_few_samples_get_a_larger_ridge(samples, ridge):
-    assert ridge_of(samples, 100) == pytest.approx(ridge)
+    assert ridge_of(samples, 100) == pytest.approx(ridge, rel=.01)
 
 
 def test_with_few_samples_the_larger_ridge_is_better():

@@ -263,8 +263,8 @@ def test_wrong_arguments_of_the_command(options, message, segmentor, tmp_path):
 def test_configs_that_cannot_be_measured(segmentor, tmp_path):
     wrong = tmp_path / 'wrong.py'
     wrong.write_text(f'_base_ = {segmentor[0]!r}\n'
-                     "model = dict(backbone=dict(_delete_=True, type='ResNet', depth=18))\n")
-    with pytest.raises(ValueError, match='the backbone of .* is ResNet: the blocks of FNASuperNet, FNAChildNet'):
+                     "model = dict(backbone=dict(_delete_=True, type='ResNeXt', depth=50))\n")
+    with pytest.raises(ValueError, match='the backbone of .* is ResNeXt: the blocks of FNASuperNet, FNAChildNet'):
         measure_latency(str(wrong), str(tmp_path / 'table.json'))
     with pytest.raises((ValueError, OSError), match='toy.py'):
         measure_latency(segmentor[0], segmentor[0])
