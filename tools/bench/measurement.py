@@ -23,7 +23,7 @@ from tools.bench.iteration import SEARCHES, measure_search
 from tools.bench.kept_memory import keep_freed_memory
 from tools.bench.memory import held_bytes, peak_bytes
 from tools.bench.settings import Settings
-from tools.bench.steps import CHILDREN, BackboneSteps, inference_steps
+from tools.bench.steps import CHILDREN, OTHER_FAMILY, BackboneSteps, inference_steps, other_family_steps
 from tools.bench.timing import interleaved, progress, ratio, spread
 
 _FIXED_COST_REPEATS = 5
@@ -64,6 +64,7 @@ def run_bench(settings: Settings, out: Optional[str] = None) -> dict[str, Any]:
         result.update(_steps(settings, peak))
         click.echo(f'\n{tables.steps_table(result)}\nplain: {result["plain"]}\n')
         click.echo(tables.layers_table(result['layers']))
+        result.update(_other_family(settings))
         result.update(_inference(settings))
         click.echo(f'\n{tables.inference_table(result["inference"])}')
         seed = _seed(Path(folder))
@@ -168,6 +169,14 @@ def _bounds(backbones: BackboneSteps, seconds: Mapping[str, tuple[float, ...]], 
         result[name] = dict(bounds, arithmetic_fraction=bounds['arithmetic_bound_s'] / median,
                             traffic_fraction=bounds['traffic_bound_s'] / median)
     return result
+
+
+def _other_family(settings: Settings) -> dict[str, Any]:
+    steps = other_family_steps(settings)
+    seconds = interleaved({name: step.run for name, step in steps.items()}, settings.repeats, settings.device,
+                          OTHER_FAMILY)
+    return dict(other_family={name: spread(values) for name, values in seconds.items()},
+                resnet_architecture_step_over_plain=ratio(seconds['architecture_step'], seconds['plain']))
 
 
 def _inference(settings: Settings) -> dict[str, Any]:

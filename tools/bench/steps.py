@@ -19,6 +19,9 @@ from tools.bench.simple_mixture import simple_mixture
 CANDIDATE_NORM = dict(type='BN', affine=False, track_running_stats=False)
 #: Paths that weight steps take in turn.
 NUM_PATHS = 5
+#: A network whose candidates run one after another, and its search space.
+OTHER_FAMILY = 'resnet18'
+_OTHER_SPACE: dict[str, Any] = dict(layers_per_stage=(2, 2, 2, 2), kernel_sizes=(3, 5), expand_ratios=(.5, 1))
 #: Published children, and the output stride of their task.
 CHILDREN = dict(fna_retinanet=32, fna_deeplabv3=16)
 
@@ -165,6 +168,34 @@ class BackboneSteps:
 
         return dict(fast=Step(lambda number: step(layer.forward_mixture), (layer, )),
                     simple=Step(lambda number: step(lambda x, w: simple_mixture(layer, x, w)), (layer, )))
+
+
+def other_family_steps(settings: Settings) -> dict[str, Step]:
+    """A step of a ResNet-18 and the architecture step of its supernet, which has no fused mixture.
+
+    Args:
+        settings (Settings): Of the benchmark.
+    """
+    images = torch.randn(settings.batch_size, 3, settings.input_size, settings.input_size, device=settings.device)
+    images = images.to(memory_format=settings.memory_format)
+    plain = prepared(FNAChildNet(OTHER_FAMILY), settings)
+    supernet = prepared(FNASuperNet(seed=OTHER_FAMILY, **_OTHER_SPACE), settings)
+
+    def backward(net: nn.Module) -> None:
+        with settings.autocast():
+            outs = net(images)
+        torch.autograd.backward(outs, [torch.ones_like(out) for out in outs])
+
+    def weight_step(number: int) -> None:
+        plain.zero_grad()
+        backward(plain)
+
+    def architecture_step(number: int) -> None:
+        supernet.architecture_parameters.grad = None
+        with only_architecture_trains(supernet, supernet):
+            backward(supernet)
+
+    return dict(plain=Step(weight_step, (plain, )), architecture_step=Step(architecture_step, (supernet, )))
 
 
 def inference_steps(settings: Settings) -> dict[str, Step]:

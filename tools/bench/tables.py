@@ -20,6 +20,7 @@ RATIOS = dict(
     architecture_step_over_simple_mixture='architecture step / the same on the straightforward mixture',
     architecture_step_with_cp_over_plain='architecture step with with_cp / step of MobileNetV2',
     simple_mixture_over_plain='architecture step on the straightforward mixture / step of MobileNetV2',
+    resnet_architecture_step_over_plain='architecture step of a ResNet-18 supernet, which is not fused / its own step',
     slowest_layer_over_simple_mixture='the same of single layers, the largest of them',
     architecture_memory_over_simple_mixture='peak memory: architecture step with with_cp / straightforward mixture',
     architecture_memory_without_cp_over_simple_mixture='peak memory: architecture step / straightforward mixture',
