@@ -303,7 +303,7 @@ def search_config(config: str, out: str, swap: bool, seed: Optional[str], shape:
                   budget: str, no_trial: bool) -> None:
     """Write the config of a search from a config of yours.
 
-    CONFIG is any mmdet or mmseg config with MobileNetV2 or an FNAChildNet. OUT.py inherits from it, and says
+    CONFIG is any mmdet or mmseg config with MobileNetV2, ResNet or an FNAChildNet. OUT.py inherits from it, and says
     why of every line that it adds. Before it is written, everything is built, and one step of each kind is
     made on two images. For other backbones, --swap first writes the baseline with MobileNetV2: what maps
     neck or head need is asked of CONFIG's own backbone.
@@ -336,7 +336,7 @@ def latency(config: str, out: str, runtime: str, threads: int, device: str, shap
             rounds: int) -> None:
     """Measure milliseconds of every block that may be chosen, on this machine.
 
-    CONFIG is the config of a search, or one whose backbone is MobileNetV2 or an FNAChildNet. The table is for
+    CONFIG is the config of a search, or one whose backbone is MobileNetV2, ResNet or an FNAChildNet. The table is for
     fna adapt --by latency --table TABLE.json, and for cost=dict(type='TableCost', table='TABLE.json') in a
     search. A table of another device, made there in the same format, works the same (docs/latency.md).
 
@@ -392,7 +392,7 @@ def adapt(config: str, checkpoint: str, budgets: Sequence[str], work_dir: Option
           search: Optional[str], **options: Any) -> None:
     """Make a trained model cheaper, and keep what it knows.
 
-    CONFIG is an mmdet or mmseg config whose backbone is mm's MobileNetV2 or an FNAChildNet, CHECKPOINT the
+    CONFIG is an mmdet or mmseg config whose backbone is mm's MobileNetV2 or ResNet or an FNAChildNet, CHECKPOINT the
     trained model. For every budget, hidden channels and layers that the model's loss needs least are removed
     from the backbone, and the rest is fitted to make up for them, without training. Each child is a
     checkpoint and a config: mim test evaluates it as it is, mim train fine-tunes it. Stopped, the same

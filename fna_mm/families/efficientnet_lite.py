@@ -1,9 +1,11 @@
 """EfficientNet-Lite0 (Liu 2020): MobileNetV2's blocks with kernels of 3 and 5 and more layers.
 
-It is EfficientNet-B0 without squeeze-excitation and with ReLU6, made for devices that quantize. Its blocks are those of
-MobileNetV2, so its checkpoint in timm is read as it is (``efficientnet_lite0_ra-37913777.pth`` of timm's releases), and
-all that works for MobileNetV2 works for it: fitted remapping, the fused mixture, growth. Families with
-squeeze-excitation are refused: reading a checkpoint that has it names its tensors.
+It is EfficientNet-B0 without squeeze-excitation and with ReLU6, made for devices that quantize. Of the depthwise
+networks of today it is the one that users of mm can load without code: its blocks are those of MobileNetV2, so that
+``ParameterRemapping`` reads timm's checkpoint by its URL (``efficientnet_lite0_ra-37913777.pth``), and all that works
+for MobileNetV2 works for it: fitted remapping, the fused mixture, growth. MobileNetV3, which mmseg has, and
+EfficientNet, which mmdet has, have squeeze-excitation. They are refused: reading a checkpoint that has it names its
+tensors.
 """
 
 from fna_mm.families.mobilenet_v2 import MobileNetV2

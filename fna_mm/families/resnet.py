@@ -1,11 +1,4 @@
-"""ResNets and the networks that adaptation makes of them (He et al. 2016).
-
-What a search or an adaptation changes: the depth of a stage, the inner channels of a block in multiples of 16, and the
-kernel of its inner convolution. What it cannot change: the output channels of a stage. The shortcut adds the input of
-every block to its output, so all blocks of a stage have the same ones, and so has the shortcut's own 1x1 convolution.
-The first convolution of a block reads that sum, whose channels are not its own; only its outputs can be narrowed. In a
-bottleneck the 3x3 convolution is narrowed on both sides. The first block of a stage, which changes the channels, stays.
-"""
+"""ResNets and the networks that adaptation makes of them (He et al. 2016)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -75,7 +68,14 @@ def _library_layout(name: str, stem: str, ends: Mapping[str, Any]) -> Layout:
 class ResNet(Family):
     """A 7x7 convolution and a pooling, then four stages of basic blocks or bottlenecks.
 
-    The stride of a bottleneck is that of its 3x3 convolution (mm's ``style='pytorch'``).
+    A bottleneck has its stride in its 3x3 convolution (mm's ``style='pytorch'``).
+
+    What a search or an adaptation changes: the depth of a stage, the inner channels of a block in multiples of 16, and
+    the kernel of its inner convolution. The output channels of a stage cannot change: the shortcut adds the input of
+    every block to its output, so all blocks of a stage have the same ones, and so has the 1x1 convolution of the
+    shortcut. The first convolution of a block reads that sum, whose channels are not its own; only its outputs can be
+    narrowed. In a bottleneck the 3x3 convolution is narrowed on both sides, by the same number. The first block of a
+    stage, which changes the channels, stays.
     """
 
     name = 'resnet'

@@ -223,7 +223,7 @@ def test_the_command(user, tmp_path):
     resnet = user(backbone=("type='FNAChildNet'", "type='ResNeXt', depth=50"))
     wrong = CliRunner().invoke(main, ['search-config', resnet, out])
     assert wrong.exit_code == 1
-    assert 'is ResNeXt: a search starts from MobileNetV2, ResNet, ResNetV1c or FNAChildNet. With --swap, this command' in wrong.output
+    assert 'is ResNeXt: a search starts from MobileNetV2, ResNet, ResNetV1c or FNAChildNet. With --swap' in wrong.output
 
 
 def test_a_swap_names_what_the_new_backbone_changes(user, tmp_path):
