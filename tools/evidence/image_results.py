@@ -79,9 +79,9 @@ class DetectionResults(ImageResults):
             self._evaluation.evaluate()
         self._number = len(params.imgIds)
         # (categories, images): there is one range of areas.
-        self._images = np.empty(len(params.catIds) * self._number, object)
-        self._images[:] = self._evaluation.evalImgs
-        self._images = self._images.reshape(len(params.catIds), self._number)
+        rows = np.empty(len(params.catIds) * self._number, object)
+        rows[:] = self._evaluation.evalImgs
+        self._images = rows.reshape(len(params.catIds), self._number)
 
     @property
     def number(self) -> int:
