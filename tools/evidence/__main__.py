@@ -41,7 +41,7 @@ def run(task: str, work: Path, seed_checkpoint: str, seeds: Sequence[int], jobs:
     Example:  python -m tools.evidence run bccd_retinanet work_dirs/evidence mobilenet_v2.pth --seeds 0 1 2
     """
     from tools.evidence.plan import jobs_of
-    from tools.evidence.work_queue import Run, WorkQueue
+    from tools.evidence.work_queue import QueuedRun, WorkQueue
     found, checkpoint = task_of(task, size), os.path.abspath(seed_checkpoint)
     if size == 'full':
         from tools.evidence.hours import predicted
@@ -49,7 +49,7 @@ def run(task: str, work: Path, seed_checkpoint: str, seeds: Sequence[int], jobs:
     folders = [(seed, work.resolve() / task / f'seed_{seed}') for seed in seeds]
     for _, folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    queue = WorkQueue([Run(folder, tuple(jobs_of(found, seed, folder, checkpoint))) for seed, folder in folders],
+    queue = WorkQueue([QueuedRun(folder, tuple(jobs_of(found, seed, folder, checkpoint))) for seed, folder in folders],
                       jobs)
     if not queue.work():
         raise click.ClickException('not done: ' + ', '.join(queue.failed))

@@ -13,6 +13,7 @@ from tools.evidence.intervals import Difference, paired
 from tools.evidence.plan import TRAINED
 from tools.evidence.protocol import FOLDER, REFERENCE, Rival, read_minutes, rivals_of
 from tools.evidence.testing import MEASURED, RESAMPLED
+from tools.evidence.trained_to_the_end import validations
 from tools.evidence.work_queue import MINUTES
 from tools.results.adapted_runs import PACKAGES, TIMES
 from tools.results.result_rows import CASES, ResultRow, figures
@@ -114,7 +115,13 @@ def rows_of(work: Path, size: str = 'small') -> list[ResultRow]:
         runs = sorted((work / task).glob('seed_*'), key=lambda run: int(run.name.removeprefix('seed_')))
         found = {rival: {of.run['seed']: of for run in runs if (of := tested_rival(task, rival, run))}
                  for rival in rivals_of(task)}
-        rows += [_row(task, size, rival, found) for rival in found if found[rival]]
+        own = [_row(task, size, rival, found) for rival in found if found[rival]]
+        ends = [end for run in runs if (end := validations(run))]
+        for row in own:
+            if row['model'] == REFERENCE and ends:
+                # Of one seed: the trained model, and the one that was trained twice as long, on the validation split.
+                row['validation_of_longer_training'] = ends[0]
+        rows += own
     return rows
 
 
@@ -135,7 +142,8 @@ def _row(task: str, size: str, rival: Rival, found: Mapping[Rival, Mapping[int, 
         row['ahead_of'] = {other.model: difference for other in found
                            if other.budget == rival.budget and other.model != LEADER
                            and (difference := difference_of(own, found[other]))}
-    return dict(row, command=command, runs=runs)
+    row.update(command=command, runs=runs)
+    return row
 
 
 def replaced(rows: Sequence[ResultRow], new: Sequence[ResultRow], size: str) -> list[ResultRow]:

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from tools.evidence.protocol import FOLDER, LESS, WHOLE, Rival, Task, last_checkpoint, rivals_of
 from tools.evidence.searched_rivals import search_config, write_search
+from tools.evidence.trained_to_the_end import DOUBLED, VALIDATED, write_doubled
 from tools.results.adapted_runs import resumed, steps_of
 
 #: The step of adapted_runs that all others need.
 TRAINED = 'trained'
+_THIS = ('python', '-m', 'tools.evidence')
 #: Model → the steps that its rivals need beside the training.
 _NEEDED = dict(random_fitted=('adapted', ), adapted=('adapted', ), grown=('grown', ),
                found_fitted=('adapted', 'prepared'))
@@ -45,7 +47,7 @@ def jobs_of(task: Task, seed: int, run: Path, checkpoint: str) -> list[Job]:
             if prepared[name] not in found:
                 found.append(prepared[name])
         found += _of_rival(task, rival, seed, run, checkpoint)
-    return found
+    return [*found, *(_of_the_end(task, run, checkpoint) if seed == 0 else ())]
 
 
 def training_command(task: Task, seed: int, run: Path, checkpoint: str) -> list[str]:
@@ -77,23 +79,39 @@ def _preparations(task: Task, seed: int, run: Path, checkpoint: str) -> dict[str
     return {job.name: job for job in jobs}
 
 
+def _of_the_end(task: Task, run: Path, checkpoint: str) -> Iterator[Job]:
+    """The steps that say whether the model is trained to the end: with the first seed alone, they take long."""
+    work, path = run / FOLDER, run / FOLDER / f'{DOUBLED}.py'
+
+    def command() -> list[str]:
+        write_doubled(task, checkpoint, path)
+        return ['mim', 'train', task.package, str(path), '--work-dir', str(work / DOUBLED), *resumed(work / DOUBLED),
+                'randomness.seed=0']
+
+    def validated(config: Path, training: Path, name: str) -> list[str]:
+        return [*_THIS, 'measure', str(config), str(last_checkpoint(training)), str(work / name), '--split', 'val']
+
+    yield Job(DOUBLED, (), command)
+    yield Job(VALIDATED[0], (TRAINED, ), lambda: validated(task.trained, run / 'trained', VALIDATED[0]))
+    yield Job(VALIDATED[1], (DOUBLED, ), lambda: validated(path, work / DOUBLED, VALIDATED[1]))
+
+
 def _of_rival(task: Task, rival: Rival, seed: int, run: Path, checkpoint: str) -> Iterator[Job]:
     work, folder = run / FOLDER, run / FOLDER / rival.name
     before = dict(random_fitted='adapted', adapted='adapted', grown='grown', found=f'search_{rival.budget}',
                   found_fitted=f'fitted_search_{rival.budget}').get(rival.model, TRAINED)
-    this = ['python', '-m', 'tools.evidence']
     child, config = f'{rival.name}/child', str(folder / 'child_config.py')
     if rival.model in ('found', 'found_fitted'):
         yield _search(task, rival, seed, work, checkpoint, before)
     yield Job(child, (before, ), lambda: [
-        *this, 'make', task.name, rival.model, rival.budget, str(run), '--seed', str(seed), '--size', task.size])
+        *_THIS, 'make', task.name, rival.model, rival.budget, str(run), '--seed', str(seed), '--size', task.size])
     yield Job(f'{rival.name}/raw', (child, ), lambda: [
-        *this, 'measure', config, str(folder / 'child.pth'), str(folder / 'raw'), '--split', 'test'])
+        *_THIS, 'measure', config, str(folder / 'child.pth'), str(folder / 'raw'), '--split', 'test'])
     yield Job(f'{rival.name}/tuned', (child, ), lambda: [
         'mim', 'train', task.package, config, '--work-dir', str(folder / 'tuned'), *resumed(folder / 'tuned'),
         f'randomness.seed={seed}'])
     yield Job(f'{rival.name}/tested', (f'{rival.name}/tuned', ), lambda: [
-        *this, 'measure', config, str(last_checkpoint(folder / 'tuned')), str(folder / 'tested')])
+        *_THIS, 'measure', config, str(last_checkpoint(folder / 'tuned')), str(folder / 'tested')])
 
 
 def _search(task: Task, rival: Rival, seed: int, work: Path, checkpoint: str, name: str) -> Job:

@@ -25,7 +25,7 @@ class ImageAreas(IoUMetric):
 
     Args:
         out (str): The file, with ``intersection`` and ``union``, each (images, classes).
-        **options: As in mmseg's ``IoUMetric``.
+        options: As in mmseg's ``IoUMetric``.
     """
 
     def __init__(self, out: str, **options: Any) -> None:

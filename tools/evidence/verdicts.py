@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 from tools.evidence.evidence_figure import NAMES
 from tools.evidence.evidence_rows import LEADER
+from tools.evidence.trained_to_the_end import LEAST_CHANGE
 from tools.results.result_rows import ResultRow, mean_of
 
 #: Budget → by how many points fna adapt may be behind MobileNetV2; rivals, and by how much it is to be ahead of each.
@@ -50,6 +51,12 @@ def _at_budget(row: ResultRow) -> str:
             f'{-least:g} or better, {held}. It is {"; ".join(parts)}.')
 
 
+def _of_the_end(trained: float, longer: float) -> str:
+    verdict = 'was trained to the end' if longer - trained < LEAST_CHANGE else 'was not trained to the end'
+    return (f'The trained model has {trained:.1f} on the validation split, twice the training {longer:.1f}: it '
+            f'{verdict}, which means by less than {LEAST_CHANGE:g} point.')
+
+
 def verdicts(rows: Sequence[ResultRow]) -> list[str]:
     """Sentences about the targets, as far as there are rows.
 
@@ -57,7 +64,9 @@ def verdicts(rows: Sequence[ResultRow]) -> list[str]:
         rows (Sequence[dict]): The rows of a task.
     """
     found = {(row['model'], row['budget']): row for row in rows}
-    sentences = [_at_budget(found[LEADER, budget]) for budget in _BEHIND
+    sentences = [_of_the_end(*row['validation_of_longer_training']) for row in rows
+                 if 'validation_of_longer_training' in row]
+    sentences += [_at_budget(found[LEADER, budget]) for budget in _BEHIND
                  if (LEADER, budget) in found and found[LEADER, budget]['difference'] is not None]
     whole = [found[model, '1'] for model in _AT_WHOLE if (model, '1') in found]
     if whole:

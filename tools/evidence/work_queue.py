@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
+from fna_mm.checkpoints.folder_lock import FolderLock
 from tools.evidence.plan import TRAINED, Job
 from tools.evidence.protocol import FOLDER, read_minutes
 from tools.results.adapted_runs import ROOT, TIMES
@@ -18,7 +19,7 @@ from tools.results.adapted_runs import ROOT, TIMES
 MINUTES = 'evidence_minutes.json'
 
 
-class Run(NamedTuple):
+class QueuedRun(NamedTuple):
     """A training and all that is made of it.
 
     Args:
@@ -43,11 +44,11 @@ class WorkQueue:
     """Does what is not done yet.
 
     Args:
-        runs (Sequence[Run]): The runs; of those that can be started, the steps of the first run come first.
+        runs (Sequence[QueuedRun]): The runs; of those that can be started, the steps of the first run come first.
         jobs (int): Steps at a time.
     """
 
-    def __init__(self, runs: Sequence[Run], jobs: int) -> None:
+    def __init__(self, runs: Sequence[QueuedRun], jobs: int) -> None:
         self._runs, self._jobs = runs, jobs
         self._lock = threading.Lock()
         self._done = [run.done() for run in runs]
@@ -64,7 +65,19 @@ class WorkQueue:
 
         Returns:
             bool: Whether all is done.
+
+        Raises:
+            ValueError: If another queue works on one of the runs.
         """
+        locks = [FolderLock(str(run.folder)) for run in self._runs]
+        try:
+            self._work()
+        finally:
+            for lock in locks:
+                lock.release()
+        return all({job.name for job in run.jobs} <= done for run, done in zip(self._runs, self._done))
+
+    def _work(self) -> None:
         with ThreadPoolExecutor(self._jobs) as pool:
             running: dict[Future[bool], tuple[int, Job]] = {}
             while True:
@@ -79,9 +92,8 @@ class WorkQueue:
                         self._done[number].add(job.name)
                     else:
                         self.failed.append(f'{self._runs[number].folder}: {job.name}')
-        return all({job.name for job in run.jobs} <= done for run, done in zip(self._runs, self._done))
 
-    def _do(self, run: Run, job: Job) -> bool:
+    def _do(self, run: QueuedRun, job: Job) -> bool:
         log = run.folder / FOLDER / 'logs' / f'{job.name.replace("/", "_")}.log'
         log.parent.mkdir(parents=True, exist_ok=True)
         print(f'{run.folder.parent.name} {run.folder.name}: {job.name}', flush=True)
