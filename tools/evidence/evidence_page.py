@@ -34,8 +34,18 @@ def _plus_minus(mean: float, std: Optional[float]) -> str:
 
 def _table(cells: Sequence[Sequence[str]], header: Sequence[str]) -> str:
     """A table in Markdown without padding: pages have an upper limit of bytes."""
-    return re.sub(' +', ' ', re.sub('-+', '---', tabulate([], header, tablefmt='github')).strip() + '\n' + '\n'.join(
+    return re.sub(' +', ' ', re.sub('-+', '---', tabulate([], header, tablefmt='github').strip()) + '\n' + '\n'.join(
         f'| {" | ".join(row)} |' for row in cells))
+
+
+def _cell(row: ResultRow, most: int) -> str:
+    """The metric of a row, in brackets its difference, and how many seeds it has if others have more."""
+    parts = [_plus_minus(row['mean'], row['std'])]
+    if row['difference'] is not None:
+        parts.append(f'({_signed(row["difference"], row["interval"])})')
+    if len(row['seeds']) < most:
+        parts.append(f'{len(row["seeds"])} of {most} seeds')
+    return ' '.join(parts)
 
 
 def models_table(rows: Sequence[ResultRow]) -> str:
@@ -45,13 +55,11 @@ def models_table(rows: Sequence[ResultRow]) -> str:
         rows (Sequence[dict]): The rows of a task.
     """
     found = {(row['model'], row['budget']): row for row in rows}
-    cells = []
+    cells, most = [], max(len(row['seeds']) for row in rows)
     for model, name in NAMES.items():
         own = [found.get((model, budget)) for budget in BUDGETS]
         if any(own):
-            cells.append([name, *('' if row is None else ' '.join(
-                [_plus_minus(row['mean'], row['std']), *([f'({difference})'] if (difference := _signed(
-                    row['difference'], row['interval'])) else [])]) for row in own)])
+            cells.append([name, *('' if row is None else _cell(row, most) for row in own)])
     return _table(cells, ('model', *(f'{float(budget):.0%}' for budget in BUDGETS)))
 
 
@@ -108,8 +116,9 @@ def content_of(rows: Sequence[ResultRow]) -> str:
     for title, own in by_task(rows).items():
         over = sorted({row['interval_over'] for row in own if row['interval_over']})
         drawn = f' Intervals are over {", or ".join(over)}.' if over else ''
-        parts += [f'## {title}', f'{_METRICS[own[0]["metric"]]} in percent, seeds '
-                  f'{", ".join(map(str, own[0]["seeds"]))}.{drawn}', models_table(own)]
+        seeds = own[0]['seeds']
+        parts += [f'## {title}', f'{_METRICS[own[0]["metric"]]} in percent, seed{"s" if len(seeds) > 1 else ""} '
+                  f'{", ".join(map(str, seeds))}.{drawn}', models_table(own)]
         if any(row['model'] == LEADER for row in own):
             parts.append(leads_table(own))
         parts += [f'![{title}: points above MobileNetV2, against multiply-adds]({figure_name(own[0])})',
