@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.evidence.protocol import FOLDER, LESS, WHOLE, Rival, Task, last_checkpoint, rivals_of
+from tools.evidence.protocol import FOLDER, LESS, WHOLE, Rival, Task, in_order, last_checkpoint, rivals_of
 from tools.evidence.searched_rivals import search_config, write_search
 from tools.evidence.trained_to_the_end import DOUBLED, VALIDATED, write_doubled
 from tools.results.adapted_runs import resumed, steps_of
@@ -42,7 +42,7 @@ def jobs_of(task: Task, seed: int, run: Path, checkpoint: str) -> list[Job]:
     """
     prepared = _preparations(task, seed, run, checkpoint)
     found = [prepared[TRAINED]]
-    for rival in rivals_of(task.name):
+    for rival in in_order(rivals_of(task.name)):
         for name in _NEEDED.get(rival.model, ()):  # right before the first rival that needs it
             if prepared[name] not in found:
                 found.append(prepared[name])

@@ -1,7 +1,7 @@
 """What is compared: tasks, rivals and budgets, and where the files of a rival are."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +12,14 @@ SIZES = ('small', 'full')
 WHOLE = '1'
 LESS = ('0.7', '0.5', '0.3')
 BUDGETS = (WHOLE, *LESS)
-#: Model → budgets, in the order in which they are run: what the others are compared with comes first.
+#: Model → budgets.
 MODELS: Mapping[str, tuple[str, ...]] = dict(
     mobilenet_v2=(WHOLE, ), narrowed=LESS, pruned_norm=LESS, pruned_taylor=LESS, random=BUDGETS,
     random_fitted=BUDGETS, adapted=LESS, grown=(WHOLE, ), found_fitted=BUDGETS, found=BUDGETS)
 REFERENCE = 'mobilenet_v2'
+#: Order of the budgets when they are run, and the models that are run behind all others.
+_FIRST = ('0.5', '0.3', '0.7', WHOLE)
+_LAST = ('found_fitted', 'found')
 #: The search space of the paper holds no network as cheap as these budgets, with the convolution behind SSDLite's
 #: backbone counted: there are no random and no searched rivals.
 NOT_REACHED = (('bccd_ssdlite', '0.3'), )
@@ -88,13 +91,27 @@ class Rival(NamedTuple):
 
 
 def rivals_of(task: str) -> list[Rival]:
-    """All rivals of a task, in the order in which they are run.
+    """All rivals of a task, model after model.
 
     Args:
         task (str): Name of the task.
     """
     return [Rival(model, budget) for model, budgets in MODELS.items() for budget in budgets
             if (task, budget) not in NOT_REACHED or model not in OF_THE_SPACE]
+
+
+def in_order(rivals: Sequence[Rival]) -> list[Rival]:
+    """Rivals in the order in which they are run, so that what is done first says most.
+
+    First what the others are compared with, then all models at half of the multiply-adds, then at the other budgets.
+    Searches take longest and are last.
+
+    Args:
+        rivals (Sequence[Rival]): The rivals.
+    """
+    return sorted(rivals, key=lambda rival: (
+        rival.model != REFERENCE, _LAST.index(rival.model) if rival.model in _LAST else -1,
+        _FIRST.index(rival.budget)))
 
 
 def last_checkpoint(folder: Path) -> Path:

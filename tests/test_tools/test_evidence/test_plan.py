@@ -20,6 +20,7 @@ from tools.evidence.protocol import (
     NOT_REACHED,
     OF_THE_SPACE,
     Rival,
+    in_order,
     last_checkpoint,
     rivals_of,
     task_of,
@@ -187,6 +188,14 @@ def test_the_command_has_help_with_an_example(command):
 def test_names_of_rivals():
     assert Rival('pruned_norm', '0.3').name == 'pruned_norm_0.3'
     assert rivals_of('bccd_retinanet')[0] == Rival('mobilenet_v2', '1')
+
+
+def test_what_says_most_is_run_first():
+    ordered = in_order(rivals_of('bccd_retinanet'))
+    assert sorted(ordered) == sorted(rivals_of('bccd_retinanet'))
+    assert [rival.name for rival in ordered[:4]] == [
+        'mobilenet_v2_1', 'narrowed_0.5', 'pruned_norm_0.5', 'pruned_taylor_0.5']
+    assert [rival.model for rival in ordered[-8:]] == 4 * ['found_fitted'] + 4 * ['found']
 
 
 @pytest.mark.parametrize('task', PACKAGES)
