@@ -123,7 +123,7 @@ def content_of(rows: Sequence[ResultRow]) -> str:
             parts.append(leads_table(own))
         parts += [f'![{title}: points above MobileNetV2, against multiply-adds]({figure_name(own[0])})',
                   '\n'.join(f'- {sentence}' for sentence in verdicts(own))]
-    return '\n\n'.join(parts) or 'Nothing was run yet.'
+    return '\n\n'.join(filter(None, parts)) or 'Nothing was run yet.'
 
 
 def page_of(text: str, rows: Sequence[ResultRow]) -> str:

@@ -16,9 +16,10 @@ from fna_mm.adaptation.statistics import collect, statistics_of
 from tools.evidence.child_files import Source, rival_config
 from tools.evidence.even_widths import narrowed, with_share
 from tools.evidence.fitted_rivals import added, fitted, origins_in
-from tools.evidence.protocol import LESS, task_of
+from tools.evidence.protocol import LESS, SIZES, task_of
 from tools.evidence.pruned_rivals import IMPORTANCES, prune, pruned_architecture, pruned_to
 from tools.evidence.remapped_rivals import remapped
+from tools.results.adapted_runs import PACKAGES
 
 SEED = Architecture.create('mobilenet_v2')
 
@@ -152,10 +153,11 @@ def test_what_is_missing_is_said(source, monkeypatch):
         pruned_to(source, next(iter(IMPORTANCES)), .5)
 
 
-@pytest.mark.parametrize('task', ['camvid_deeplabv3', 'bccd_retinanet', 'bccd_ssdlite'])
-def test_all_rivals_are_fine_tuned_alike(task):
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('task', PACKAGES)
+def test_all_rivals_are_fine_tuned_alike(task, size):
     """The schedule, rate and hooks of ``fna adapt``, whatever the architecture is."""
-    found = task_of(task)
+    found = task_of(task, size)
     config = Config.fromfile(str(found.trained))
     section = dict(config.model.backbone)
     section.pop('init_cfg')
@@ -172,4 +174,5 @@ def test_all_rivals_are_fine_tuned_alike(task):
     assert (hook.type, hook.weight, hook.checkpoint) == (
         'FeatureDistillationHook', 1., '{{ fileDirname }}/../teacher.pth')
     assert hook.teacher.arch == 'mobilenet_v2'
+    assert 'BNCalibrationHook' in [hook.type for hook in config.custom_hooks]  # whose length a calibration takes over
     assert [hook.type for hook in one.custom_hooks[:-1]] == [hook.type for hook in config.custom_hooks]
