@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip
 TEXT := fna_mm configs tests tools docs hatch_build.py *.md *.yml *.toml .pre-commit-config.yaml Makefile
 export PYTHONUNBUFFERED = 1
 
-.PHONY: install docs demo bench ablations paper test test-slow coverage faults soak fuzz lint clean
+.PHONY: install docs demo bench ablations evidence paper test test-slow coverage faults soak fuzz lint clean
 
 install: $(VENV)/.installed
 
@@ -64,6 +64,19 @@ bench: install
 ablations: install
 	$(BIN)/python -m tools ablate configs/ablations/camvid/*.py --seeds 0 1 --jobs 2 --out work_dirs/ablations.json \
 		$(if $(SEED),--seed-checkpoint $(SEED))
+
+# Adapted models against rivals (docs/results/evidence.md), for TASK=bccd_retinanet and the like; resumable. torch-pruning
+# is no dependency: it has a folder of its own. SEEDS, JOBS and WORK (a folder) say what their names say.
+SIZE ?= small
+SEEDS ?= 0 1 2
+JOBS ?= 1
+WORK ?= work_dirs/evidence/$(SIZE)
+PRUNING := $(VENV)/torch_pruning
+evidence: install
+	@test -n "$(TASK)" && test -n "$(SEED)" || { echo "make evidence TASK=bccd_retinanet SEED=mobilenet_v2.pth"; exit 1; }
+	@test -d $(PRUNING) || $(PIP) install -q --no-deps --target $(PRUNING) torch-pruning==1.6.1
+	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH="$(abspath $(PRUNING))" OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
+		$(BIN)/python -m tools.evidence run $(TASK) $(WORK) $(SEED) --seeds $(SEEDS) --jobs $(JOBS) --size $(SIZE)
 
 # Every model of the paper, counted, beside its published figures.
 paper: install

@@ -21,7 +21,8 @@ class Origin(NamedTuple):
 
     Args:
         block (int): Index of its block in the trained backbone.
-        upto (int): Index of the last block that it stands for: behind it, blocks were left out.
+        upto (int): Index of the last block that it stands for: behind it, blocks were left out. Less than ``block``:
+            it stands for none, and is there besides.
         kept (Tensor): The hidden channels that it keeps, (K,).
         kernel (int): Side of its kernel.
     """

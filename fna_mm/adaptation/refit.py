@@ -25,6 +25,8 @@ class _Front:
 
     def advance_trained(self, trained: Chain, origin: Origin) -> Tensor:
         """Run the blocks of the trained backbone that a child's block stands for; return the last one's sum."""
+        if origin.upto < origin.block:
+            return self.trained
         for block in range(origin.block, origin.upto):
             self.trained = trained.step(block, self.trained, {})
         link = trained.links[origin.upto]

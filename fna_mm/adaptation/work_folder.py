@@ -17,6 +17,8 @@ from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, finished_name, write_whole
 
 IDENTITY = 'adaptation.json'
+#: Of the files with sums and orders: that of 1 had one order for a block.
+_FORMAT = 2
 #: Key of the trained model's own loss in a file of scores.
 _SEED = 'trained model'
 _STATISTICS = 'statistics.pth'
@@ -56,7 +58,7 @@ class WorkFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f'work_dir={path!r} is a file: give the path of a folder')
         # JSON has no tuples: both sides are compared as JSON.
-        wanted = json.loads(json.dumps(identity))
+        wanted = json.loads(json.dumps(dict(identity, format=_FORMAT)))
         if known.exists():
             found = json.loads(known.read_text(encoding='utf-8'))
             other = [f'{name}: {found.get(name)!r} there, {wanted.get(name)!r} here'

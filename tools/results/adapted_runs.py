@@ -51,8 +51,12 @@ def _last_checkpoint(folder: Path) -> str:
     return (folder / 'last_checkpoint').read_text().strip()
 
 
-def _resumed(folder: Path) -> list[str]:
-    """mm resumes a training if there is something to resume."""
+def resumed(folder: Path) -> list[str]:
+    """The options of a training that goes on if there is something to resume; more options may follow.
+
+    Args:
+        folder (Path): Its work directory.
+    """
     return ['--resume', '--cfg-options', 'load_from=None'] if (folder / 'last_checkpoint').exists() else [
         '--cfg-options']
 
@@ -86,7 +90,7 @@ def steps_of(case: str, seed: int, run: Path, checkpoint: str) -> Iterator[Step]
              f'model.pretrained={None if checkpoint == "random" else checkpoint}')
     trained, adapted = run / 'trained', run / 'adapted'
     seeded = f'randomness.seed={seed}'
-    yield Step('trained', ['mim', 'train', package, config, '--work-dir', str(trained), *_resumed(trained), seeded,
+    yield Step('trained', ['mim', 'train', package, config, '--work-dir', str(trained), *resumed(trained), seeded,
                            start])
     budgets = [text for budget in budgets_of(case) for text in ('--budget', budget)]
     yield Step('adapted', ['fna', 'adapt', config, _last_checkpoint(trained), *budgets, '--schedule', str(share),
@@ -99,7 +103,7 @@ def steps_of(case: str, seed: int, run: Path, checkpoint: str) -> Iterator[Step]
     for kind, budget in [*(('tuned', budget) for budget in budgets_of(case)),
                          *(('plain', budget) for budget in plain_of(case))]:
         config, tuned = str(adapted / f'budget_{budget}/child_config.py'), run / f'{kind}_{budget}'
-        yield Step(tuned.name, ['mim', 'train', package, config, '--work-dir', str(tuned), *_resumed(tuned), seeded,
+        yield Step(tuned.name, ['mim', 'train', package, config, '--work-dir', str(tuned), *resumed(tuned), seeded,
                                 *([_NO_WEIGHT] if kind == 'plain' else [])])
         yield Step(f'{tuned.name}_test', ['mim', 'test', package, config, '--checkpoint', _last_checkpoint(tuned),
                                           '--work-dir', str(run / f'{tuned.name}_test')])

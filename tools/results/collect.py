@@ -15,7 +15,7 @@ from tools.results.result_rows import CASES, SIZES, ResultRow, rows_of, validati
 from tools.results.result_tables import cost_figure, main_table, tables_of
 
 #: Tables of results.json whose rows are no runs of run.sh; they stay as they are.
-OTHERS = ('small data', 'ablations')
+OTHERS = ('small data', 'ablations', 'evidence')
 _BEGIN, _END = '<!-- made by collect.py: {} -->', '<!-- end of {} -->'
 #: Of a search in the work directory, shown on the page.
 _CANDIDATES = 'camvid_deeplabv3/main/seed_0/search/fna_report/candidates.png'

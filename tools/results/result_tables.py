@@ -131,7 +131,7 @@ def _variant_table(rows: Sequence[ResultRow]) -> str:
             search = _find(rows, name, folder)
             for model in MODELS if folder in LONGER_TUNINGS else ('found', 'random'):
                 if row := _find(rows, name, folder, model):
-                    searched = (f'{search["minutes"]:.1f}', _agreement(search)) if model == 'found' and search else (
+                    searched = (f'{search["minutes"]:.1f}', agreement(search)) if model == 'found' and search else (
                         '-', '-')
                     lines.append((dataset, framework, label, MODELS[model], *searched, *_measured(row)))
     return _table(lines, 'data', 'framework', 'search', 'backbone', 'search: minutes', 'equal layers', 'seeds',
@@ -161,8 +161,12 @@ def _layers(arch: str) -> list[tuple[str, ...]]:
     return [tuple(str(layer) for layer in stage.layers) + ('skip', ) * (_DEPTH - len(stage.layers)) for stage in stages]
 
 
-def _agreement(row: Optional[ResultRow]) -> str:
-    """Layers that two of a row's architectures have in common, of those that either has."""
+def agreement(row: Optional[ResultRow]) -> str:
+    """Layers that two of a row's architectures have in common, of those that either has, as a percentage.
+
+    Args:
+        row (dict, optional): The row; ``-`` is the answer if there is none, or only one architecture.
+    """
     found = [_layers(run['arch']) for run in row['runs']] if row else []
     pairs = [(a, b) for i, a in enumerate(found) for b in found[i + 1:]]
     same = [sum(x == y and x != 'skip' for s, t in zip(a, b) for x, y in zip(s, t)) for a, b in pairs]
@@ -175,7 +179,7 @@ def _agreement_table(rows: Sequence[ResultRow]) -> str:
     lines = []
     for name, (dataset, framework, _, _) in CASES.items():
         search = _find(rows, name, 'main')
-        cells = [_agreement(search), _agreement(_find(rows, name, 'main', 'random'))]
+        cells = [agreement(search), agreement(_find(rows, name, 'main', 'random'))]
         if search and cells[0] != '-':
             entropies = [run['entropy'] for run in search['runs'] if run['entropy'] is not None]
             lines.append((dataset, framework, *cells, f'{entropies[-1]:.2f}' if entropies else '-'))

@@ -1,0 +1,83 @@
+"""MobileNetV2 narrowed evenly: the hidden channels of every block times one share, within a budget."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from fna_mm import Architecture
+from fna_mm.families import BlockSpec
+
+#: Hidden channels are multiples of this number.
+STEP = 8
+_HALVINGS = 40
+#: Shares above the common one that single blocks may have, as factors of it.
+_WIDER = (1., 1.02, 1.04, 1.06, 1.08, 1.1)
+
+
+def with_share(architecture: Architecture, share: float, kept: Collection[tuple[int, int]] = ()) -> Architecture:
+    """The architecture with the hidden channels of every searched block times a share, as the nearest multiples of 8.
+
+    Args:
+        architecture (Architecture): The architecture.
+        share (float): The share, from 0 to 1.
+        kept (Collection[tuple[int, int]]): (stage, layer) of the blocks that keep their width. Defaults to ().
+    """
+    stages = []
+    for place in architecture.walk():
+        specs = []
+        for spec, layer in place.layers():
+            if spec.searchable and (layer.stage, layer.index) not in kept:
+                hidden = spec.hidden_channels(layer.in_channels)
+                width = min(hidden, max(STEP, round(share * hidden / STEP) * STEP))
+                spec = spec.resized(spec.kernel_size, width, layer.in_channels)
+            specs.append(spec)
+        stages.append(replace(place.stage, layers=tuple(specs)))
+    return replace(architecture, stages=tuple(stages))
+
+
+def narrowed(architecture: Architecture, budget: float, shape: tuple[int, int], output_stride: int,
+             head_channels: int = 0, kept: Collection[tuple[int, int]] = ()) -> Architecture:
+    """The widest evenly narrowed architecture within a budget.
+
+    Blocks that are equally wide would reach their next multiple of 8 together: as many of them do as the budget allows.
+    What is left of it then goes to blocks that are a tenth wider at most.
+
+    Args:
+        architecture (Architecture): The architecture.
+        budget (float): Share of its multiply-adds that the result may have.
+        shape (tuple[int, int]): (height, width) of the image at which multiply-adds are counted.
+        output_stride (int): Output stride of the backbone.
+        head_channels (int): Output channels of the convolution behind the last stage. Defaults to 0: there is none.
+        kept (Collection[tuple[int, int]]): As in :func:`with_share`. Defaults to ().
+
+    Raises:
+        ValueError: If no width is cheap enough.
+    """
+    size = shape, output_stride, head_channels
+    most = budget * architecture.madds(*size)
+    low, high = 0., 1.
+    if with_share(architecture, high, kept).madds(*size) <= most:
+        return with_share(architecture, high, kept)
+    if with_share(architecture, low, kept).madds(*size) > most:
+        raise ValueError(f'budget {budget}: with {STEP} hidden channels in every block the backbone still costs more')
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if with_share(architecture, middle, kept).madds(*size) <= most:
+            low = middle
+        else:
+            high = middle
+    found = with_share(architecture, low, kept)
+    for factor in _WIDER:
+        for number, stage in enumerate(with_share(architecture, min(1., factor * high), kept).stages):
+            for index, spec in enumerate(stage.layers):
+                tried = _with_block(found, number, index, spec)
+                if tried.madds(*size) <= most:
+                    found = tried
+    return found
+
+
+def _with_block(architecture: Architecture, stage: int, index: int, spec: BlockSpec) -> Architecture:
+    stages = list(architecture.stages)
+    layers = list(stages[stage].layers)
+    layers[index] = spec
+    stages[stage] = replace(stages[stage], layers=tuple(layers))
+    return replace(architecture, stages=tuple(stages))

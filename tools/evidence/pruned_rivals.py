@@ -1,0 +1,147 @@
+"""Rivals that torch-pruning makes: hidden channels of MobileNetV2's blocks removed by its importances."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fna_mm import Architecture, FNAChildNet
+from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.scores import same_random_numbers
+from fna_mm.architecture import Stage
+from fna_mm.families import BlockSpec
+from tools.evidence.child_files import Source
+from tools.evidence.even_widths import STEP
+
+#: Model → importance of torch-pruning.
+IMPORTANCES = dict(pruned_norm='GroupMagnitudeImportance', pruned_taylor='GroupTaylorImportance')
+#: Images whose loss the Taylor importance is of.
+TAYLOR_IMAGES = 128
+#: Largest share of a block's hidden channels that is removed: fna adapt's smallest width is a tenth, too.
+_MOST = .9
+_HALVINGS = 12
+
+
+def accumulate_gradients(source: Source, images: int = TAYLOR_IMAGES) -> int:
+    """Add up the gradients of the trained model's loss over training images, in evaluation mode.
+
+    Args:
+        source (Source): The trained model; its parameters get gradients.
+        images (int): How many images, if there are as many. Defaults to 128.
+
+    Returns:
+        int: How many images were used.
+    """
+    model = source.trained.model
+    model.eval().zero_grad()
+    number = min(images, len(source.images))
+    for position in range(number):
+        data = model.data_preprocessor(source.images[position], False)
+        with same_random_numbers():
+            losses = model.loss(data['inputs'], data['data_samples'])
+        model.parse_losses(losses)[0].backward()
+    return number
+
+
+def _with_gradients(backbone: FNAChildNet) -> FNAChildNet:
+    """A copy with the gradients, which a plain copy leaves out."""
+    result = copy.deepcopy(backbone)
+    for own, other in zip(result.parameters(), backbone.parameters()):
+        own.requires_grad_(True)
+        own.grad = None if other.grad is None else other.grad.clone()
+    return result
+
+
+def expanding(backbone: FNAChildNet, kept: Sequence[tuple[int, int]]) -> list[Any]:
+    """The convolutions whose outputs are the hidden channels of the blocks that may be pruned.
+
+    Args:
+        backbone (FNAChildNet): The backbone.
+        kept (Sequence[tuple[int, int]]): (stage, layer) of the blocks that keep their width.
+    """
+    return [link.block.expand_conv.conv for link in Chain(backbone).links
+            if link.spec.searchable and (link.stage, link.layer) not in kept]
+
+
+def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor, kept: Sequence[tuple[int, int]] = ()
+          ) -> FNAChildNet:
+    """A pruned copy of a backbone: channels of all blocks are ranked together, and a share of them is removed.
+
+    Args:
+        backbone (FNAChildNet): The backbone; its parameters have gradients if the importance needs them.
+        importance (Any): An importance of torch-pruning.
+        ratio (float): Share of all hidden channels that is removed.
+        example (Tensor): An image, (1, 3, H, W).
+        kept (Sequence[tuple[int, int]]): (stage, layer) of the blocks that keep their width. Defaults to ().
+    """
+    import torch_pruning
+    result = _with_gradients(backbone).eval()
+    roots = expanding(result, kept)
+    others = [module for module in result.modules() if isinstance(module, torch.nn.Conv2d)
+              and not any(module is root for root in roots) and module.groups == 1]
+    pruner = torch_pruning.pruner.BasePruner(
+        result, example, importance, global_pruning=True, pruning_ratio=ratio, max_pruning_ratio=_MOST,
+        ignored_layers=others, round_to=STEP)
+    pruner.step()
+    return result
+
+
+def pruned_architecture(backbone: FNAChildNet, pruned: FNAChildNet) -> Architecture:
+    """The architecture of a pruned backbone.
+
+    Args:
+        backbone (FNAChildNet): The backbone before it was pruned.
+        pruned (FNAChildNet): The pruned one.
+    """
+    specs: dict[int, list[BlockSpec]] = {}
+    for link, own in zip(Chain(backbone).links, Chain(pruned).links):
+        width = own.output.conv.in_channels
+        specs.setdefault(link.stage, []).append(
+            link.spec.resized(link.spec.kernel_size, width, link.place.in_channels))
+    return Architecture(tuple(
+        Stage(stage.in_channels, stage.out_channels, stage.stride, tuple(specs[index]))
+        for index, stage in enumerate(backbone.architecture.stages)), backbone.architecture.family)
+
+
+def pruned_to(source: Source, model: str, budget: float) -> FNAChildNet:
+    """The backbone pruned to a budget: the least ratio of channels whose removal is enough.
+
+    Args:
+        source (Source): The trained model.
+        model (str): One of ``IMPORTANCES``.
+        budget (float): Share of the trained backbone's multiply-adds.
+
+    Raises:
+        ImportError: If torch-pruning is not installed.
+        ValueError: If the budget cannot be reached.
+    """
+    try:
+        import torch_pruning
+    except ImportError as error:
+        raise ImportError('the pruned rivals need torch-pruning, which is no dependency: pip install --no-deps '
+                          '--target FOLDER torch-pruning, and PYTHONPATH=FOLDER') from error
+    importance = getattr(torch_pruning.importance, IMPORTANCES[model])()
+    if model == 'pruned_taylor':
+        accumulate_gradients(source)
+    backbone, kept = source.backbone, sorted(source.kept)
+    example = torch.zeros(1, 3, *source.shape, device=next(backbone.parameters()).device)
+    most = budget * source.madds(backbone.architecture)
+
+    def tried(ratio: float) -> FNAChildNet:
+        return prune(backbone, importance, ratio, example, kept)
+
+    low, high, found = 0., 1., None
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        pruned = tried(middle)
+        if source.madds(pruned_architecture(backbone, pruned)) <= most:
+            high, found = middle, pruned
+        else:
+            low = middle
+    if found is None:
+        raise ValueError(f'budget {budget}: torch-pruning cannot remove as many channels')
+    child = source.child(pruned_architecture(backbone, found))
+    child.load_state_dict(found.state_dict())
+    return child

@@ -1,0 +1,60 @@
+"""Making a rival: which way its backbone comes from the trained model."""
+
+from pathlib import Path
+
+from fna_mm import Architecture
+from fna_mm.adaptation.chain import Chain
+from fna_mm.checkpoints.opening import load_checkpoint
+from tools.evidence.child_files import TEACHER, Source, whole_child, write_child, write_teacher
+from tools.evidence.fitted_rivals import fitted, measured_statistics
+from tools.evidence.protocol import FOLDER, Rival, Task, last_checkpoint
+from tools.evidence.pruned_rivals import IMPORTANCES, pruned_to
+from tools.evidence.remapped_rivals import (
+    exported_architecture,
+    narrowed_architecture,
+    random_architecture,
+    remapped,
+)
+from tools.evidence.searched_rivals import found_child
+
+#: Rivals whose children fna adapt itself writes, and its work directory.
+ADAPTED = dict(adapted='adapted', grown='grown')
+
+
+def make_rival(task: Task, rival: Rival, seed: int, run: Path) -> None:
+    """Write the child of a rival.
+
+    Args:
+        task (Task): The task.
+        rival (Rival): The rival.
+        seed (int): Seed of the run.
+        run (Path): Folder of the run.
+    """
+    source = Source.load(task, last_checkpoint(run / 'trained'), seed)
+    work, folder, budget = run / FOLDER, run / FOLDER / rival.name, float(rival.budget)
+    if not (work / TEACHER).exists():
+        write_teacher(source, work)
+    model, calibrated = None, False
+    if rival.model == 'mobilenet_v2':
+        backbone, calibrated = source.backbone, True
+    elif rival.model == 'narrowed':
+        backbone = remapped(source, narrowed_architecture(source, budget))
+    elif rival.model == 'random':
+        backbone = remapped(source, random_architecture(source, budget))
+    elif rival.model == 'random_fitted':
+        chain = Chain(source.backbone, source.shape)
+        statistics, positions = measured_statistics(source, chain, work / 'adapted', folder / 'statistics')
+        backbone = fitted(source, random_architecture(source, budget), statistics, positions)
+        calibrated = True
+    elif rival.model in IMPORTANCES:
+        backbone = pruned_to(source, rival.model, budget)
+    elif rival.model == 'found':
+        backbone = remapped(source, exported_architecture(work / f'search_{rival.budget}'))
+    elif rival.model == 'found_fitted':
+        backbone, model = found_child(source, last_checkpoint(work / f'fitted_search_{rival.budget}'))
+    else:
+        child = work / ADAPTED[rival.model] / f'budget_{rival.budget}'
+        backbone, model = whole_child(source, Architecture.create(str(child / 'arch.json')),
+                                      load_checkpoint(str(child / 'child.pth'))['state_dict'])
+        calibrated = True
+    write_child(source, folder, backbone, calibrated, model)
