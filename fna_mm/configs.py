@@ -179,8 +179,8 @@ def child_from_retraining(retraining: Config, search: Config, architecture: Arch
     """Put the found architecture and the search's seed into a retraining config.
 
     Args:
-        retraining (Config): A config with one ``FNAChildNet``, or with mm's MobileNetV2, whose place the child takes
-            with what the search's supernet says of it. It is not changed.
+        retraining (Config): A config with one ``FNAChildNet``, or with mm's own backbone of the family, whose place the
+            child takes with what the search's supernet says of it. It is not changed.
         search (Config): The config of the search, whose seed checkpoint the child is remapped from.
         architecture (Architecture): The child's architecture.
 
@@ -189,7 +189,8 @@ def child_from_retraining(retraining: Config, search: Config, architecture: Arch
     """
     cfg = copy.deepcopy(retraining)
     supernet = _only_section(search, SUPERNET, 'the config of the search')
-    if families.library_family(type_of((cfg.get('model') or {}).get('backbone') or {})):
+    own = type_of((cfg.get('model') or {}).get('backbone') or {})
+    if own in families.family(architecture.family).library:
         cfg.model.backbone = copy.deepcopy(supernet)
         _become_child(cfg.model.backbone, architecture)
         cfg.model.pop('pretrained', None)

@@ -74,7 +74,7 @@ def find_published(name: str) -> 'tuple[Family, str] | None':
 
 
 def library_family(name: str) -> 'Family | None':
-    """The family of one of mm's own backbones; None if it is of no family.
+    """The first family of one of mm's own backbones, which says what it is; None if it is of no family.
 
     Args:
         name (str): Name of the backbone in mm's registry, without a scope.
@@ -84,7 +84,7 @@ def library_family(name: str) -> 'Family | None':
 
 def library_names() -> list[str]:
     """The names of mm's own backbones that are of a family."""
-    return [name for known in _FAMILIES.values() for name in known.library]
+    return list(dict.fromkeys(name for known in _FAMILIES.values() for name in known.library))
 
 
 for _family in (MobileNetV2(), ResNet(), ResNetV1c(), ResNetCaffe(), EfficientNetLite0()):

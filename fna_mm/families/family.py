@@ -211,7 +211,7 @@ class Family(ABC):
     search_space: Mapping[str, Any] = {}
     #: Whether the output of a block is the sum of its chain and its shortcut, with no activation behind it.
     sum_is_output: bool = True
-    #: Names of mm's own backbones that are networks of this family.
+    #: Names of mm's own backbones that are or may be networks of this family.
     library: tuple[str, ...] = ()
     #: The layouts of the family's checkpoints; the first one is that of this package's own networks.
     layouts: tuple[Layout, ...]

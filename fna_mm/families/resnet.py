@@ -187,7 +187,6 @@ class ResNetCaffe(ResNet):
     title = 'ResNet (Caffe)'
     seed = 'resnet50_caffe'
     published = {f'resnet{depth}_caffe': _stages_of(depth) for depth in (50, 101)}
-    library = ()
     strided_first = True
 
 
@@ -198,7 +197,7 @@ class ResNetV1c(ResNet):
     title = 'ResNetV1c'
     seed = 'resnet50_v1c'
     published = {f'resnet{depth}_v1c': _stages_of(depth) for depth in _DEPTHS}
-    library = ('ResNetV1c', )
+    library = ('ResNetV1c', 'ResNet')
     deep_stem = True
     layouts = (
         _own(3),
