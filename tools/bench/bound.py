@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch.nn import functional
@@ -66,11 +66,14 @@ def layer_work(spec: BlockSpec, place: PlacedLayer) -> Work:
         place (PlacedLayer): Where it stands, with the size of its input.
     """
     assert place.input_size is not None
-    return chain_work(spec.convolutions(place.in_channels, place.out_channels, place.stride), place.input_size)
+    channels = place.in_channels, place.out_channels, place.stride
+    beside = sum((chain_work([one], place.input_size) for one in spec.side_convolutions(*channels)), Work())
+    return chain_work(spec.convolutions(*channels), place.input_size) + beside
 
 
-def _stem(architecture: Architecture, input_size: Sequence[int]) -> Work:
-    return chain_work(family(architecture.family).stem(architecture.stem_channels), input_size)
+def _stem(architecture: Architecture, input_size: Sequence[int], first: Optional[int] = None) -> Work:
+    """The convolutions of the stem, or its first ones."""
+    return chain_work(family(architecture.family).stem(architecture.stem_channels)[:first], input_size)
 
 
 def _stages_work(architecture: Architecture, input_size: Sequence[int]) -> tuple[Work, ...]:
@@ -85,7 +88,8 @@ def weight_step_work(architecture: Architecture, input_size: Sequence[int]) -> W
         architecture (Architecture): What is trained.
         input_size (Sequence[int]): (height, width) of the image.
     """
-    return sum(_stages_work(architecture, input_size), Work()) * 3 + _stem(architecture, input_size) * 2
+    whole = sum(_stages_work(architecture, input_size), Work()) + _stem(architecture, input_size)
+    return whole * 3 + _stem(architecture, input_size, 1) * -1
 
 
 def inference_work(architecture: Architecture, input_size: Sequence[int]) -> Work:

@@ -3,7 +3,7 @@ import pytest
 from fna_mm import Architecture
 from fna_mm.architecture import MBConvSpec, PlacedLayer
 from fna_mm.cost.madds import madds_table
-from fna_mm.families import Convolution, published_names
+from fna_mm.families import Convolution, family, published_names
 from fna_mm.search_space import SearchSpace
 from tools.bench.bound import (
     Peak,
@@ -21,7 +21,8 @@ SIZE = (65, 96)
 
 
 def stem(architecture):
-    return 27 * architecture.stem_channels * 33 * 48
+    first = family(architecture.family).stem(architecture.stem_channels)[0]
+    return 3 * first.kernel_size**2 * first.out_channels * 33 * 48
 
 
 @pytest.mark.parametrize('name', published_names())
