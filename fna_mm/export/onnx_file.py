@@ -200,6 +200,15 @@ def _with_metadata(content: bytes, values: Mapping[str, Any]) -> bytes:
     return model.SerializeToString()
 
 
+def _seed_of(architecture: Architecture) -> Optional[Architecture]:
+    """The seed with the channels of an architecture, and as deep as it if there is one; None if there is none."""
+    seeds = [seed for seed in map(Architecture.create, families.family(architecture.family).seeds)
+             if [stage.out_channels for stage in seed.stages] == [stage.out_channels for stage in architecture.stages]]
+    deep = [seed for seed in seeds
+            if all(len(own.layers) <= len(its.layers) for own, its in zip(architecture.stages, seed.stages))]
+    return next(iter(deep or seeds[-1:]), None)
+
+
 def _seed_model(cfg: Any) -> Any:
     """The same model with its family's seed as the backbone and random weights; None if the backbone is no child."""
     section = copy.deepcopy(cfg.model)
@@ -207,8 +216,8 @@ def _seed_model(cfg: Any) -> Any:
     if type_of(backbone) != CHILD:
         return None
     architecture = Architecture.create(backbone['arch'])
-    seed = Architecture.create(families.family(architecture.family).name)
-    if [stage.out_channels for stage in seed.stages] != [stage.out_channels for stage in architecture.stages]:
+    seed = _seed_of(architecture)
+    if seed is None:
         return None  # of another width: neck and head would not fit
     backbone['arch'] = seed.to_text().replace('\n', ' ')
     backbone.pop('init_cfg', None)

@@ -307,6 +307,11 @@ class Family(ABC):
             options (BlockOptions): Channels, stride and the other arguments of the block.
         """
 
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """The names of all architectures that are seeds, the shallowest first; by default the one seed."""
+        return (self.seed or self.name, )
+
     def hidden_groups(self, part: str, kind: str) -> Mapping[int, str]:
         """The dimensions of a tensor that carry hidden channels: dimension → the part that computes these channels.
 

@@ -99,6 +99,11 @@ class ResNet(Family):
     deep_stem = False
     strided_first = False
 
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """All published ResNets."""
+        return tuple(self.published)
+
     def parse_spec(self, text: Any) -> ResidualSpec:
         """Build a block's spec as :meth:`ResidualSpec.parse` does."""
         return ResidualSpec.parse(text, self.strided_first)

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from toy_search import TOY
 
+from fna_mm import Architecture
 from fna_mm.cli import main
 from fna_mm.export import export_onnx
 from fna_mm.export.network import named_outputs
@@ -246,3 +247,25 @@ def test_adaptive_pooling_at_any_size_of_the_image_is_a_sentence():
     with pytest.raises(ValueError, match=r'adaptive pooling to \(2, 2\) is written for one size of the image'):
         written_network(torch.nn.AdaptiveAvgPool2d(2), torch.randn(1, 3, 23, 30), 17,
                         dynamic_axes={'image': {2: 'height', 3: 'width'}})
+
+
+def test_a_resnet_is_exported_beside_its_own_depth(tmp_path):
+    """A child of a ResNet-34 is timed beside a ResNet-34, a shallow one beside the shallowest."""
+    from fna_mm.export.onnx_file import _seed_of
+    narrow = [[64, 64, ['k3_basic48'] * 3, 1], [64, 128, ['k3_basic64'] * 2, 2], [128, 256, ['k3_basic64'] * 2, 2],
+              [256, 512, ['k3_basic128'], 2]]
+    text = '|'.join(f'[[{first}, {last}], {layers}, {stride}]' for first, last, layers, stride in narrow)
+    assert _seed_of(Architecture.parse(f'resnet: {text}')) == Architecture.create('resnet34')
+    shallow = text.replace("['k3_basic48', 'k3_basic48', 'k3_basic48']", "['k3_basic48']")
+    assert _seed_of(Architecture.parse(f'resnet: {shallow}')) == Architecture.create('resnet18')
+    assert _seed_of(Architecture.create('fna_ssdlite')) == Architecture.create('mobilenet_v2')
+    assert _seed_of(Architecture.parse(TOY)) is None
+
+    config = tmp_path / 'resnet.py'
+    config.write_text(RETINANET.replace(f'arch="""{TOY}""", out_indices=(1, 2), output_stride=8',
+                                        f'arch="resnet: {shallow}", out_indices=(0, 1)').replace('[6, 8]', '[64, 128]'))
+    init_default_scope('mmdet')
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'resnet.pth')
+    made = export_onnx(str(config), str(tmp_path / 'resnet.pth'), str(tmp_path / 'resnet.onnx'), (64, 64))
+    assert made.seed_milliseconds > 0
