@@ -47,7 +47,7 @@ def write_remapped_checkpoint(seed: str, architecture: str, out: str, width: str
     last = found.tensors.get(Key(0, 0, 'last', 'conv', 'weight'))
     num_stages = len(arch.stages)
     net = FNAChildNet(arch, (num_stages - (last is None), ), arch.total_stride,
-                      head_channels=1 if last is None else len(last))
+                      head_channels=None if last is None else len(last))
     result = remapping.apply(found, net)
     text = arch.to_text().replace('\n', ' ')
     meta = dict({ARCHITECTURE_META: text}, made_by='fna_mm remap', seed=seed, seed_layout=found.layout, width=width,

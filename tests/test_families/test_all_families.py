@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from click.testing import CliRunner
 from mmengine.registry import MODELS
 from toy_families import TOYS, space_of, toy_of
 from toy_search import SIZE, ToyClassifier, assert_same, load, search_config, train
 
 from fna_mm import Architecture, FNAChildNet, FNASuperNet, ParameterRemapping, SearchSpace, families
 from fna_mm.checkpoints.searched import read_architecture
+from fna_mm.cli import main
 from fna_mm.cost import madds_table
 from fna_mm.remapping.parameter_remapping import remap_parameters
 from fna_mm.remapping.seed_checkpoint import read_seed
@@ -169,6 +171,32 @@ def test_a_path_of_a_supernet_equals_the_child(seed):
     net.use_path(choice)
     x = torch.randn(2, 3, SIZE, SIZE)
     assert torch.equal(net(x)[0], child(x)[0])
+
+
+def test_a_file_of_remapped_weights(seed, tmp_path):
+    """``fna remap``: the file names its architecture, and holds what the initializer gives."""
+    _, architecture, _, path = seed
+    stages = tuple(replace(stage, layers=stage.layers[:1]) for stage in architecture.stages)
+    shallow = replace(architecture, stages=stages)
+    done = CliRunner().invoke(main, ['remap', path, shallow.to_text(), str(tmp_path / 'remapped.pth')])
+    assert done.exit_code == 0, done.output
+    assert read_architecture(str(tmp_path / 'remapped.pth')) == shallow
+    child = child_of(shallow)
+    ParameterRemapping(path)(child)
+    found = load(tmp_path / 'remapped.pth')['state_dict']
+    assert all(torch.equal(found[f'backbone.{key}'], value) for key, value in child.state_dict().items())
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_commands_know_it(name, tmp_path):
+    architecture = toy_of(name)
+    done = CliRunner().invoke(main, ['arch', 'export', TOYS[name], str(tmp_path / 'arch.json')])
+    assert done.exit_code == 0, done.output
+    assert Architecture.create(str(tmp_path / 'arch.json')) == architecture
+    shown = CliRunner().invoke(main, ['arch', 'show', str(tmp_path / 'arch.json')])
+    assert str(architecture.stages[-1].layers[0]) in shown.output
+    counted = CliRunner().invoke(main, ['complexity', str(tmp_path / 'arch.json'), '--shape', '64', '64'])
+    assert f'{architecture.params() / 1e6:.6f}' in counted.output
 
 
 def test_the_seed_is_in_its_search_space():
