@@ -208,7 +208,7 @@ def _mean(values: Sequence[Optional[float]]) -> str:
     if not known:
         return '–'
     spread = f' ± {statistics.stdev(known):.1f}' if len(known) > 1 else ''
-    return f'{statistics.mean(known):.1f}{spread}'
+    return f'{round(statistics.mean(known), 1) + 0.:.1f}{spread}'  # no -0.0
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
