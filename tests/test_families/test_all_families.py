@@ -207,8 +207,22 @@ def test_the_seed_is_in_its_search_space():
 
 def test_a_search_resumes_bit_for_bit_and_gives_a_child_that_trains(seed, tmp_path):
     name, architecture, _, path = seed
+    check_search(dict(space_of(name), output_stride=8), architecture, path, tmp_path)
+
+
+def test_the_search_of_a_resnet_18_does(randomize, tmp_path):
+    """The space of ``configs/resnet``, on tiny images."""
+    architecture = Architecture.create('resnet18')
+    torch.save(randomize(child_of(architecture), seed=7).state_dict(), tmp_path / 'seed.pth')
+    space = dict(seed='resnet18', layers_per_stage=(2, 2, 2, 2), kernel_sizes=(3, 5), expand_ratios=(.5, 1),
+                 output_stride=8)
+    check_search(space, architecture, str(tmp_path / 'seed.pth'), tmp_path)
+
+
+def check_search(space, architecture, path, tmp_path):
+    """A search, the same one stopped and resumed, and the training of its child."""
     last = len(architecture.stages) - 1
-    backbone = dict(type='FNASuperNet', out_indices=(last, ), output_stride=8, **space_of(name),
+    backbone = dict(type='FNASuperNet', out_indices=(last, ), **space,
                     init_cfg=dict(type='ParameterRemapping', checkpoint=path))
 
     def config(folder):
