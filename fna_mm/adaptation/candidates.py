@@ -42,8 +42,7 @@ class Limits:
 
     Args:
         min_width (float): Smallest width of a block, as a share of its hidden channels; one step of the family at
-            least, 8 channels for MobileNetV2. Defaults
-            to 0.1.
+            least, 8 channels for MobileNetV2. Defaults to 0.1.
         min_depth (int): Layers that every stage keeps at least, if it has as many. Defaults to 1.
 
     Raises:
@@ -60,13 +59,13 @@ class Limits:
         check_integer('min_depth', self.min_depth)
 
 
-def widths(channels: int, least: float = 0., step: int = 8) -> tuple[int, ...]:
+def widths(channels: int, least: float, step: int) -> tuple[int, ...]:
     """The widths that a number of channels may become, falling: itself, and all smaller multiples of a step.
 
     Args:
         channels (int): The number.
-        least (float): Smallest width, as a share of it. Defaults to 0.
-        step (int): The step. Defaults to 8.
+        least (float): Smallest width, as a share of it.
+        step (int): The step.
     """
     floor = max(step, least * channels)
     return (channels, *(width for width in range((channels - 1) // step * step, 0, -step) if width >= floor))

@@ -33,8 +33,8 @@ class Origin(NamedTuple):
     kernel: int
 
     def is_whole(self, source: Link) -> bool:
-        """Whether the block keeps all hidden channels of its block of the trained backbone."""
-        return len(self.kept) == source.hidden
+        """Whether the block has all hidden channels and the kernel of its block of the trained backbone."""
+        return len(self.kept) == source.hidden and self.kernel == source.spec.kernel_size
 
 
 def origins_of(chain: Chain, choice: Sequence[Candidate], statistics: Statistics) -> list[Origin]:
@@ -74,7 +74,7 @@ def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Arc
     own, theirs = Chain(child), Chain(trained)
     for link, origin in zip(own.links, origins):
         source = theirs.links[origin.block]
-        if origin.is_whole(source) and origin.kernel == source.spec.kernel_size:
+        if origin.is_whole(source):
             copy_block(link.block, source.block, origin.kept, trained.family)
         else:
             fill_block(link.block, statistics[origin.block, origin.kernel], len(origin.kept))

@@ -54,8 +54,7 @@ def _with_more_channels(old: Tensor, new: Tensor, dim: int, part: str, family: f
 
 
 def _copy_own(block: nn.Module, source: nn.Module, family: families.Family, generator: torch.Generator) -> None:
-    places = {name: place for table in family.layouts[0].slots for name, place in table.items()}
-    wanted, state = block.state_dict(), {}
+    places, wanted, state = family.places, block.state_dict(), {}
     for key, value in source.state_dict().items():
         part, kind = places[key.rpartition('.')[0]]
         for dim in family.hidden_groups(part, kind):

@@ -16,8 +16,7 @@ from fna_mm.remapping.tensor_remapping import remap_kernel
 def _selected(state: Mapping[str, Tensor], kept: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
     """The tensors of a block with the kept hidden channels, by their names."""
     own = families.family(family)
-    places = {name: place for table in own.layouts[0].slots for name, place in table.items()}
-    result = {}
+    places, result = own.places, {}
     for key, value in state.items():
         for dim, group in own.hidden_groups(*places[key.rpartition('.')[0]]).items():
             if group in kept and value.dim() > dim:
@@ -52,19 +51,26 @@ def copy_block(block: nn.Module, source: nn.Module, kept: Tensor, family: str,
     block.load_state_dict(state)
 
 
-def _absorbed(statistics: BlockStatistics, width: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """The layers of a narrower block that make up for lost inner channels: name → weight, and the constant it lacks.
+def _absorb(block: nn.Module, statistics: BlockStatistics, width: int) -> None:
+    """Let the layers of a narrower block that read inner channels make up for those that are lost.
 
-    Rows of the weight are selected as the block's hidden channels are.
+    Args:
+        block (nn.Module): The narrower block; it is changed.
+        statistics (BlockStatistics): Statistics of the trained block.
+        width (int): Hidden channels of the narrower one.
     """
-    link, result = statistics.link, {}
-    rows, inner = statistics.kept(width), statistics.kept_inner(width)
-    for group, reader in readers_of(link).items():
-        weight, device = reader.conv.weight.detach(), statistics.inner[group].gram.device
-        name = next(name for name, module in link.block.named_modules() if module is reader)
-        result[name] = absorbed(weight[rows.to(weight.device)], statistics.inner[group].mean,
-                                statistics.inner[group].covariance, inner[group].to(device))
-    return result
+    link, rows, inner = statistics.link, statistics.kept(width), statistics.kept_inner(width)
+    layers = readers_of(block, link.family)
+    for group, reader in readers_of(link.block, link.family).items():
+        weight, moments = reader.conv.weight.detach(), statistics.inner[group]
+        weight, constant = absorbed(weight[rows.to(weight.device)], moments.mean, moments.covariance,
+                                    inner[group].to(moments.gram.device))
+        layer = layers[group]
+        if layer.conv.kernel_size != weight.shape[2:]:
+            weight = remap_kernel(weight, layer.conv.kernel_size[0])
+        layer.conv.weight.copy_(weight)
+        if layer.norm.running_mean is not None:
+            layer.norm.running_mean.sub_(constant.to(layer.norm.running_mean))
 
 
 @torch.no_grad()
@@ -78,15 +84,8 @@ def fill_block(block: nn.Module, statistics: BlockStatistics, width: int) -> Non
     """
     link = statistics.link
     copy_block(block, link.block, statistics.kept(width), link.family, statistics.kept_inner(width))
-    if width == link.hidden:
-        return
-    for name, (weight, constant) in _absorbed(statistics, width).items():
-        layer: Any = block.get_submodule(name)
-        if layer.conv.kernel_size != weight.shape[2:]:
-            weight = remap_kernel(weight, layer.conv.kernel_size[0])
-        layer.conv.weight.copy_(weight)
-        if layer.norm.running_mean is not None:
-            layer.norm.running_mean.sub_(constant.to(layer.norm.running_mean))
+    if width < link.hidden:
+        _absorb(block, statistics, width)
 
 
 @torch.no_grad()
@@ -113,5 +112,5 @@ def narrowed_copy(statistics: BlockStatistics, width: int) -> nn.Module:
             owner.in_channels = value.shape[1] * owner.groups
         elif hasattr(owner, 'num_features') and value.dim():
             owner.num_features = len(value)
-    fill_block(block, statistics, width)
+    _absorb(block, statistics, width)
     return block

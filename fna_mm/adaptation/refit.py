@@ -50,8 +50,7 @@ def is_changed(origin: Origin, source: Link) -> bool:
         origin (Origin): Where the child's block comes from.
         source (Link): That block of the trained backbone.
     """
-    return (origin.upto > origin.block or len(origin.kept) < source.hidden
-            or origin.kernel != source.spec.kernel_size)
+    return origin.upto > origin.block or not origin.is_whole(source)
 
 
 def first_changed(trained: Chain, origins: Sequence[Origin]) -> int:

@@ -10,8 +10,9 @@ from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
 from torch import nn
 
 from fna_mm.adaptation.candidates import widths
-from fna_mm.backbones.elastic_space import STEP
 
+#: Widths of necks and heads are multiples of this number, as hardware likes them.
+STEP = 8
 #: Names of the arguments of a stacked head that hold its width.
 _FEATURES, _IN, _OUT, _CHANNELS = 'feat_channels', 'in_channels', 'out_channels', 'channels'
 

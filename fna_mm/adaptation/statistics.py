@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fna_mm import families
 from fna_mm.adaptation.chain import Chain, Link, watched
@@ -42,7 +42,7 @@ class BlockStatistics:
         self.moments = Moments(self.channels * self.positions, self.outputs * (1 if following is None else 2), device)
         #: Part that computes inner channels → their moments.
         self.inner = {group: Moments(reader.conv.in_channels, device=device)
-                      for group, reader in readers_of(link).items()}
+                      for group, reader in readers_of(link.block, link.family).items()}
         self._orders: dict[str, Tensor] = {}
 
     @property
@@ -92,7 +92,7 @@ class BlockStatistics:
         """The orders in which hidden channels go; they are computed once, from all statistics."""
         if not self._orders:
             self._orders = {self._family.ranked_part: self._last_order()}
-            for group, reader in readers_of(self.link).items():
+            for group, reader in readers_of(self.link.block, self.link.family).items():
                 weight = reader.conv.weight.detach().movedim(1, -1).flatten(0, 2)
                 self._orders[group] = elimination_order(self.inner[group].covariance.cpu(), weight.double().cpu())
         return {group: order.tolist() for group, order in self._orders.items()}
@@ -148,17 +148,17 @@ class BlockStatistics:
 Statistics = dict[tuple[int, int], BlockStatistics]
 
 
-def readers_of(link: Link) -> dict[str, Any]:
+def readers_of(block: nn.Module, family: str) -> dict[str, Any]:
     """The layers of a block that read inner channels: part that computes the channels → mm's ConvModule.
 
     Args:
-        link (Link): The block.
+        block (nn.Module): The block.
+        family (str): Name of its family.
     """
-    family = families.family(link.family)
-    names = {group: tuple(family.part_name(part).rpartition('.')[0] for part in (group, reader))
-             for group, reader in family.inner_groups().items()}
-    own = dict(link.block.named_children())
-    return {group: own[reader] for group, (part, reader) in names.items() if part in own}
+    own, layers = families.family(family), dict(block.named_children())
+    names = {group: [own.part_name(part).rpartition('.')[0] for part in (group, reader)]
+             for group, reader in own.inner_groups().items()}
+    return {group: layers[reader] for group, (part, reader) in names.items() if part in layers}
 
 
 def collect(chain: Chain, images: Tensor, statistics: Statistics) -> None:
@@ -174,7 +174,8 @@ def collect(chain: Chain, images: Tensor, statistics: Statistics) -> None:
     wanted = {index for index, _ in statistics} | {index + 1 for (index, _), block in statistics.items()
                                                    if block.following}
     whole = {index for index, _ in small} | {index for (index, _), block in statistics.items() if block.following}
-    readers = {(index, group): reader for index in sorted(wanted) for group, reader in readers_of(links[index]).items()}
+    readers = {(index, group): reader for index in sorted(wanted)
+               for group, reader in readers_of(links[index].block, links[index].family).items()}
     with torch.no_grad(), watched({index: links[index].output for index in sorted(wanted)}) as seen, \
             watched({index: links[index].block for index in sorted(whole)}) as blocks, watched(readers) as read:
         chain.backbone(images)

@@ -11,9 +11,6 @@ from fna_mm.architecture import Architecture
 from fna_mm.checks import check_integer, check_number
 from fna_mm.families import BlockSpec
 
-#: Widths of necks and heads are multiples of this number, as hardware likes them.
-STEP = 8
-
 
 class ElasticLayer(NamedTuple):
     """A layer and what it may be.

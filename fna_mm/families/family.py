@@ -191,7 +191,7 @@ class Family(ABC):
     name: str
     #: The usual name of the seed, such as ``'MobileNetV2'``.
     title: str
-    #: Published architectures in their text form, that of :attr:`seed` among them.
+    #: Published architectures in their text form, those of :attr:`seeds` among them.
     published: Mapping[str, str]
     #: The text form of a typical block, which messages give as an example.
     example: str
@@ -205,12 +205,8 @@ class Family(ABC):
     out_indices: Optional[tuple[int, ...]] = None
     #: Hidden channels of narrower and wider blocks are multiples of this number.
     width_step: int = 8
-    #: The name of the seed's architecture; None: that of the family.
-    seed: Optional[str] = None
     #: Arguments of a supernet's search space that differ from those of MobileNetV2's.
     search_space: Mapping[str, Any] = {}
-    #: Whether the output of a block is the sum of its chain and its shortcut, with no activation behind it.
-    sum_is_output: bool = True
     #: Names of mm's own backbones that are or may be networks of this family.
     library: tuple[str, ...] = ()
     #: The layouts of the family's checkpoints; the first one is that of this package's own networks.
@@ -309,8 +305,13 @@ class Family(ABC):
 
     @property
     def seeds(self) -> tuple[str, ...]:
-        """The names of all architectures that are seeds, the shallowest first; by default the one seed."""
-        return (self.seed or self.name, )
+        """The names of all architectures that are seeds, the shallowest first; by default that of the family."""
+        return (self.name, )
+
+    @property
+    def places(self) -> dict[str, tuple[str, str]]:
+        """The layers of a block of this package: name, such as ``'linear_conv.conv'`` → (part, kind)."""
+        return {name: place for table in self.layouts[0].slots for name, place in table.items()}
 
     def hidden_groups(self, part: str, kind: str) -> Mapping[int, str]:
         """The dimensions of a tensor that carry hidden channels: dimension → the part that computes these channels.
@@ -340,6 +341,11 @@ class Family(ABC):
             x (Tensor): Its input, (N, in_channels, H, W).
         """
         return x if block.with_shortcut else None
+
+    @property
+    def sum_is_output(self) -> bool:
+        """Whether the output of a block is the sum of its chain and its shortcut, with nothing behind it."""
+        return type(self).behind_sum is Family.behind_sum
 
     def behind_sum(self, block: Any, total: Any) -> Any:
         """The output of a block from the sum of its chain and its shortcut; by default the sum itself.

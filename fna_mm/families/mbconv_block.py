@@ -2,17 +2,15 @@
 
 from typing import Optional
 
-import torch
 from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from fna_mm.families.family import IMAGE_CHANNELS
 from fna_mm.families.mbconv import MBConvSpec
+from fna_mm.families.tapped_block import TappedBlock
 
 
-class MBConv(BaseModule):
+class MBConv(TappedBlock):
     """Inverted residual block (Sandler et al. 2018, figure 3).
 
     A 1x1 convolution expands the channels, a depthwise convolution follows, and a 1x1 convolution without activation
@@ -39,13 +37,12 @@ class MBConv(BaseModule):
                  norm_cfg: Optional[dict] = None,
                  act_cfg: Optional[dict] = None,
                  with_cp: bool = False) -> None:
-        super().__init__()
+        super().__init__(with_cp)
         norm_cfg = norm_cfg or dict(type='BN')
         act_cfg = act_cfg or dict(type='ReLU6')
         hidden = spec.hidden_channels(in_channels)
         self.with_expand_conv = spec.expands
         self.with_shortcut = stride == 1 and in_channels == out_channels
-        self.with_cp = with_cp
         if self.with_expand_conv:
             self.expand_conv = ConvModule(in_channels, hidden, 1, norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.depthwise_conv = ConvModule(
@@ -64,16 +61,6 @@ class MBConv(BaseModule):
         expanded = self.expand_conv(x) if self.with_expand_conv else x
         out = self.linear_conv(self.depthwise_conv(expanded))
         return (x + out if self.with_shortcut else out), expanded
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) → (N, out_channels, ceil(H / stride), ceil(W / stride))."""
-        return self.forward_tapped(x)[0]
-
-    def forward_tapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output, and the expanded features after their activation, (N, hidden, H, W)."""
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
 
 
 def build_stem(out_channels: int, norm_cfg: dict, act_cfg: dict, stride: int) -> ConvModule:

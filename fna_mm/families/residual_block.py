@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import torch
 from mmcv.cnn import ConvModule, build_activation_layer
-from mmengine.model import BaseModule, Sequential
+from mmengine.model import Sequential
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from fna_mm.families.family import IMAGE_CHANNELS, BlockOptions
 from fna_mm.families.residual import OUTER_KERNEL, ResidualSpec, changes_shape
+from fna_mm.families.tapped_block import TappedBlock
 
 
-class ResidualBlock(BaseModule):
+class ResidualBlock(TappedBlock):
     """A basic block or a bottleneck (He et al. 2016, figure 5).
 
     ``reduce_conv`` is the first 1x1 convolution of a bottleneck, ``inner_conv`` the convolution whose kernel may
@@ -25,10 +24,8 @@ class ResidualBlock(BaseModule):
     """
 
     def __init__(self, spec: ResidualSpec, options: BlockOptions) -> None:
-        super().__init__()
+        super().__init__(options.with_cp)
         norm_cfg, act_cfg = options.norm_cfg or dict(type='BN'), options.act_cfg or dict(type='ReLU')
-        self.with_cp = options.with_cp
-        self.with_shortcut = True
         first, second = spec.strides(options.stride)
         channels = options.in_channels
         if spec.bottleneck:
@@ -52,16 +49,6 @@ class ResidualBlock(BaseModule):
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.inner_conv(self.reduce_conv(x) if hasattr(self, 'reduce_conv') else x)
         return self.activate(self.outer_conv(hidden) + self.shortcut(x)), hidden
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) → (N, out_channels, ceil(H / stride), ceil(W / stride))."""
-        return self.forward_tapped(x)[0]
-
-    def forward_tapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output, and the features in front of the last convolution, (N, inner channels, H, W)."""
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
 
 
 class PooledConvolution(ConvModule):

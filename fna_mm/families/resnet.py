@@ -21,6 +21,8 @@ _FIXED: dict[str, tuple[Any, ...]] = dict(
     avg_down=(False, ), stem_channels=(None, _STEM_CHANNELS), base_channels=(_STEM_CHANNELS, ))
 _HEAD = r'(\w*head|neck|fc|classifier)\..*'
 _NEVER = r'(?!)(?P<slot>)(?P<tensor>)'
+#: Part of a block → the slots of its convolution and of its normalisation.
+_Slots = Mapping[str, Sequence[str]]
 
 
 def _stages_of(depth: int) -> str:
@@ -35,29 +37,23 @@ def _stages_of(depth: int) -> str:
     return '|'.join(stages)
 
 
-def _forms(names: Sequence[Sequence[str]], side: Sequence[str]) -> list[dict[str, Sequence[str]]]:
-    """The slots of a bottleneck and of a basic block, each with and without a convolution in the shortcut.
-
-    Args:
-        names (Sequence): The slots of the convolutions in order, each with its normalisation.
-        side (Sequence[str]): Those of the shortcut.
-    """
-    bottleneck = dict(reduce=names[0], inner=names[1], outer=names[2])
-    basic = dict(inner=names[0], outer=names[1])
+def _forms(bottleneck: _Slots, basic: _Slots, side: Sequence[str]) -> list[_Slots]:
+    """Part → slots of a bottleneck and of a basic block, each with and without a convolution in the shortcut."""
     return [dict(bottleneck, side=side), bottleneck, dict(basic, side=side), basic]
 
 
 def _own(stem_convolutions: int) -> Layout:
-    parts = {part: (f'{part}_conv.conv', f'{part}_conv.bn') for part in ('reduce', 'inner', 'outer', 'side')}
-    bottleneck = ('reduce', 'inner', 'outer')
-    forms = [{part: parts[part] for part in names} for names in (
-        (*bottleneck, 'side'), bottleneck, ('inner', 'outer', 'side'), ('inner', 'outer'))]
-    return own_layout('fna_mm', forms, _HEAD, stem_convolutions)
+    reduce, inner, outer, side = ((f'{part}_conv.conv', f'{part}_conv.bn') for part in (
+        'reduce', 'inner', 'outer', 'side'))
+    basic = dict(inner=inner, outer=outer)
+    return own_layout('fna_mm', _forms(dict(basic, reduce=reduce), basic, side), _HEAD, stem_convolutions)
 
 
+_FIRST, _SECOND, _THIRD = ((f'conv{number}', f'bn{number}') for number in (1, 2, 3))
 #: Blocks in torchvision's, timm's and mm's checkpoints.
-_SLOTS = tuple(slot_table(form) for form in _forms([(f'conv{n}', f'bn{n}') for n in (1, 2, 3)],
-                                                   ('downsample.0', 'downsample.1')))
+_SLOTS = tuple(slot_table(form) for form in _forms(
+    dict(reduce=_FIRST, inner=_SECOND, outer=_THIRD), dict(inner=_FIRST, outer=_SECOND),
+    ('downsample.0', 'downsample.1')))
 _BLOCK = rf'layer(?P<stage>\d+)\.(?P<layer>\d+)\.(?P<slot>conv[123]|bn[123]|downsample\.[01])\.{TENSOR}'
 
 
@@ -80,13 +76,11 @@ class ResNet(Family):
 
     name = 'resnet'
     title = 'ResNet'
-    seed = 'resnet50'
     published = {f'resnet{depth}': _stages_of(depth) for depth in _DEPTHS}
     example = 'k3_bottleneck64'
     stem_stride = 4
     act_cfg = dict(type='ReLU')
     width_step = 16
-    sum_is_output = False
     search_space = dict(kernel_sizes=(3, 5), expand_ratios=(0.5, 1))
     library: tuple[str, ...] = ('ResNet', )
     layouts: tuple[Layout, ...] = (_own(1), _library_layout('torchvision/timm/mm', rf'(?P<slot>conv1|bn1)\.{TENSOR}',
@@ -190,7 +184,6 @@ class ResNetCaffe(ResNet):
 
     name = 'resnet_caffe'
     title = 'ResNet (Caffe)'
-    seed = 'resnet50_caffe'
     published = {f'resnet{depth}_caffe': _stages_of(depth) for depth in (50, 101)}
     strided_first = True
 
@@ -200,7 +193,6 @@ class ResNetV1c(ResNet):
 
     name = 'resnet_v1c'
     title = 'ResNetV1c'
-    seed = 'resnet50_v1c'
     published = {f'resnet{depth}_v1c': _stages_of(depth) for depth in _DEPTHS}
     library = ('ResNetV1c', 'ResNet')
     deep_stem = True

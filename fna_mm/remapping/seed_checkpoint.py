@@ -215,7 +215,7 @@ def stage_depths(channels: Sequence[int], family: str = families.DEFAULT) -> tup
     (1, 2, 1)
     """
     runs = tuple(len(list(run)) for _, run in itertools.groupby(channels))
-    seed = tuple(len(stage.layers) for stage in Architecture.create(families.family(family).seed or family).stages)
+    seed = tuple(len(stage.layers) for stage in Architecture.create(families.family(family).seeds[0]).stages)
     # A network with fewer blocks than the seed has stages is another network; no stages of it are merged.
     if len(runs) >= len(seed) or len(channels) < len(seed):
         return runs

@@ -111,7 +111,7 @@ def rival_config(source: Source, architecture: Architecture) -> Config:
     teacher = dict(teacher=section, checkpoint=f'{{{{ fileDirname }}}}/../{TEACHER}', weight=1.)
     cfg = finetuning_config(source.trained.config, child_section_of(section, architecture), source.task.share, RATE,
                             teacher)
-    # The last state is what counts: it is validated, whatever the interval of the training was.
+    # The last state is what counts: it alone is validated.
     loop = cfg.train_cfg
     loop['val_interval'] = loop.get('max_epochs') or loop['max_iters']
     return cfg

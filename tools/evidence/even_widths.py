@@ -3,11 +3,9 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from fna_mm import Architecture
+from fna_mm import Architecture, families
 from fna_mm.families import BlockSpec
 
-#: Hidden channels are multiples of this number.
-STEP = 8
 _HALVINGS = 40
 #: Shares above the common one that single blocks may have, as factors of it.
 _WIDER = (1., 1.02, 1.04, 1.06, 1.08, 1.1)
@@ -21,13 +19,13 @@ def with_share(architecture: Architecture, share: float, kept: Collection[tuple[
         share (float): The share, from 0 to 1.
         kept (Collection[tuple[int, int]]): (stage, layer) of the blocks that keep their width. Defaults to ().
     """
-    stages = []
+    stages, step = [], families.family(architecture.family).width_step
     for place in architecture.walk():
         specs = []
         for spec, layer in place.layers():
             if spec.searchable and (layer.stage, layer.index) not in kept:
                 hidden = spec.hidden_channels(layer.in_channels)
-                width = min(hidden, max(STEP, round(share * hidden / STEP) * STEP))
+                width = min(hidden, max(step, round(share * hidden / step) * step))
                 spec = spec.resized(spec.kernel_size, width, layer.in_channels)
             specs.append(spec)
         stages.append(replace(place.stage, layers=tuple(specs)))
@@ -58,7 +56,8 @@ def narrowed(architecture: Architecture, budget: float, shape: tuple[int, int], 
     if with_share(architecture, high, kept).madds(*size) <= most:
         return with_share(architecture, high, kept)
     if with_share(architecture, low, kept).madds(*size) > most:
-        raise ValueError(f'budget {budget}: with {STEP} hidden channels in every block the backbone still costs more')
+        step = families.family(architecture.family).width_step
+        raise ValueError(f'budget {budget}: with {step} hidden channels in every block the backbone still costs more')
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if with_share(architecture, middle, kept).madds(*size) <= most:

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fna_mm import Architecture, FNAChildNet
+from fna_mm import Architecture, FNAChildNet, families
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.scores import same_random_numbers
 from fna_mm.architecture import Stage
 from fna_mm.families import BlockSpec
 from tools.evidence.child_files import Source
-from tools.evidence.even_widths import STEP
 
 #: Model → importance of torch-pruning.
 IMPORTANCES = dict(pruned_norm='GroupMagnitudeImportance', pruned_taylor='GroupTaylorImportance')
@@ -83,7 +82,7 @@ def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor,
               and not any(module is root for root in roots) and module.groups == 1]
     pruner = torch_pruning.pruner.BasePruner(
         result, example, importance, global_pruning=True, pruning_ratio=ratio, max_pruning_ratio=_MOST,
-        ignored_layers=others, round_to=STEP)
+        ignored_layers=others, round_to=families.family(backbone.family).width_step)
     pruner.step()
     return result
 
