@@ -18,12 +18,14 @@ from tools.results.adapted_runs import (
     RESNET,
     alike,
     behind,
+    merged,
     page_of,
     rows_of,
     run_case,
     steps_of,
     table_of,
     titles,
+    write,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +101,29 @@ def test_a_run_is_trained_adapted_tested_and_fine_tuned(commands, tmp_path):
         'trained', 'adapted', *(f'raw_{budget}' for budget in BUDGETS), *(f'tuned_{budget}' for budget in BUDGETS),
         *(f'tuned_{budget}_test' for budget in BUDGETS), *(f'plain_{budget}' for budget in PLAIN),
         *(f'plain_{budget}_test' for budget in PLAIN)}
+
+
+def test_collected_runs_are_added_to_those_that_are_known(commands, tmp_path):
+    commands()
+    rows = json.loads((RESULTS / 'adaptation.json').read_text())
+    assert merged(rows, []) == rows
+    for name in ('adaptation.json', 'adaptation.md'):
+        (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
+    run_case('camvid_deeplabv3', 1, tmp_path / 'work', '/seeds/seed.pth')
+    (tmp_path / 'work/camvid_deeplabv3/seed_1').rename(tmp_path / 'work/camvid_deeplabv3/seed_99')
+    run_case('camvid_deeplabv3', 0, tmp_path / 'work', '/seeds/seed.pth')
+    write(tmp_path / 'work', tmp_path)
+    after = json.loads((tmp_path / 'adaptation.json').read_text())
+    assert [(row['case'], row['budget']) for row in after] == [(row['case'], row['budget']) for row in rows]
+    for old, new in zip(rows, after):
+        if new['case'] != 'camvid_deeplabv3':
+            assert new == old
+            continue
+        assert new['seeds'] == [*old['seeds'], 99]
+        value = 40 * float(new['budget'])
+        assert [new['raw'][0], new['raw'][-1]] == [value, value]  # the new run of seed 0 takes the old one's place
+        assert new['raw'][1:-1] == old['raw'][1:]
+    assert (tmp_path / 'front.png').exists()
 
 
 @pytest.mark.parametrize('stop', ['seed_0/trained --cfg', 'seed_0/adapted', 'seed_0/tuned_0.5 --cfg'])

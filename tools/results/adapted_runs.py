@@ -1,7 +1,7 @@
 """What measured adaptation gives: train a model to the end, adapt it, test every child as it is and fine-tuned.
 
 python -m tools.results.adapted_runs run CASE SEED WORK SEED.pth    a training and all its children; resumable
-python -m tools.results.adapted_runs collect WORK docs/results      all runs' adaptation.json and adaptation.md
+python -m tools.results.adapted_runs collect WORK docs/results      add all runs to adaptation.json and adaptation.md
 """
 
 import json
@@ -177,6 +177,24 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def merged(known: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the runs of two collections; of a seed that both have, those that were found.
+
+    Args:
+        known (Sequence[Mapping]): Rows that were collected earlier, maybe of a folder that is gone.
+        found (Sequence[Mapping]): What :func:`rows_of` gave.
+    """
+    keys = 'raw', 'tuned', 'plain', 'share_of_model', 'minutes', 'widths'
+    runs: dict[tuple[str, str], dict[int, tuple[Any, ...]]] = {}
+    for row in (*known, *found):
+        of_row = runs.setdefault((row['case'], row['budget']), {})
+        of_row.update(zip(row['seeds'], zip(*(row[key] for key in keys))))
+    return [dict(case=case, budget=budget, seeds=sorted(runs[case, budget]),
+                 **{key: [runs[case, budget][seed][at] for seed in sorted(runs[case, budget])]
+                    for at, key in enumerate(keys)})
+            for case in (*PACKAGES, RESNET) for budget in budgets_of(case) if (case, budget) in runs]
+
+
 def behind(row: Mapping[str, Any], trained: Mapping[str, Any], key: str) -> list[float]:
     """By how many points a child is behind the trained model, for every seed that has both.
 
@@ -254,6 +272,8 @@ def minutes_of(rows: Sequence[Mapping[str, Any]]) -> str:
 def write(work: Path, out: Path) -> None:
     """Write ``adaptation.json``, the tables into ``adaptation.md``, and ``front.png``; the same of the ResNet's page.
 
+    Runs that are in these files and not in the folder stay.
+
     Args:
         work (Path): Folder of all runs.
         out (Path): docs/results.
@@ -262,8 +282,10 @@ def write(work: Path, out: Path) -> None:
     for name, rows in (('adaptation', [row for row in found if row['case'] != RESNET]),
                        ('resnet', [row for row in found if row['case'] == RESNET])):
         if rows:
+            before = out / f'{name}.json'
+            rows = merged(json.loads(before.read_text()) if before.exists() else [], rows)
             lines = ',\n'.join(json.dumps(row) for row in rows)
-            (out / f'{name}.json').write_text(f'[\n{lines}\n]\n')
+            before.write_text(f'[\n{lines}\n]\n')
             page = out / f'{name}.md'
             page.write_text(page_of(page.read_text(), rows))
             if name == 'adaptation':
