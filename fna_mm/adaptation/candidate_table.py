@@ -10,6 +10,7 @@ from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.outside import OutsideChoice
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.scores import Curve, Replacement, mean_and_error
+from fna_mm.adaptation.sensitivity import Sensitivity, steadied
 from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.cost.choice import DepthLimit, choose
 
@@ -60,6 +61,8 @@ class CandidateTable:
         self.fixed = self.total - blocks
         self.curves: list[Curve] = []
         self._differences: Mapping[Replacement, np.ndarray] = {}
+        #: What the maps say about the loss.
+        self.sensitivity = Sensitivity((), float('inf'))
         #: What neck and head may become, and what they cost as they are; empty if they stay.
         self.outside: Sequence[OutsideChoice] = ()
         self.rest = 0.
@@ -99,26 +102,28 @@ class CandidateTable:
         assert cheapest is not None
         return self.fixed + sum(costs[index] for costs, index in zip(self.costs, cheapest))
 
-    def learn(self, differences: Mapping[Replacement, np.ndarray]) -> None:
+    def learn(self, differences: Mapping[Replacement, np.ndarray], errors: Mapping[Replacement, np.ndarray]) -> None:
         """Make the curves of scores.
 
         Args:
             differences (Mapping[Replacement, np.ndarray]): Candidate → what it adds to the loss of every image.
+            errors (Mapping[Replacement, np.ndarray]): Candidate → errors of the maps on every image, (images, maps).
         """
         self._differences = differences
         links = self.chain.links
         grown = {key for key in differences if key.block >= len(links) or key.width > links[key.block].hidden
                  or key.kernel > links[key.block].spec.kernel_size}
-        #: Candidate of growth → its score, below zero if it is a gain, and its standard error.
+        #: Candidate of growth → its score, below zero if it is a gain, and its standard error. Maps that differ from
+        #: the trained ones may be better ones: here they say nothing.
         self.grown = {key: mean_and_error(differences[key]) for key in sorted(grown)}
-        self._own = {key: values for key, values in differences.items() if key not in grown}
-        own = {key: values for key, values in self._own.items() if not key.kernel}
-        self.curves = [Curve(link.hidden, {key.width: values for key, values in own.items() if key.block == index})
+        self._own, self.sensitivity = steadied(
+            {key: values for key, values in differences.items() if key not in grown}, errors)
+        own = {key: pair for key, pair in self._own.items() if not key.kernel}
+        self.curves = [Curve(link.hidden, {key.width: pair for key, pair in own.items() if key.block == index})
                        for index, link in enumerate(self.chain.links)]
         added: dict[tuple[int, int], list[tuple[float, float]]] = {}
-        for key, values in self._own.items():
+        for key, (mean, error) in self._own.items():
             if key.kernel:
-                mean, error = mean_and_error(values)
                 added.setdefault((key.block, key.kernel), []).append(
                     (mean - self.curves[key.block](key.width)[0], error))
         #: (block, smaller kernel) → what it adds to the score of any width, and its standard error.
@@ -186,7 +191,11 @@ class CandidateTable:
         return 0 if own else candidate.kernel
 
     def _error(self, chosen: Sequence[Candidate]) -> float:
-        """The standard error of the sum of scores. Images are shared by all scores, so errors do not just add up."""
+        """The standard error of the sum of scores, as it was measured, without what the maps say.
+
+        Images are shared by all scores, so errors do not just add up; and the weights of the maps, which are found on
+        the same images, are as certain as the whole.
+        """
         rows = []
         for index, candidate in enumerate(chosen):
             kernel = self._kernel(index, candidate)
@@ -216,7 +225,7 @@ class CandidateTable:
         """Of every block what a page draws: name, stage, hidden channels, and scores where they are known."""
         result = []
         for index, (link, curve) in enumerate(zip(self.chain.links, self.curves)):
-            own = {key.width: mean_and_error(values) for key, values in self._own.items()
+            own = {key.width: pair for key, pair in self._own.items()
                    if key.block == index and not key.kernel}
             floor = min((width for width in own if width), default=link.hidden)
             scores = [curve(round(share * link.hidden))[0] if round(share * link.hidden) >= floor else None

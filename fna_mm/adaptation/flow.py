@@ -26,11 +26,11 @@ from fna_mm.adaptation.growth import Growth, settle
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.measuring import (
     Progress,
-    differences,
-    measure_losses,
+    measure_candidates,
     measure_statistics,
     no_progress,
     normalised_images,
+    on_images,
 )
 from fna_mm.adaptation.options import MOST, AdaptedChild, AdaptOptions, needs_growing
 from fna_mm.adaptation.outside import OutsideWidths
@@ -38,7 +38,7 @@ from fna_mm.adaptation.page import adaptation_figures, adaptation_page, said_of_
 from fna_mm.adaptation.prepared_search import build_search, prepare_model
 from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.rehearsal import Growing, check_can_train
-from fna_mm.adaptation.scores import Replacement, Scorer, first_measured, grown_measured, mean_and_error
+from fna_mm.adaptation.scores import Measured, Replacement, Scorer, first_measured, grown_measured, mean_and_error
 from fna_mm.adaptation.shared_widths import outside_of
 from fna_mm.adaptation.statistics import Statistics, statistics_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
@@ -53,7 +53,9 @@ from fna_mm.report.canvas import image_to_png
 from fna_mm.report.run import ADAPTATION
 
 #: Images for statistics, and the largest and first number of images for scores.
-_STATISTICS, _SCORES, _FIRST_SCORES = 256, 128, 48
+_STATISTICS, _SCORES, _FIRST_SCORES = 256, 128, 16
+#: First number of images for scores if the errors of the backbone's maps do not tell some of them.
+_FIRST_LOSSES = 48
 #: Share of the images that statistics may use: scores need others.
 _STATISTICS_SHARE = .6
 #: Share of the images that scores may use if the network grows: the rehearsal does not see them.
@@ -293,13 +295,14 @@ class _Adaptation:
         scorer = Scorer(self.model, self.chain, self.statistics, self.growth.blocks() if self.growth else None)
         measured = first_measured(self.chain, self.table.allowed)
         measured += grown_measured(self.space) if self.space else []
-        number = min(_FIRST_SCORES, len(self.score_positions))
+        # What grows and what is outside of the backbone has the measured loss alone.
+        number = min(_FIRST_LOSSES if self.space or self.outside else _FIRST_SCORES, len(self.score_positions))
         while True:
             positions = list(self.score_positions[:number])
-            losses = measure_losses(scorer, self.images, positions, measured, self.folder, self.progress)
-            seed, found = differences(losses, positions)
+            seed, found, errors = on_images(measure_candidates(
+                scorer, self.images, positions, measured, self.folder, self.progress), positions)
             self.seed_losses, self.seed_loss = seed, float(seed.mean())
-            self.table.learn(found)
+            self.table.learn(found, errors)
             if self.outside:
                 self.outside.measure(self.images, self.statistics_positions, positions, seed, self.folder,
                                      self.progress)
@@ -412,11 +415,11 @@ class _Adaptation:
     def _real_difference(self, model: Any, positions: Sequence[int]) -> tuple[float, float]:
         scorer = Scorer(model, Chain(model.backbone), {})
         rank, world = get_dist_info()
-        own: dict[int, dict[Optional[Replacement], float]] = {
-            position: {None: next(scorer.losses(self.images[position], [None]))[1]}
+        own: dict[int, dict[Optional[Replacement], Measured]] = {
+            position: {None: next(scorer.measure(self.images[position], [None]))[1]}
                for position in list(positions)[rank::world]}
         rows = gather_scores(own)
-        return mean_and_error(np.array([rows[position][None] for position in positions]) - self.seed_losses)
+        return mean_and_error(np.array([rows[position][None].loss for position in positions]) - self.seed_losses)
 
     def _evaluate(self, children: Sequence[AdaptedChild], config: str) -> list[AdaptedChild]:
         with self._timed('evaluation'):
@@ -450,7 +453,8 @@ class _Adaptation:
                          loss=self.loss_before if self.growth else self.seed_loss, metrics=self.seed_metrics),
             children=[self._child_values(child) for child in children],
             front=front, blocks=table.blocks(), seconds=self.folder.seconds(), candidates=len(self.measured),
-            images=dict(statistics=len(self.statistics_positions), scores=self.number_of_score_images))
+            images=dict(statistics=len(self.statistics_positions), scores=self.number_of_score_images),
+            maps=None if not any(table.sensitivity.weights) else table.sensitivity._asdict())
         if self.options.grow:
             values['growth'] = dict(steps=self.options.grow.steps, loss=self.seed_loss, metrics=self.rehearsed_metrics,
                                     candidates=table.growth())

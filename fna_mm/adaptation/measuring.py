@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from mmengine.dist import all_gather_object, get_dist_info
@@ -12,7 +12,7 @@ from torch import Tensor
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.kernels import fit_kernels
-from fna_mm.adaptation.scores import Replacement, Scorer
+from fna_mm.adaptation.scores import Measured, Replacement, Scorer
 from fna_mm.adaptation.statistics import Statistics, collect
 from fna_mm.adaptation.work_folder import WorkFolder, gather_scores
 
@@ -21,8 +21,8 @@ _SAVE_EVERY = 15.
 #: Images on which the normalisations behind smaller kernels are set right.
 _KERNEL_IMAGES = 16
 
-#: Image → candidate → loss; None stands for the trained model.
-Losses = Mapping[int, Mapping[Optional[Replacement], float]]
+#: Image → candidate → what was measured; None stands for the trained model.
+Measurements = Mapping[int, Mapping[Optional[Replacement], Measured]]
 
 
 #: (what is done, number of steps) → a context that gives a progress bar, whose ``update(n)`` goes on by n steps.
@@ -104,8 +104,9 @@ def measure_statistics(model: Any, chain: Chain, statistics: Statistics, images:
     folder.finish_statistics(statistics)
 
 
-def measure_losses(scorer: Scorer, images: MeasuredImages, positions: Sequence[int], measured: Sequence[Replacement],
-                   folder: WorkFolder, progress: Optional[Progress] = None) -> Losses:
+def measure_candidates(scorer: Scorer, images: MeasuredImages, positions: Sequence[int],
+                       measured: Sequence[Replacement], folder: WorkFolder, progress: Optional[Progress] = None
+                       ) -> Measurements:
     """Measure candidates on images, as far as they are not measured yet.
 
     Args:
@@ -113,11 +114,11 @@ def measure_losses(scorer: Scorer, images: MeasuredImages, positions: Sequence[i
         images (MeasuredImages): The images.
         positions (Sequence[int]): Which of them are used.
         measured (Sequence[Replacement]): The candidates.
-        folder (WorkFolder): Where losses are saved.
+        folder (WorkFolder): Where it is saved.
         progress (Progress, optional): Shows the progress. Defaults to None: nothing is shown.
 
     Returns:
-        Losses: The losses that all processes have measured, also earlier ones.
+        Measurements: What all processes have measured, also earlier.
     """
     rank, world = get_dist_info()
     rows = folder.load_scores()
@@ -127,8 +128,8 @@ def measure_losses(scorer: Scorer, images: MeasuredImages, positions: Sequence[i
     clock, show = _Clock(), progress or no_progress
     with show('scores', sum(map(len, own.values()))) as bar:
         for position, keys in own.items():
-            for key, loss in scorer.losses(images[position], keys):
-                rows.setdefault(position, {})[key] = loss
+            for key, found in scorer.measure(images[position], keys):
+                rows.setdefault(position, {})[key] = found
                 bar.update(1)
                 if clock.due():
                     folder.save_scores(rows)
@@ -136,17 +137,29 @@ def measure_losses(scorer: Scorer, images: MeasuredImages, positions: Sequence[i
     return gather_scores(rows)
 
 
-def differences(losses: Losses, positions: Sequence[int]) -> tuple[np.ndarray, dict[Replacement, np.ndarray]]:
-    """The losses of the trained model on images, and what every candidate adds to them.
+class OnImages(NamedTuple):
+    """What was measured on the same images.
 
     Args:
-        losses (Losses): Replacement losses.
-        positions (Sequence[int]): Images on which all candidates were measured.
-
-    Returns:
-        tuple: The trained model's losses, (images,), and candidate → differences, (images,).
+        seed (np.ndarray): Losses of the trained model, (images,).
+        differences (dict[Replacement, np.ndarray]): Candidate → what it adds to them, (images,).
+        errors (dict[Replacement, np.ndarray]): Candidate → errors of its maps, (images, maps).
     """
-    seed = np.array([losses[position][None] for position in positions])
-    found = {key for position in positions for key in losses[position] if key is not None}
-    complete = sorted(key for key in found if all(key in losses[position] for position in positions))
-    return seed, {key: np.array([losses[position][key] for position in positions]) - seed for key in complete}
+
+    seed: np.ndarray
+    differences: dict[Replacement, np.ndarray]
+    errors: dict[Replacement, np.ndarray]
+
+
+def on_images(measured: Measurements, positions: Sequence[int]) -> OnImages:
+    """What was measured on images, of all candidates that were measured on each of them.
+
+    Args:
+        measured (Measurements): Everything that was measured.
+        positions (Sequence[int]): The images.
+    """
+    rows = [measured[position] for position in positions]
+    seed = np.array([row[None].loss for row in rows])
+    complete = sorted(key for key in rows[0] if key is not None and all(key in row for row in rows))
+    return OnImages(seed, {key: np.array([row[key].loss for row in rows]) - seed for key in complete},
+                    {key: np.array([row[key].errors for row in rows]) for key in complete})

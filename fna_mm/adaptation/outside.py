@@ -123,7 +123,8 @@ class OutsideWidths:
             rows = {width: np.array([self._losses[name, width][position] for position in positions]) - seed_losses
                     for name, width in self.measured() if name == shared.name}
             self._differences[shared.name] = rows
-            self._curves[shared.name] = Curve(shared.width, rows)
+            self._curves[shared.name] = Curve(shared.width, {
+                width: mean_and_error(values) for width, values in rows.items()})
 
     @torch.no_grad()
     def _maps(self, images: MeasuredImages, positions: Sequence[int]) -> Iterator[Maps]:

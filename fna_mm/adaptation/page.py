@@ -131,6 +131,15 @@ def _commands(values: Mapping[str, Any], folder: str) -> list[str]:
     return lines
 
 
+def _said_of_maps(values: Mapping[str, Any]) -> str:
+    """What made the scores certain: '' if the maps say nothing about the loss."""
+    known = values.get('maps')
+    if not known:
+        return ''
+    return (' by the loss and by the errors of the backbone\'s maps, from which the growth of the loss is known within '
+            f'{known["spread"]:.0%} of itself')
+
+
 def adaptation_page(values: Mapping[str, Any], folder: str, figures: Sequence[Drawn]) -> str:
     """Make the page.
 
@@ -144,7 +153,7 @@ def adaptation_page(values: Mapping[str, Any], folder: str, figures: Sequence[Dr
         [['minutes', *(f'{seconds / 60:.1f}' for seconds in values['seconds'].values()),
           f'{sum(values["seconds"].values()) / 60:.1f}']],
         f'Statistics on {values["images"]["statistics"]} training images; {values["candidates"]} candidates scored on '
-        f'{values["images"]["scores"]} others.')
+        f'{values["images"]["scores"]} others{_said_of_maps(values)}.')
     widths = _widths(values)
     fixed = f'Outside of the backbone {_fixed(values)}.' if values.get('fixed') and widths is None else ''
     return rendered('adaptation.html', title=f'FNA: {values["config"]} adapted', config=values['config'],

@@ -23,8 +23,9 @@ from fna_mm.remapping.tensor_remapping import depth_index
 from fna_mm.search_space import SearchableLayer, candidate_name
 from fna_mm.sections import find_sections
 
-#: A candidate whose score is this many standard errors above another one's is e times less probable.
-_ERRORS_PER_E = 1.
+#: A candidate whose score is this many median scores above another one's is e times less probable. In units of their
+#: standard errors, which are a few percent, a search would start where its softmax is flat and stay there.
+_SCORES_PER_E = 1.
 
 
 def build_search(config: str, trained: TrainedModel) -> Any:
@@ -81,7 +82,7 @@ def prepare_model(model: Any, trained: TrainedModel, chain: Chain, table: Candid
     """Give a search's model the weights of a trained one, fit all its candidates, and set its architecture parameters.
 
     A candidate with a larger kernel has the trained one in its centre, a layer that the trained backbone does not have
-    starts as the identity. The architecture parameters are minus the scores, in units of their standard errors.
+    starts as the identity. The architecture parameters are minus the scores, in units of the median one.
 
     Args:
         model (nn.Module): What :func:`build_search` gave; it is changed.
@@ -99,7 +100,7 @@ def prepare_model(model: Any, trained: TrainedModel, chain: Chain, table: Candid
     links = {(link.stage, link.layer): index for index, link in enumerate(chain.links)}
     depths = [len(stage.layers) for stage in trained.architecture.stages]
     counts = dict(fitted=0, identity=0)
-    scores, errors = [], []
+    scores: list[list[float]] = []
     for layer in net.search_space.layers:
         index = links[layer.stage, depth_index(layer.index, depths[layer.stage])]
         added = layer.index >= depths[layer.stage]
@@ -109,11 +110,10 @@ def prepare_model(model: Any, trained: TrainedModel, chain: Chain, table: Candid
                 _fit_candidate(op.candidates[candidate_name(spec)], spec, layer, chain.links[index], statistics, index,
                                identity=added)
                 counts['identity' if added else 'fitted'] += 1
-        pairs = [(0., 0.) if added else _score(table, index, spec, layer) for spec in layer.candidates]
-        scores.append([score for score, _ in pairs])
-        errors += [error for _, error in pairs if error > 0]
-    unit = float(np.median(errors)) * _ERRORS_PER_E if errors else 1.
-    flat = torch.tensor([-score / unit for layer_scores in scores for score in layer_scores])
+        scores.append([0. if added else _score(table, index, spec, layer) for spec in layer.candidates])
+    positive = [score for of_layer in scores for score in of_layer if score > 0]
+    unit = float(np.median(positive)) * _SCORES_PER_E if positive else 1.
+    flat = torch.tensor([-score / unit for of_layer in scores for score in of_layer])
     with torch.no_grad():
         net.architecture_parameters.copy_(flat.to(net.architecture_parameters))
     return counts
@@ -144,12 +144,12 @@ def _fit_candidate(block: Any, spec: BlockSpec, layer: SearchableLayer, link: Li
         nn.init.zeros_(output.norm.bias)
 
 
-def _score(table: CandidateTable, index: int, spec: Any, layer: SearchableLayer) -> tuple[float, float]:
+def _score(table: CandidateTable, index: int, spec: Any, layer: SearchableLayer) -> float:
     link = table.chain.links[index]
     if spec is None:
-        return table.score(index, Candidate(LEFT_OUT, None, 0))
+        return table.score(index, Candidate(LEFT_OUT, None, 0))[0]
     width = max(spec.hidden_channels(layer.in_channels), min(
         candidate.width for candidate in table.candidates[index] if candidate.width))
     # A larger kernel than the trained one starts as the trained one.
     kernel = min(spec.kernel_size, link.spec.kernel_size)
-    return table.score(index, Candidate(width, link.spec.resized(kernel, width, layer.in_channels), 0))
+    return table.score(index, Candidate(width, link.spec.resized(kernel, width, layer.in_channels), 0))[0]

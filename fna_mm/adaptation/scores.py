@@ -125,8 +125,32 @@ def same_random_numbers() -> Iterator[None]:
             np.random.set_state(states[1])
 
 
+def map_errors(maps: Sequence[Tensor], trained: Sequence[Tensor]) -> tuple[float, ...]:
+    """The relative squared error of every map: its squared difference over the squares of the trained one.
+
+    Args:
+        maps (Sequence[Tensor]): What a backbone returns, (N, C, H, W) each.
+        trained (Sequence[Tensor]): What the trained one returns, of the same shapes.
+    """
+    return tuple(float((one - other).square().sum(dtype=torch.float64)
+                       / other.square().sum(dtype=torch.float64).clamp(min=torch.finfo(torch.float32).tiny))
+                 for one, other in zip(maps, trained))
+
+
+class Measured(NamedTuple):
+    """What was measured of a candidate on an image.
+
+    Args:
+        loss (float): The loss.
+        errors (tuple[float, ...]): Relative squared error of every map that the backbone returns.
+    """
+
+    loss: float
+    errors: tuple[float, ...]
+
+
 class Scorer:
-    """Measures the task loss with one block replaced.
+    """Measures the task loss with one block replaced, and how far the maps of the backbone are from the trained ones.
 
     Args:
         model (nn.Module): The trained model in evaluation mode.
@@ -159,16 +183,16 @@ class Scorer:
         return replacement.kernel or self.chain.links[replacement.block].spec.kernel_size
 
     @torch.no_grad()
-    def losses(self, batch: Mapping[str, Any], wanted: Sequence[Optional[Replacement]]
-               ) -> Iterator[tuple[Optional[Replacement], float]]:
-        """Measure losses of a batch, one after the other.
+    def measure(self, batch: Mapping[str, Any], wanted: Sequence[Optional[Replacement]]
+                ) -> Iterator[tuple[Optional[Replacement], Measured]]:
+        """Measure candidates on a batch, one after the other.
 
         Args:
             batch (Mapping): A batch as the model's data preprocessor takes it.
             wanted (Sequence[Replacement | None]): The candidates; None stands for the trained model.
 
         Yields:
-            tuple: Candidate and loss.
+            tuple: Candidate and what was measured.
         """
         given, backbone = GivenFeatures(), self.model.backbone
         links = self.chain.links
@@ -184,9 +208,10 @@ class Scorer:
                 noted.append(dict(maps))  # with what the block's tap gives, without its output
                 self.chain.note(index, x, maps)
         inputs.append(x)
+        trained = self.chain.results(x, maps)
         for candidate in wanted:
             if candidate is None:
-                features = self.chain.results(x, maps)
+                features = trained
             elif candidate in self.grown:
                 features = self._grown(self.grown[candidate], inputs, noted)
             else:
@@ -197,7 +222,7 @@ class Scorer:
                 loss = self._loss(given, features, data)
             finally:
                 self.model.backbone = backbone
-            yield candidate, loss
+            yield candidate, Measured(loss, map_errors(features, trained))
 
     def _replaced(self, candidate: Replacement, inputs: Sequence[Tensor], seen: Mapping[int, Watched]) -> Tensor:
         """The output of a block, or of the one before it if it is left out, with the candidate in its place."""
@@ -252,13 +277,13 @@ class Curve:
 
     Args:
         channels (int): Hidden channels of the block.
-        differences (Mapping[int, np.ndarray]): Measured width → difference of the loss on every image.
+        scores (Mapping[int, tuple[float, float]]): Measured width → score and its standard error.
     """
 
-    def __init__(self, channels: int, differences: Mapping[int, np.ndarray]) -> None:
+    def __init__(self, channels: int, scores: Mapping[int, tuple[float, float]]) -> None:
         self.channels = channels
-        self.left_out = differences.get(LEFT_OUT)
-        known = sorted((width, *mean_and_error(values)) for width, values in differences.items() if width != LEFT_OUT)
+        self.left_out = scores.get(LEFT_OUT)
+        known = sorted((width, *pair) for width, pair in scores.items() if width != LEFT_OUT)
         self.widths = np.array([*(width for width, _, _ in known), channels], float)
         means = np.array([*(mean for _, mean, _ in known), 0.])
         errors = np.array([*(error for _, _, error in known), 0.])
@@ -279,8 +304,7 @@ class Curve:
         if width == LEFT_OUT:
             if self.left_out is None:
                 raise ValueError('leaving the block out was not measured')
-            mean, error = mean_and_error(self.left_out)
-            return max(mean, 0.), error
+            return max(self.left_out[0], 0.), self.left_out[1]
         if width == self.channels:
             return 0., 0.
         if self._score is None or self._error is None or width < self.widths[0]:

@@ -10,15 +10,15 @@ from typing import Any, Optional
 
 from mmengine.dist import all_gather_object, barrier, get_rank, is_main_process
 
-from fna_mm.adaptation.scores import Replacement
+from fna_mm.adaptation.scores import Measured, Replacement
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.checkpoints.folder_lock import HOLDER, LOCK, FolderLock
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, finished_name, write_whole
 
 IDENTITY = 'adaptation.json'
-#: Of the files with sums and orders: that of 1 had one order for a block.
-_FORMAT = 2
+#: Of the files: that of 1 had one order for a block, that of 2 no errors of maps.
+_FORMAT = 3
 #: Key of the trained model's own loss in a file of scores.
 _SEED = 'trained model'
 _STATISTICS = 'statistics.pth'
@@ -125,24 +125,24 @@ class WorkFolder:
             block.set_orders(state[_name(*key)]['orders'])
         return True
 
-    def save_scores(self, rows: Mapping[int, Mapping[Optional[Replacement], float]]) -> None:
-        """Save the losses that this process has measured.
+    def save_scores(self, rows: Mapping[int, Mapping[Optional[Replacement], Measured]]) -> None:
+        """Save what this process has measured.
 
         Args:
-            rows (Mapping): Image → candidate → loss; None stands for the trained model.
+            rows (Mapping): Image → candidate → what was measured; None stands for the trained model.
         """
-        values = {str(image): {_SEED if key is None else _name(*key): loss
-                               for key, loss in row.items()} for image, row in rows.items()}
+        values = {str(image): {_SEED if key is None else _name(*key): [found.loss, *found.errors]
+                               for key, found in row.items()} for image, row in rows.items()}
         write_whole({self.file(f'scores_{get_rank()}.json'): json.dumps(values).encode()})
 
-    def load_scores(self) -> dict[int, dict[Optional[Replacement], float]]:
-        """Load the losses that all processes have saved."""
-        rows: dict[int, dict[Optional[Replacement], float]] = {}
+    def load_scores(self) -> dict[int, dict[Optional[Replacement], Measured]]:
+        """Load what all processes have saved."""
+        rows: dict[int, dict[Optional[Replacement], Measured]] = {}
         for path in self._parts('scores'):
             for image, row in json.loads(path.read_text(encoding='utf-8')).items():
                 rows.setdefault(int(image), {}).update(
-                    (None if key == _SEED else Replacement(*map(int, key.split(':'))), loss)
-                    for key, loss in row.items())
+                    (None if key == _SEED else Replacement(*map(int, key.split(':'))), Measured(loss, tuple(errors)))
+                    for key, (loss, *errors) in row.items())
         return rows
 
     def seconds(self) -> dict[str, float]:
@@ -158,14 +158,14 @@ class WorkFolder:
             write_whole({self.file('seconds.json'): json.dumps(known).encode()})
 
 
-def gather_scores(rows: Mapping[int, Mapping[Optional[Replacement], float]]
-                  ) -> dict[int, dict[Optional[Replacement], float]]:
-    """The losses of all processes, in the order of the images.
+def gather_scores(rows: Mapping[int, Mapping[Optional[Replacement], Measured]]
+                  ) -> dict[int, dict[Optional[Replacement], Measured]]:
+    """What all processes have measured, in the order of the images.
 
     Args:
         rows (Mapping): What this process has measured.
     """
-    merged: dict[int, dict[Optional[Replacement], float]] = {}
+    merged: dict[int, dict[Optional[Replacement], Measured]] = {}
     for part in all_gather_object(dict(rows)):
         for image, row in part.items():
             merged.setdefault(image, {}).update(row)

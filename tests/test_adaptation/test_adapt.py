@@ -21,7 +21,7 @@ from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.measuring import measure_statistics
 from fna_mm.adaptation.refit import refit
-from fna_mm.adaptation.scores import Replacement, Scorer
+from fna_mm.adaptation.scores import Measured, Replacement, Scorer, first_measured
 from fna_mm.adaptation.statistics import statistics_of
 from fna_mm.adaptation.trained_model import load_trained
 from fna_mm.adaptation.work_folder import WorkFolder
@@ -170,12 +170,38 @@ def test_a_score_is_that_of_the_swapped_block(measured, block, width):
     child, _ = child_of(trained, chain, statistics, {block: width})
     model = with_backbone(trained, child)
     for position in (13, 17):
-        (none, seed), (key, score) = scorer.losses(images[position], [None, Replacement(block, width)])
+        (none, (seed, _)), (key, (score, _)) = scorer.measure(images[position], [None, Replacement(block, width)])
         assert none is None
         assert key == Replacement(block, width)
         assert seed == pytest.approx(loss_of(trained.model, images, position), rel=1e-6)
         assert score == pytest.approx(loss_of(model, images, position), rel=1e-5)
         assert score != seed
+
+
+def test_maps_are_those_of_the_swapped_block(measured):
+    """The errors of a candidate are zero for maps in front of its block, and grow as channels go."""
+    trained, chain, statistics, images = measured
+    scorer = Scorer(trained.model, chain, statistics)
+    allowed = [[link.hidden, *range(link.hidden - 8, 7, -8)] if link.spec.searchable else [link.hidden]
+               for link in chain.links]
+    wanted = first_measured(chain, allowed)
+    found = dict(scorer.measure(images[14], [None, *wanted]))
+    number = len(trained.backbone.out_indices)
+    assert found[None].errors == (0., ) * number
+    for key, of_key in found.items():
+        assert isinstance(of_key, Measured)
+        assert len(of_key.errors) == number
+        if key is not None:
+            assert of_key.errors[-1] > 0
+            stage = chain.links[key.block].stage
+            before = [of_key.errors[index] for index, out in enumerate(trained.backbone.out_indices)
+                      if isinstance(out, int) and out < stage]
+            assert not any(before)
+    for block in range(len(chain.links)):
+        rows = sorted((key.width, of_key.errors[-1]) for key, of_key in found.items()
+                      if key and key.block == block and key.width and not key.kernel)
+        values = [error for _, error in rows]
+        assert values == sorted(values, reverse=True)
 
 
 def test_refitted_children_are_closer_to_the_trained_model(measured):

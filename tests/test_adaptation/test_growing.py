@@ -112,7 +112,7 @@ def test_a_score_of_growth_is_that_of_the_grown_network(grown):
     # Of every grown layer: two kernels, more channels; of added layers three kernels.
     own = [layer for layer in elastic.space.own if len(layer.choices) > 1]
     assert len(measured) == 3 * len(own) + 3 * len(elastic.space.added)
-    found = dict(scorer.losses(images[11], [None, *measured]))
+    found = {key: of_key.loss for key, of_key in scorer.measure(images[11], [None, *measured])}
     assert found[None] == pytest.approx(loss_of(base, images, 11), rel=1e-6)
     rows = [*elastic.space.own, *elastic.space.added]
     for key in measured:
@@ -212,7 +212,7 @@ def gained(segmentor, rehearsed, tmp_path_factory):
     assert set(keys) <= set(grown_measured(space))
     for row in rows.values():
         for number, key in enumerate(keys):
-            row[':'.join(map(str, key))] = row['trained model'] - .1 * (number + 1)
+            row[':'.join(map(str, key))][0] = row['trained model'][0] - .1 * (number + 1)
     (folder / 'scores_0.json').write_text(json.dumps(rows))
     return folder, adapt(*segmentor, ('1.4', '0.9'), str(folder), OPTIONS)
 

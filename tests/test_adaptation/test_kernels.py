@@ -103,7 +103,8 @@ def test_a_score_is_that_of_the_swapped_block(large, tmp_path, block, width, ker
     chain = Chain(trained.backbone, (32, 32))
     statistics = statistics_of(chain)
     measure_statistics(trained.model, chain, statistics, images, range(12), WorkFolder(str(tmp_path), dict(a=1)))
-    (_, score), = Scorer(trained.model, chain, statistics).losses(images[15], [Replacement(block, width, kernel)])
+    (_, (score, _)), = Scorer(trained.model, chain, statistics).measure(
+        images[15], [Replacement(block, width, kernel)])
     child, origins = child_of(trained, chain, statistics, {block: width}, {block: kernel})
     assert child.architecture.stages[2].layers[block - 3].kernel_size == kernel
     assert score == pytest.approx(loss_of(with_backbone(trained, child), images, 15), rel=1e-5)

@@ -126,7 +126,7 @@ def test_a_score_is_that_of_the_swapped_block(measured, block, width):
     child, _ = child_of(trained, chain, statistics, {block: width})
     scorer, model = Scorer(trained.model, chain, statistics), with_backbone(trained, child)
     for position in (13, 14):
-        (_, seed), (_, score) = scorer.losses(images[position], [None, replacement])
+        (_, (seed, _)), (_, (score, _)) = scorer.measure(images[position], [None, replacement])
         assert seed == pytest.approx(loss_of(trained.model, images, position), rel=1e-6)
         assert score == pytest.approx(loss_of(model, images, position), rel=1e-5)
 
@@ -134,7 +134,7 @@ def test_a_score_is_that_of_the_swapped_block(measured, block, width):
 def test_a_smaller_kernel_is_measured_as_it_is_built(measured):
     trained, chain, statistics, images = measured
     child, _ = child_of(trained, chain, statistics, {3: 32}, {3: 3})
-    _, score = next(Scorer(trained.model, chain, statistics).losses(images[13], [Replacement(3, 32, 3)]))
+    _, (score, _) = next(Scorer(trained.model, chain, statistics).measure(images[13], [Replacement(3, 32, 3)]))
     assert score == pytest.approx(loss_of(with_backbone(trained, child), images, 13), rel=1e-5)
     assert chain.links[3].spec.kernel_size == 5
 
