@@ -83,7 +83,7 @@ def test_scores_are_means_where_nothing_can_be_learnt(case):
     assert isinstance(found, Sensitivity)
 
 
-@pytest.mark.parametrize('sign', [-1, 0])
+@pytest.mark.parametrize('sign', [-.1, 0])
 def test_maps_put_candidates_in_an_order_where_the_loss_does_not_grow(sign):
     """As that of a model that is not trained to the end, with noise on every image."""
     random = np.random.default_rng(3)
@@ -96,7 +96,7 @@ def test_maps_put_candidates_in_an_order_where_the_loss_does_not_grow(sign):
     assert len(calm) > 20
     said = [errors[key].mean(0) @ np.array(found.weights) for key in calm]
     assert spearmanr(said, [sum(scores[key]) for key in calm]).statistic > .9
-    assert max(scores[key][0] for key in calm) < .001
+    assert max(scores[key][0] for key in calm) < 3 * .01 / IMAGES**.5
 
 
 def test_a_candidate_that_changes_nothing_has_no_score():
