@@ -18,6 +18,7 @@ from tools.results.adapted_runs import (
     RESNET,
     alike,
     behind,
+    main,
     merged,
     page_of,
     rows_of,
@@ -153,6 +154,17 @@ def test_children_that_are_alike():
     assert alike([[16, 100], [16, 79]]) == .5
     assert alike([[16, 100], [16, 80], [8, 60]]) == 0
     assert alike([[0, 10], [0, 10]]) == 1
+
+
+def test_adaptations_are_compared(tmp_path, capsys):
+    for name, widths in (('one', [16, 100]), ('two', [16, 80]), ('three', [24, 80])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'front.json').write_text(json.dumps(dict(children=[
+            dict(budget='0.5', widths=widths), dict(budget='0.4', widths=[8, 8])])))
+    main(['alike', *(str(tmp_path / name) for name in ('one', 'two'))])
+    assert capsys.readouterr().out == '0.5: 100% of 2 children\n0.4: 100% of 2 children\n'
+    main(['alike', *(str(tmp_path / name) for name in ('one', 'two', 'three'))])
+    assert capsys.readouterr().out == '0.5: 50% of 3 children\n0.4: 100% of 3 children\n'
 
 
 @pytest.mark.parametrize('case', PACKAGES)

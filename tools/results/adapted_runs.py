@@ -2,6 +2,7 @@
 
 python -m tools.results.adapted_runs run CASE SEED WORK SEED.pth    a training and all its children; resumable
 python -m tools.results.adapted_runs collect WORK docs/results      add all runs to adaptation.json and adaptation.md
+python -m tools.results.adapted_runs alike ADAPTED ADAPTED…         how alike are the children of adaptations
 """
 
 import json
@@ -221,6 +222,20 @@ def alike(widths: Sequence[Sequence[int]], within: float = .25) -> Optional[floa
     return min(shares) if shares else None
 
 
+def said_of_alike(folders: Sequence[Path]) -> str:
+    """For every budget, the least share of layers whose widths two adaptations have within 25 %.
+
+    Args:
+        folders (Sequence[Path]): Work directories of ``fna adapt``.
+    """
+    widths: dict[str, list[list[int]]] = {}
+    for folder in folders:
+        for child in json.loads((folder / 'front.json').read_text())['children']:
+            widths.setdefault(child['budget'], []).append(child['widths'])
+    return '\n'.join(f'{budget}: {share:.0%} of {len(of_budget)} children'
+                     for budget, of_budget in widths.items() if (share := alike(of_budget)) is not None)
+
+
 def _mean(values: Sequence[Optional[float]]) -> str:
     known = [value for value in values if value is not None]
     if not known:
@@ -323,6 +338,8 @@ def main(arguments: Sequence[str]) -> None:
         run_case(arguments[1], int(arguments[2]), Path(arguments[3]).resolve(), checkpoint)
     elif len(arguments) == 3 and arguments[0] == 'collect':
         write(Path(arguments[1]), Path(arguments[2]))
+    elif len(arguments) >= 3 and arguments[0] == 'alike':
+        print(said_of_alike([Path(folder) for folder in arguments[1:]]))
     else:
         raise SystemExit(__doc__)
 
