@@ -38,7 +38,7 @@ from fna_mm.adaptation.page import adaptation_figures, adaptation_page, said_of_
 from fna_mm.adaptation.prepared_search import build_search, prepare_model
 from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.rehearsal import Growing, check_can_train
-from fna_mm.adaptation.scores import Measured, Replacement, Scorer, first_measured, grown_measured, mean_and_error
+from fna_mm.adaptation.scores import Measurement, Replacement, Scorer, first_measured, grown_measured, mean_and_error
 from fna_mm.adaptation.shared_widths import outside_of
 from fna_mm.adaptation.statistics import Statistics, statistics_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
@@ -415,7 +415,7 @@ class _Adaptation:
     def _real_difference(self, model: Any, positions: Sequence[int]) -> tuple[float, float]:
         scorer = Scorer(model, Chain(model.backbone), {})
         rank, world = get_dist_info()
-        own: dict[int, dict[Optional[Replacement], Measured]] = {
+        own: dict[int, dict[Optional[Replacement], Measurement]] = {
             position: {None: next(scorer.measure(self.images[position], [None]))[1]}
                for position in list(positions)[rank::world]}
         rows = gather_scores(own)

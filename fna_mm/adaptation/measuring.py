@@ -12,7 +12,7 @@ from torch import Tensor
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.kernels import fit_kernels
-from fna_mm.adaptation.scores import Measured, Replacement, Scorer
+from fna_mm.adaptation.scores import Measurement, Replacement, Scorer
 from fna_mm.adaptation.statistics import Statistics, collect
 from fna_mm.adaptation.work_folder import WorkFolder, gather_scores
 
@@ -22,7 +22,7 @@ _SAVE_EVERY = 15.
 _KERNEL_IMAGES = 16
 
 #: Image → candidate → what was measured; None stands for the trained model.
-Measurements = Mapping[int, Mapping[Optional[Replacement], Measured]]
+Measurements = Mapping[int, Mapping[Optional[Replacement], Measurement]]
 
 
 #: (what is done, number of steps) → a context that gives a progress bar, whose ``update(n)`` goes on by n steps.

@@ -137,7 +137,7 @@ def map_errors(maps: Sequence[Tensor], trained: Sequence[Tensor]) -> tuple[float
                  for one, other in zip(maps, trained))
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """What was measured of a candidate on an image.
 
     Args:
@@ -184,7 +184,7 @@ class Scorer:
 
     @torch.no_grad()
     def measure(self, batch: Mapping[str, Any], wanted: Sequence[Optional[Replacement]]
-                ) -> Iterator[tuple[Optional[Replacement], Measured]]:
+                ) -> Iterator[tuple[Optional[Replacement], Measurement]]:
         """Measure candidates on a batch, one after the other.
 
         Args:
@@ -222,7 +222,7 @@ class Scorer:
                 loss = self._loss(given, features, data)
             finally:
                 self.model.backbone = backbone
-            yield candidate, Measured(loss, map_errors(features, trained))
+            yield candidate, Measurement(loss, map_errors(features, trained))
 
     def _replaced(self, candidate: Replacement, inputs: Sequence[Tensor], seen: Mapping[int, Watched]) -> Tensor:
         """The output of a block, or of the one before it if it is left out, with the candidate in its place."""

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from mmengine.dist import all_gather_object, barrier, get_rank, is_main_process
 
-from fna_mm.adaptation.scores import Measured, Replacement
+from fna_mm.adaptation.scores import Measurement, Replacement
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.checkpoints.folder_lock import HOLDER, LOCK, FolderLock
 from fna_mm.checkpoints.opening import load_checkpoint
@@ -125,7 +125,7 @@ class WorkFolder:
             block.set_orders(state[_name(*key)]['orders'])
         return True
 
-    def save_scores(self, rows: Mapping[int, Mapping[Optional[Replacement], Measured]]) -> None:
+    def save_scores(self, rows: Mapping[int, Mapping[Optional[Replacement], Measurement]]) -> None:
         """Save what this process has measured.
 
         Args:
@@ -135,13 +135,13 @@ class WorkFolder:
                                for key, found in row.items()} for image, row in rows.items()}
         write_whole({self.file(f'scores_{get_rank()}.json'): json.dumps(values).encode()})
 
-    def load_scores(self) -> dict[int, dict[Optional[Replacement], Measured]]:
+    def load_scores(self) -> dict[int, dict[Optional[Replacement], Measurement]]:
         """Load what all processes have saved."""
-        rows: dict[int, dict[Optional[Replacement], Measured]] = {}
+        rows: dict[int, dict[Optional[Replacement], Measurement]] = {}
         for path in self._parts('scores'):
             for image, row in json.loads(path.read_text(encoding='utf-8')).items():
                 rows.setdefault(int(image), {}).update(
-                    (None if key == _SEED else Replacement(*map(int, key.split(':'))), Measured(loss, tuple(errors)))
+                    (None if key == _SEED else Replacement(*map(int, key.split(':'))), Measurement(loss, tuple(errors)))
                     for key, (loss, *errors) in row.items())
         return rows
 
@@ -158,14 +158,14 @@ class WorkFolder:
             write_whole({self.file('seconds.json'): json.dumps(known).encode()})
 
 
-def gather_scores(rows: Mapping[int, Mapping[Optional[Replacement], Measured]]
-                  ) -> dict[int, dict[Optional[Replacement], Measured]]:
+def gather_scores(rows: Mapping[int, Mapping[Optional[Replacement], Measurement]]
+                  ) -> dict[int, dict[Optional[Replacement], Measurement]]:
     """What all processes have measured, in the order of the images.
 
     Args:
         rows (Mapping): What this process has measured.
     """
-    merged: dict[int, dict[Optional[Replacement], Measured]] = {}
+    merged: dict[int, dict[Optional[Replacement], Measurement]] = {}
     for part in all_gather_object(dict(rows)):
         for image, row in part.items():
             merged.setdefault(image, {}).update(row)

@@ -21,7 +21,7 @@ from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.measuring import measure_statistics
 from fna_mm.adaptation.refit import refit
-from fna_mm.adaptation.scores import Measured, Replacement, Scorer, first_measured
+from fna_mm.adaptation.scores import Measurement, Replacement, Scorer, first_measured
 from fna_mm.adaptation.statistics import statistics_of
 from fna_mm.adaptation.trained_model import load_trained
 from fna_mm.adaptation.work_folder import WorkFolder
@@ -189,7 +189,7 @@ def test_maps_are_those_of_the_swapped_block(measured):
     number = len(trained.backbone.out_indices)
     assert found[None].errors == (0., ) * number
     for key, of_key in found.items():
-        assert isinstance(of_key, Measured)
+        assert isinstance(of_key, Measurement)
         assert len(of_key.errors) == number
         if key is not None:
             assert of_key.errors[-1] > 0
