@@ -136,8 +136,11 @@ def _said_of_maps(values: Mapping[str, Any]) -> str:
     known = values.get('maps')
     if not known:
         return ''
-    return (' by the loss and by the errors of the backbone\'s maps, from which the growth of the loss is known within '
-            f'{known["spread"]:.0%} of itself')
+    said = ' by the loss and by the errors of the backbone\'s maps'
+    if known['spread'] >= 1:
+        return said + ('; the loss of this model hardly follows these, as if it were not trained to the end: then the '
+                       'maps alone order the candidates, and the prediction says little')
+    return said + f', which the loss follows within {known["spread"]:.0%}'
 
 
 def adaptation_page(values: Mapping[str, Any], folder: str, figures: Sequence[Drawn]) -> str:

@@ -149,6 +149,11 @@ def test_the_page_and_the_front(adapted):
     assert set(values['seconds']) == {'statistics', 'scores', 'refit', 'check'}
     page = re.sub('</?span>', '', (folder / 'report/index.html').read_text())
     assert 'share of the model' in page
+    maps = json.loads((folder / 'front.json').read_text())['maps']
+    assert min(maps['weights']) > 0
+    follows = f'the loss follows within {maps["spread"]:.0%}' if maps['spread'] < 1 else 'hardly follows these'
+    assert 'others by the loss and by the errors of the backbone' in page
+    assert follows in page
     assert f'--checkpoint {folder}/budget_0.7/child.pth' in page
     assert (folder / 'report/scores.png').exists()
 
