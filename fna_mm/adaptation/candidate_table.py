@@ -10,7 +10,7 @@ from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.outside import OutsideChoice
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.scores import Curve, Replacement, mean_and_error
-from fna_mm.adaptation.sensitivity import Sensitivity, steadied
+from fna_mm.adaptation.sensitivity import Score, Sensitivity, steadied
 from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.cost.choice import DepthLimit, choose
 
@@ -118,14 +118,15 @@ class CandidateTable:
         self.grown = {key: mean_and_error(differences[key]) for key in sorted(grown)}
         self._own, self.sensitivity = steadied(
             {key: values for key, values in differences.items() if key not in grown}, errors)
-        own = {key: pair for key, pair in self._own.items() if not key.kernel}
+        self._scores = {**self._own, **{key: Score(differences[key]) for key in grown}}
+        own = {key: (score.mean, score.error) for key, score in self._own.items() if not key.kernel}
         self.curves = [Curve(link.hidden, {key.width: pair for key, pair in own.items() if key.block == index})
                        for index, link in enumerate(self.chain.links)]
         added: dict[tuple[int, int], list[tuple[float, float]]] = {}
-        for key, (mean, error) in self._own.items():
+        for key, score in self._own.items():
             if key.kernel:
                 added.setdefault((key.block, key.kernel), []).append(
-                    (mean - self.curves[key.block](key.width)[0], error))
+                    (score.mean - self.curves[key.block](key.width)[0], score.error))
         #: (block, smaller kernel) → what it adds to the score of any width, and its standard error.
         self._kernels = {place: (max(0., float(np.mean([mean for mean, _ in pairs]))), max(error for _, error in pairs))
                          for place, pairs in added.items()}
@@ -190,22 +191,41 @@ class CandidateTable:
         own = block < len(links) and candidate.kernel == links[block].spec.kernel_size
         return 0 if own else candidate.kernel
 
-    def _error(self, chosen: Sequence[Candidate]) -> float:
-        """The standard error of the sum of scores, as it was measured, without what the maps say.
-
-        Images are shared by all scores, so errors do not just add up; and the weights of the maps, which are found on
-        the same images, are as certain as the whole.
-        """
-        rows = []
+    def _nearest(self, chosen: Sequence[Candidate]) -> list[Replacement]:
+        """The measured candidates next to those of a choice, without blocks that stay."""
+        result = []
         for index, candidate in enumerate(chosen):
             kernel = self._kernel(index, candidate)
             if candidate == self.candidates[index][0]:
                 continue
-            near = min((key for key in self._differences if key.block == index
-                        and (key.width == LEFT_OUT) == (candidate.width == LEFT_OUT)),
-                       key=lambda key: (key.kernel != kernel, abs(key.width - candidate.width)))
-            rows.append(self._differences[near])
+            result.append(min((key for key in self._differences if key.block == index
+                               and (key.width == LEFT_OUT) == (candidate.width == LEFT_OUT)),
+                              key=lambda key: (key.kernel != kernel, abs(key.width - candidate.width))))
+        return result
+
+    def _error(self, chosen: Sequence[Candidate]) -> float:
+        """The standard error of the sum of scores as it was measured, without what the maps say.
+
+        Images are shared by all scores, so errors do not just add up; and the weights of the maps, which are found on
+        the same images, are as certain as the whole.
+        """
+        rows = [self._differences[key] for key in self._nearest(chosen)]
         return mean_and_error(np.sum(rows, 0))[1] if rows else 0.
+
+    def doubt(self, choice: Choice) -> float:
+        """What is not certain of a choice: the standard error of its sum of scores, with what the maps say.
+
+        It lacks what all scores have in common, by which no choice changes: how much loss the errors of maps stand for.
+
+        Args:
+            choice (Choice): A choice.
+        """
+        scores = [self._scores[key] for key in self._nearest(choice.candidates)]
+        if not scores:
+            return 0. if choice.outside is None else choice.outside.error
+        error = mean_and_error(np.sum([score.values for score in scores], 0))[1]
+        return float(np.hypot.reduce([error, *(score.doubt for score in scores),
+                                      0. if choice.outside is None else choice.outside.error]))
 
     def unmeasured(self, choice: Choice) -> list[Replacement]:
         """The chosen candidates whose width is far from every one that was measured with their kernel."""
@@ -225,7 +245,7 @@ class CandidateTable:
         """Of every block what a page draws: name, stage, hidden channels, and scores where they are known."""
         result = []
         for index, (link, curve) in enumerate(zip(self.chain.links, self.curves)):
-            own = {key.width: pair for key, pair in self._own.items()
+            own = {key.width: (score.mean, score.error) for key, score in self._own.items()
                    if key.block == index and not key.kernel}
             floor = min((width for width in own if width), default=link.hidden)
             scores = [curve(round(share * link.hidden))[0] if round(share * link.hidden) >= floor else None

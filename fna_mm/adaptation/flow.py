@@ -311,8 +311,8 @@ class _Adaptation:
             more = list(dict.fromkeys(key for choice in choices for key in self.table.unmeasured(choice)))
             more = more[:max(0, MOST_MEASURED - len(measured))]
             error = max(choice.error for choice in choices)
-            enough = all(choice.error <= max(self.options.tolerance * choice.predicted, _SMALL * self.seed_loss)
-                         for choice in choices)
+            enough = all(self.table.doubt(choice) <= max(self.options.tolerance * choice.predicted,
+                                                         _SMALL * self.seed_loss) for choice in choices)
             if more:
                 measured += more
             elif not enough and number < len(self.score_positions):

@@ -14,7 +14,7 @@ from scipy.optimize import nnls
 from fna_mm.adaptation.scores import Replacement, mean_and_error
 
 #: Relative spreads that are tried, of what the loss really grows by around what the maps say.
-_SPREADS = np.geomspace(.05, 3, 40)
+_SPREADS = np.geomspace(.05, 1, 30)
 #: Rounds of weights and spread, each from the other.
 _ROUNDS = 20
 #: A measured score that is this many standard errors away from what the maps say stands as it was measured.
@@ -38,8 +38,30 @@ class Sensitivity(NamedTuple):
     spread: float
 
 
+class Score(NamedTuple):
+    """By how much a candidate is said to add to the loss.
+
+    Args:
+        values (np.ndarray): What it adds on every image, (images,).
+        doubt (float): Standard deviation of what is not certain on any number of images. Defaults to 0.
+    """
+
+    values: np.ndarray
+    doubt: float = 0.
+
+    @property
+    def mean(self) -> float:
+        """The score."""
+        return mean_and_error(self.values)[0]
+
+    @property
+    def error(self) -> float:
+        """Its standard error."""
+        return float(np.hypot(mean_and_error(self.values)[1], self.doubt))
+
+
 def steadied(differences: Mapping[Replacement, np.ndarray], errors: Mapping[Replacement, np.ndarray]
-             ) -> tuple[dict[Replacement, tuple[float, float]], Sensitivity]:
+             ) -> tuple[dict[Replacement, Score], Sensitivity]:
     """The scores of candidates from what was measured and from what the maps say, each by its precision.
 
     Args:
@@ -47,14 +69,14 @@ def steadied(differences: Mapping[Replacement, np.ndarray], errors: Mapping[Repl
         errors (Mapping[Replacement, np.ndarray]): Candidate → errors of its maps on these images, (images, maps).
 
     Returns:
-        tuple: Candidate → score and its standard error; and what the maps say. With few candidates or one image the
-        scores are the means of the differences, and the weights are 0.
+        tuple: Candidate → score; and what the maps say. With few candidates or one image the scores are the
+        differences, and the weights are 0.
     """
     keys = list(differences)
     pairs = [mean_and_error(differences[key]) for key in keys]
     means, own = (np.array(column, float) for column in zip(*pairs)) if pairs else (np.empty(0), np.empty(0))
     maps = np.array([errors[key].mean(0) for key in keys])
-    measured = dict(zip(keys, pairs))
+    measured = {key: Score(values) for key, values in differences.items()}
     number = maps.shape[-1] if keys else 0
     nothing = Sensitivity((0., ) * number, float('inf'))
     if len(keys) < _LEAST_CANDIDATES * number or not number or not np.isfinite(own).all():
@@ -72,10 +94,8 @@ def steadied(differences: Mapping[Replacement, np.ndarray], errors: Mapping[Repl
     said, doubt = maps @ weights, spread * _scale(maps, weights, share)
     trust = doubt**2 / (doubt**2 + own**2)
     trust[np.abs(means - said) > _CONTRADICTED * np.hypot(own, doubt)] = 1.
-    scores = {}
-    for key, part, unsure in zip(keys, trust, doubt):
-        mean, error = mean_and_error(part * differences[key] + (1 - part) * (errors[key] @ weights))
-        scores[key] = mean, float(np.hypot(error, (1 - part) * unsure))
+    scores = {key: Score(part * differences[key] + (1 - part) * (errors[key] @ weights), float((1 - part) * unsure))
+              for key, part, unsure in zip(keys, trust, doubt)}
     return scores, Sensitivity(tuple(weights.tolist()), spread)
 
 

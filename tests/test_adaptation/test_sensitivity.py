@@ -6,7 +6,7 @@ import torch
 from scipy.stats import spearmanr
 
 from fna_mm.adaptation.scores import Replacement, map_errors, mean_and_error
-from fna_mm.adaptation.sensitivity import Sensitivity, steadied
+from fna_mm.adaptation.sensitivity import Score, Sensitivity, steadied
 
 WEIGHTS = np.array([.3, 0., .05])
 IMAGES = 16
@@ -23,9 +23,13 @@ def measured(noise=1., spread=0., candidates=40, images=IMAGES, seed=0):
     return truth, differences, errors
 
 
+def value(score):
+    return score.mean if isinstance(score, Score) else score[0]
+
+
 def off(scores, truth):
     """The root of the mean square of log of scores over true ones."""
-    return np.sqrt(np.mean([np.log(max(scores[key][0], 1e-6) / truth[key])**2 for key in truth]))
+    return np.sqrt(np.mean([np.log(max(value(scores[key]), 1e-6) / truth[key])**2 for key in truth]))
 
 
 def test_errors_of_maps():
@@ -45,9 +49,9 @@ def test_maps_tell_what_few_images_do_not(seed):
     assert found.spread < .2
     alone = {key: mean_and_error(values) for key, values in differences.items()}
     assert off(scores, truth) < .5 * off(alone, truth)
-    assert np.mean([scores[key][1] / alone[key][1] for key in truth]) < .6
+    assert np.mean([scores[key].error / alone[key][1] for key in truth]) < .6
     # Errors are honest: nearly all scores are within three of them.
-    assert np.mean([abs(scores[key][0] - truth[key]) < 3 * scores[key][1] for key in truth]) > .9
+    assert np.mean([abs(scores[key].mean - truth[key]) < 3 * scores[key].error for key in truth]) > .9
 
 
 def test_many_images_are_believed_where_maps_tell_little():
@@ -56,7 +60,7 @@ def test_many_images_are_believed_where_maps_tell_little():
     assert found.spread > .4
     for key, values in differences.items():
         mean, error = mean_and_error(values)
-        assert scores[key][0] == pytest.approx(mean, abs=2 * error)
+        assert scores[key].mean == pytest.approx(mean, abs=2 * error)
 
 
 def test_what_contradicts_the_maps_stands_as_it_was_measured():
@@ -64,7 +68,7 @@ def test_what_contradicts_the_maps_stands_as_it_was_measured():
     key = Replacement(7, 8)
     differences[key] = np.full(IMAGES, 40 * truth[key]) * np.linspace(.9, 1.1, IMAGES)
     scores, _ = steadied(differences, errors)
-    assert scores[key] == pytest.approx(mean_and_error(differences[key]))
+    assert (scores[key].mean, scores[key].error) == pytest.approx(mean_and_error(differences[key]))
 
 
 @pytest.mark.parametrize('case', ['few candidates', 'one image', 'no maps', 'same maps', 'nothing'])
@@ -78,7 +82,8 @@ def test_scores_are_means_where_nothing_can_be_learnt(case):
     elif case == 'nothing':
         differences = errors = {}
     scores, found = steadied(differences, errors)
-    assert scores == {key: mean_and_error(values) for key, values in differences.items()}
+    assert {key: (score.mean, score.error) for key, score in scores.items()} == {
+        key: mean_and_error(values) for key, values in differences.items()}
     assert not any(found.weights)
     assert isinstance(found, Sensitivity)
 
@@ -95,8 +100,8 @@ def test_maps_put_candidates_in_an_order_where_the_loss_does_not_grow(sign):
     calm = [key for key, (mean, error) in pairs.items() if abs(mean) < 2 * error]
     assert len(calm) > 20
     said = [errors[key].mean(0) @ np.array(found.weights) for key in calm]
-    assert spearmanr(said, [sum(scores[key]) for key in calm]).statistic > .9
-    assert max(scores[key][0] for key in calm) < 3 * .01 / IMAGES**.5
+    assert spearmanr(said, [scores[key].mean + scores[key].error for key in calm]).statistic > .9
+    assert max(scores[key].mean for key in calm) < 3 * .01 / IMAGES**.5
 
 
 def test_a_candidate_that_changes_nothing_has_no_score():
@@ -104,4 +109,4 @@ def test_a_candidate_that_changes_nothing_has_no_score():
     key = Replacement(3, 8)
     differences[key], errors[key] = np.zeros(IMAGES), np.zeros((IMAGES, len(WEIGHTS)))
     scores, _ = steadied(differences, errors)
-    assert scores[key] == (0., 0.)
+    assert (scores[key].mean, scores[key].error) == (0., 0.)
