@@ -33,8 +33,8 @@ class AdaptOptions:
         statistics_images (int, optional): Number of images for statistics. Defaults to None: 256, at most 60 % of the
             training data.
         score_images (int, optional): Largest number of images for scores. Defaults to None: 128, or what is left.
-        tolerance (float): Images are added until the standard error of every child's predicted growth of the loss is
-            at most this share of it, or 2 % of the loss. Defaults to 0.25.
+        tolerance (float): Images are added until the standard error of every child's predicted growth of the loss,
+            with what the backbone's maps say of it, is at most this share of it, or 2 % of the loss. Defaults to 0.25.
         schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
         rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.5.
         distill (float): Weight of the loss that holds a fine-tuned child's maps near those of the trained backbone; 0

@@ -200,7 +200,7 @@ def test_the_readmes_table_has_these_figures():
         tuned, mark = behind(half, trained, 'tuned'), ''
         if not tuned:
             tuned, mark = behind(half, trained, 'plain'), ' ¹'
-        spread = [f'{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}'
+        spread = [f'{statistics.mean(values):.1f}' + (f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else '')
                   for values in (trained['tuned'], raw, tuned)]
         cells = [spread[0], f'{spread[1]} ({len(raw)})', f'{spread[2]} ({len(tuned)}){mark}',
                  ', '.join(f'{value:.1f}' for value in minutes)]
