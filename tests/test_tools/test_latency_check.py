@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from toy_segmentation import draw_images, write_config
 
 from fna_mm.latency.flow import measure_latency
-from tools.results.latency_check import main
+from tools.results.latency_check import main, rank_correlation
 
 pytest.importorskip('mmseg')
 
@@ -24,3 +25,9 @@ def test_predicted_and_measured(tmp_path):
     assert -1 <= result['spearman'] <= 1
     errors = [abs(one - two) / two for one, two in zip(result['predicted'], result['measured'])]
     assert result['mean_error'] == pytest.approx(sum(errors) / 4, abs=1e-2)
+
+
+def test_times_that_cannot_be_told_apart_have_no_correlation():
+    assert rank_correlation(np.zeros(4), np.arange(4)) == rank_correlation(np.arange(4), np.ones(4)) == 0
+    assert rank_correlation(np.array([1, 2, 4]), np.array([3, 5, 9])) == 1
+    assert rank_correlation(np.array([1, 2, 4]), np.array([9, 5, 3])) == -1

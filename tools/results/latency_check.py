@@ -43,11 +43,22 @@ def check(config: str, path: str, children: int, rounds: int = 30) -> dict:
     errors = np.abs(predicted - measured) / measured
     return dict(
         config=config, device=made.get('device'), runtime=made.get('runtime'), threads=threads,
-        children=children, spearman=round(float(spearmanr(predicted, measured).statistic), 4),
-        spearman_of_madds=round(float(spearmanr(madds, measured).statistic), 4),
+        children=children, spearman=rank_correlation(predicted, measured),
+        spearman_of_madds=rank_correlation(madds, measured),
         mean_error=round(float(errors.mean()), 4), largest_error=round(float(errors.max()), 4),
         predicted=predicted.round(3).tolist(), measured=measured.round(3).tolist(),
         madds=madds.tolist())
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's rank correlation; 0 if all values of one are equal, as times that are too short to be told apart.
+
+    Args:
+        one (np.ndarray): Values, (N,).
+        other (np.ndarray): Other ones.
+    """
+    constant = np.ptp(one) == 0 or np.ptp(other) == 0
+    return 0. if constant else round(float(spearmanr(one, other).statistic), 4)
 
 
 @click.command()
