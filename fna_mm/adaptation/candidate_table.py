@@ -42,6 +42,11 @@ class Choice(NamedTuple):
     outside: Optional[OutsideChoice] = None
 
 
+def _error_of_sum(rows: Sequence[np.ndarray]) -> float:
+    """The standard error of the sum of what several candidates add on the same images; of none it is 0."""
+    return mean_and_error(np.sum(rows, 0))[1] if rows else 0.
+
+
 class CandidateTable:
     """Candidates, costs and, as soon as there are measurements, curves of scores.
 
@@ -209,8 +214,7 @@ class CandidateTable:
         Images are shared by all scores, so errors do not just add up; and the weights of the maps, which are found on
         the same images, are as certain as the whole.
         """
-        rows = [self._differences[key] for key in self._nearest(chosen)]
-        return mean_and_error(np.sum(rows, 0))[1] if rows else 0.
+        return _error_of_sum([self._differences[key] for key in self._nearest(chosen)])
 
     def doubt(self, choice: Choice) -> float:
         """What is not certain of a choice: the standard error of its sum of scores, with what the maps say.
@@ -221,11 +225,9 @@ class CandidateTable:
             choice (Choice): A choice.
         """
         scores = [self._scores[key] for key in self._nearest(choice.candidates)]
-        if not scores:
-            return 0. if choice.outside is None else choice.outside.error
-        error = mean_and_error(np.sum([score.values for score in scores], 0))[1]
-        return float(np.hypot.reduce([error, *(score.doubt for score in scores),
-                                      0. if choice.outside is None else choice.outside.error]))
+        outside = [] if choice.outside is None else [choice.outside.error]
+        return float(np.hypot.reduce([_error_of_sum([score.values for score in scores]),
+                                      *(score.doubt for score in scores), *outside]))
 
     def unmeasured(self, choice: Choice) -> list[Replacement]:
         """The chosen candidates whose width is far from every one that was measured with their kernel."""

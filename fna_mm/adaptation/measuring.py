@@ -1,7 +1,7 @@
 """Measuring a trained model on images: resumable, and shared among the processes of a run."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Optional
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.kernels import fit_kernels
-from fna_mm.adaptation.scores import Measurement, Replacement, Scorer
+from fna_mm.adaptation.scores import Measurements, Replacement, Scorer
 from fna_mm.adaptation.statistics import Statistics, collect
 from fna_mm.adaptation.work_folder import WorkFolder, gather_scores
 
@@ -20,10 +20,6 @@ from fna_mm.adaptation.work_folder import WorkFolder, gather_scores
 _SAVE_EVERY = 15.
 #: Images on which the normalisations behind smaller kernels are set right.
 _KERNEL_IMAGES = 16
-
-#: Image → candidate → what was measured; None stands for the trained model.
-Measurements = Mapping[int, Mapping[Optional[Replacement], Measurement]]
-
 
 #: (what is done, number of steps) → a context that gives a progress bar, whose ``update(n)`` goes on by n steps.
 Progress = Callable[[str, int], AbstractContextManager[Any]]

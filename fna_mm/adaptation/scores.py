@@ -149,6 +149,10 @@ class Measurement(NamedTuple):
     errors: tuple[float, ...]
 
 
+#: Image → candidate → what was measured; None stands for the trained model.
+Measurements = Mapping[int, Mapping[Optional[Replacement], Measurement]]
+
+
 class Scorer:
     """Measures the task loss with one block replaced, and how far the maps of the backbone are from the trained ones.
 

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from mmengine.dist import all_gather_object, barrier, get_rank, is_main_process
 
-from fna_mm.adaptation.scores import Measurement, Replacement
+from fna_mm.adaptation.scores import Measurement, Measurements, Replacement
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.checkpoints.folder_lock import HOLDER, LOCK, FolderLock
 from fna_mm.checkpoints.opening import load_checkpoint
@@ -28,6 +28,25 @@ _OF_THE_START = (LOCK, HOLDER, IDENTITY)
 
 def _name(*numbers: int) -> str:
     return ':'.join(map(str, numbers))
+
+
+def _parts(folder: Path, kind: str) -> list[Path]:
+    return sorted(path for path in folder.glob(f'{kind}_*') if re.fullmatch(rf'{kind}_\d+\.\w+', path.name))
+
+
+def read_scores(folder: Path) -> dict[int, dict[Optional[Replacement], Measurement]]:
+    """Read what all processes have measured: image → candidate → what was measured.
+
+    Args:
+        folder (Path): Work directory of an adaptation; it may be one that is finished.
+    """
+    rows: dict[int, dict[Optional[Replacement], Measurement]] = {}
+    for path in _parts(folder, 'scores'):
+        for image, row in json.loads(path.read_text(encoding='utf-8')).items():
+            rows.setdefault(int(image), {}).update(
+                (None if key == _SEED else Replacement(*map(int, key.split(':'))), Measurement(loss, tuple(errors)))
+                for key, (loss, *errors) in row.items())
+    return rows
 
 
 def file_digest(path: str) -> str:
@@ -80,9 +99,6 @@ class WorkFolder:
         """The path of a file in the folder."""
         return str(self.path / name)
 
-    def _parts(self, kind: str) -> list[Path]:
-        return sorted(path for path in self.path.glob(f'{kind}_*') if re.fullmatch(rf'{kind}_\d+\.\w+', path.name))
-
     def save_statistics(self, statistics: Statistics, done: Sequence[int]) -> None:
         """Save the sums of this process, with the images that are in them."""
         state = dict(done=list(done), moments={_name(*key): block.state() for key, block in statistics.items()})
@@ -95,7 +111,7 @@ class WorkFolder:
             list[int]: The images that are in the sums.
         """
         done: list[int] = []
-        for number, path in enumerate(self._parts('statistics')):
+        for number, path in enumerate(_parts(self.path, 'statistics')):
             state = load_checkpoint(str(path))
             done += state['done']
             if is_main_process():
@@ -112,7 +128,7 @@ class WorkFolder:
             write_whole({self.file(_STATISTICS): checkpoint_bytes(state)})
         barrier()
         if is_main_process():
-            for path in self._parts('statistics'):
+            for path in _parts(self.path, 'statistics'):
                 os.remove(path)
 
     def finished_statistics(self, statistics: Statistics) -> bool:
@@ -125,7 +141,7 @@ class WorkFolder:
             block.set_orders(state[_name(*key)]['orders'])
         return True
 
-    def save_scores(self, rows: Mapping[int, Mapping[Optional[Replacement], Measurement]]) -> None:
+    def save_scores(self, rows: Measurements) -> None:
         """Save what this process has measured.
 
         Args:
@@ -137,13 +153,7 @@ class WorkFolder:
 
     def load_scores(self) -> dict[int, dict[Optional[Replacement], Measurement]]:
         """Load what all processes have saved."""
-        rows: dict[int, dict[Optional[Replacement], Measurement]] = {}
-        for path in self._parts('scores'):
-            for image, row in json.loads(path.read_text(encoding='utf-8')).items():
-                rows.setdefault(int(image), {}).update(
-                    (None if key == _SEED else Replacement(*map(int, key.split(':'))), Measurement(loss, tuple(errors)))
-                    for key, (loss, *errors) in row.items())
-        return rows
+        return read_scores(self.path)
 
     def seconds(self) -> dict[str, float]:
         """Seconds of every part so far, over all runs of the command."""
@@ -158,7 +168,7 @@ class WorkFolder:
             write_whole({self.file('seconds.json'): json.dumps(known).encode()})
 
 
-def gather_scores(rows: Mapping[int, Mapping[Optional[Replacement], Measurement]]
+def gather_scores(rows: Measurements
                   ) -> dict[int, dict[Optional[Replacement], Measurement]]:
     """What all processes have measured, in the order of the images.
 

@@ -3,7 +3,6 @@
 python -m tools.results.score_noise ADAPTED…    a line for every work directory of fna adapt
 """
 
-import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -12,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fna_mm.adaptation.measuring import on_images
 from fna_mm.adaptation.scores import Replacement
 from fna_mm.adaptation.sensitivity import steadied
+from fna_mm.adaptation.work_folder import read_scores
 
 
 class Noise(NamedTuple):
@@ -44,17 +45,13 @@ def noise_of(folder: Path) -> Noise:
     Raises:
         FileNotFoundError: If nothing was scored there.
     """
-    rows = [row for path in sorted(folder.glob('scores_*.json')) for row in json.loads(path.read_text()).values()]
+    rows = read_scores(folder)
     if not rows:
         raise FileNotFoundError(f'{folder} has no scores_0.json: fna adapt has scored nothing there')
-    seed, = {name for name in rows[0] if ':' not in name}
-    names = [name for name in rows[0] if name != seed and all(name in row for row in rows)]
-    keys = {name: Replacement(*map(int, name.split(':'))) for name in names}
-    differences = {keys[name]: np.array([row[name][0] - row[seed][0] for row in rows]) for name in names}
-    errors = {keys[name]: np.array([row[name][1:] for row in rows]) for name in names}
+    _, differences, errors = on_images(rows, list(rows))
     _, found = steadied(differences, errors)
     said = {key: of_key @ np.array(found.weights) for key, of_key in errors.items()}
-    return Noise(len(rows), len(keys), _share(differences), _share(said), found.spread)
+    return Noise(len(rows), len(differences), _share(differences), _share(said), found.spread)
 
 
 def _share(values: dict[Replacement, np.ndarray]) -> float:
