@@ -103,7 +103,8 @@ def _of_rival(task: Task, rival: Rival, seed: int, run: Path, checkpoint: str) -
     child, config = f'{rival.name}/child', str(folder / 'child_config.py')
     if rival.model in ('found', 'found_fitted'):
         yield _search(task, rival, seed, work, checkpoint, before)
-    yield Job(child, (before, ), lambda: [
+    # A search needs no trained model; its child does.
+    yield Job(child, tuple(dict.fromkeys((TRAINED, before))), lambda: [
         *_THIS, 'make', task.name, rival.model, rival.budget, str(run), '--seed', str(seed), '--size', task.size])
     yield Job(f'{rival.name}/raw', (child, ), lambda: [
         *_THIS, 'measure', config, str(folder / 'child.pth'), str(folder / 'raw'), '--split', 'test'])

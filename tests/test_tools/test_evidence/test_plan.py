@@ -13,7 +13,7 @@ from fna_mm.cost.madds import GIGA, madds_table
 from fna_mm.search_space import tapped_stages
 from tools.evidence.__main__ import main
 from tools.evidence.hours import whole_length
-from tools.evidence.plan import Job, jobs_of, training_command
+from tools.evidence.plan import TRAINED, Job, jobs_of, training_command
 from tools.evidence.protocol import (
     BUDGETS,
     MODELS,
@@ -44,6 +44,8 @@ def test_what_a_step_needs_comes_before_it(task, tmp_path):
     assert len(set(names)) == len(names)
     for place, job in enumerate(jobs):
         assert set(job.needs) <= set(names[:place]), job.name
+        # Also of a search that ends before the training: steps run side by side.
+        assert not job.name.endswith('/child') or TRAINED in job.needs
     for rival in rivals_of(task):
         assert [f'{rival.name}/{step}' for step in ('child', 'raw', 'tuned', 'tested')] == [
             name for name in names if name.startswith(f'{rival.name}/')]
