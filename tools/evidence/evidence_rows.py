@@ -11,7 +11,7 @@ from fna_mm import Architecture
 from tools.evidence.child_files import COSTS
 from tools.evidence.intervals import Difference, paired
 from tools.evidence.plan import TRAINED
-from tools.evidence.protocol import FOLDER, REFERENCE, Rival, read_minutes, rivals_of
+from tools.evidence.protocol import FOLDER, MODELS, REFERENCE, Rival, read_minutes, rivals_of
 from tools.evidence.testing import MEASURED, RESAMPLED
 from tools.evidence.trained_to_the_end import validations
 from tools.evidence.work_queue import MINUTES
@@ -19,8 +19,9 @@ from tools.results.adapted_runs import PACKAGES, TIMES
 from tools.results.result_rows import CASES, ResultRow, figures
 
 TABLE = 'evidence'
-#: The model whose lead over every other one at its budget is in its rows.
+#: The model whose lead over every other one at its budget is in its rows, and others with the models that theirs is of.
 LEADER = 'adapted'
+SEARCHED = dict(found_fitted=('random', ))
 #: Steps that are part of making a rival, beside the writing of its child.
 _SHARED = dict(adapted=('adapted', ), random_fitted=('adapted', ), grown=('grown', ),
                found=('search_{}', ), found_fitted=('adapted', 'prepared', 'fitted_search_{}'))
@@ -138,9 +139,10 @@ def _row(task: str, size: str, rival: Rival, found: Mapping[Rival, Mapping[int, 
                    runs, (round(of.value, 2) for of in own.values()))})
     row.update(difference=against and against['difference'], interval=against and against['interval'],
                interval_over=against and against['over'])
-    if rival.model == LEADER:
+    compared = MODELS if rival.model == LEADER else SEARCHED.get(rival.model)
+    if compared:
         row['ahead_of'] = {other.model: difference for other in found
-                           if other.budget == rival.budget and other.model != LEADER
+                           if other.budget == rival.budget and other.model != rival.model and other.model in compared
                            and (difference := difference_of(own, found[other]))}
     row.update(command=command, runs=runs)
     return row

@@ -7,12 +7,15 @@ from tools.evidence.evidence_figure import NAMES
 from tools.evidence.evidence_rows import LEADER
 from tools.evidence.trained_to_the_end import LEAST_CHANGE
 from tools.results.result_rows import ResultRow, mean_of
+from tools.results.result_tables import equal_layers, percent
 
 #: Budget → by how many points fna adapt may be behind MobileNetV2; rivals, and by how much it is to be ahead of each.
 _BEHIND = {'0.5': .3, '0.3': 1.}
 _AHEAD: Mapping[str, tuple[tuple[str, ...], Optional[float]]] = {
     '0.5': (('narrowed', 'pruned_norm', 'pruned_taylor', 'random'), None),
     '0.3': (('narrowed', 'pruned_norm', 'pruned_taylor'), 2.)}
+#: Searches are to agree on so many times more of their layers than random architectures of their cost.
+_TIMES = 2
 _AT_WHOLE = ('grown', 'found', 'found_fitted')
 #: Share of the training's minutes that an adaptation may take.
 _MOST_TIME = .3
@@ -57,6 +60,18 @@ def _of_the_end(trained: float, longer: float) -> str:
             f'{verdict}, which means by less than {LEAST_CHANGE:g} point.')
 
 
+def _of_searches(row: ResultRow, chance: ResultRow) -> str:
+    """One sentence about searches that start from fitted candidates, beside random architectures of their budget."""
+    lead, equal, by_chance = row['ahead_of']['random'], equal_layers(row), equal_layers(chance)
+    agree = equal is not None and by_chance is not None and equal >= _TIMES * by_chance
+    held = 'holds' if agree and is_ahead(lead) else 'is missed'
+    low, high = lead['interval'] or (lead['difference'], ) * 2
+    return (f'At {float(row["budget"]):.0%}, {len(row["seeds"])} searches from fitted candidates have '
+            f'{percent(equal)} of their layers in common, random architectures {percent(by_chance)}; their children are '
+            f'{lead["difference"]:+.1f} points [{low:+.1f}, {high:+.1f}] from random ones of their cost. The target, '
+            f'{_TIMES} times as many layers and an interval above zero, {held}.')
+
+
 def verdicts(rows: Sequence[ResultRow]) -> list[str]:
     """Sentences about the targets, as far as there are rows.
 
@@ -68,6 +83,8 @@ def verdicts(rows: Sequence[ResultRow]) -> list[str]:
                  if 'validation_of_longer_training' in row]
     sentences += [_at_budget(found[LEADER, budget]) for budget in _BEHIND
                  if (LEADER, budget) in found and found[LEADER, budget]['difference'] is not None]
+    sentences += [_of_searches(row, found['random', row['budget']]) for row in rows
+                  if row['model'] == 'found_fitted' and 'random' in row.get('ahead_of', {})]
     whole = [found[model, '1'] for model in _AT_WHOLE if (model, '1') in found]
     if whole:
         ahead = [row['model'] for row in whole if is_ahead(row)]

@@ -161,17 +161,35 @@ def _layers(arch: str) -> list[tuple[str, ...]]:
     return [tuple(str(layer) for layer in stage.layers) + ('skip', ) * (_DEPTH - len(stage.layers)) for stage in stages]
 
 
-def agreement(row: Optional[ResultRow]) -> str:
-    """Layers that two of a row's architectures have in common, of those that either has, as a percentage.
+def equal_layers(row: Optional[ResultRow]) -> Optional[float]:
+    """The share of layers that two of a row's architectures have in common, of those that either has.
 
     Args:
-        row (dict, optional): The row; ``-`` is the answer if there is none, or only one architecture.
+        row (dict, optional): The row; None is the answer if there is none, or only one architecture.
     """
     found = [_layers(run['arch']) for run in row['runs']] if row else []
     pairs = [(a, b) for i, a in enumerate(found) for b in found[i + 1:]]
     same = [sum(x == y and x != 'skip' for s, t in zip(a, b) for x, y in zip(s, t)) for a, b in pairs]
     total = [sum(x != 'skip' or y != 'skip' for s, t in zip(a, b) for x, y in zip(s, t)) for a, b in pairs]
-    return f'{sum(same) / sum(total):.0%}' if pairs else '-'
+    return sum(same) / sum(total) if pairs else None
+
+
+def percent(share: Optional[float]) -> str:
+    """A share in percent; ``-`` for None.
+
+    Args:
+        share (float, optional): The share.
+    """
+    return '-' if share is None else f'{share:.0%}'
+
+
+def agreement(row: Optional[ResultRow]) -> str:
+    """:func:`equal_layers` in percent; ``-`` if there is no row, or only one architecture.
+
+    Args:
+        row (dict, optional): The row.
+    """
+    return percent(equal_layers(row))
 
 
 def _agreement_table(rows: Sequence[ResultRow]) -> str:

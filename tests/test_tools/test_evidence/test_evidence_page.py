@@ -151,6 +151,29 @@ def test_missed_targets_are_said(work):
     assert not is_ahead(dict(difference=2., interval=None))
 
 
+def architecture_of(*layers):
+    """One stage of four layers behind the first, which is the same everywhere."""
+    return Architecture.create(f"[[32, 16], ['k3_e1'], 1]| [[16, 24], {list(layers)}, 2]")
+
+
+@pytest.mark.parametrize(('value', 'layer', 'held'), [(36., 'k3_e6', True), (36., None, False), (33.5, 'k3_e6', False)])
+def test_searches_from_fitted_candidates(work, value, layer, held):
+    """They are to agree twice as often as chance, and to be ahead of it."""
+    for seed in (0, 1):
+        run = work / f'bccd_retinanet/seed_{seed}'
+        kernel = f'k{3 + 2 * seed}_e3'
+        # By chance, one layer of four is equal.
+        chance = architecture_of(kernel, 'k3_e6', kernel, kernel)
+        write_rival(run, 'found_fitted', '0.5', value, architecture_of(*[layer] * 4) if layer else chance)
+        (run / 'evidence/random_0.5/arch.json').write_text(chance.to_json())
+        path = run / MINUTES
+        path.write_text(json.dumps({**json.loads(path.read_text()), 'prepared': 1., 'fitted_search_0.5': 4.}))
+    said = next(sentence for sentence in verdicts(rows_of(work)) if 'fitted candidates' in sentence)
+    assert f'have {"25%" if layer is None else "100%"} of their layers in common, random architectures 25%' in said
+    assert f'{value - 34:+.1f} points [' in said
+    assert said.endswith('holds.' if held else 'is missed.')
+
+
 @pytest.mark.parametrize(('longer', 'verdict'), [
     (43.5, 'was trained to the end'), (44.5, 'was not trained to the end')])
 def test_whether_the_model_was_trained_to_the_end(work, longer, verdict):
