@@ -86,7 +86,7 @@ def layers_figure(layers: Sequence[Mapping[str, Any]], title: str, narrow: bool 
 
 
 def growth_figure(growth: Sequence[Mapping[str, Any]], narrow: bool = False) -> Figure:
-    """What the loss gains or loses when one layer of the rehearsed model grows, with standard errors.
+    """What the loss gains or loses when one layer grows, with standard errors.
 
     Args:
         growth (Sequence[Mapping]): Of every measured candidate the name and stage of its layer, what grows, score and
@@ -134,7 +134,7 @@ def front_figure(values: Mapping[str, Any], metric: str = '', narrow: bool = Fal
     axes[0].errorbar([child[share] for child in children], [loss + child['measured'] for child in children],
                      [child['measured_error'] for child in children], fmt='o', color=MARK, label='children, refitted')
     axes[0].plot(1, values['trained']['loss'], 's', color='black', label='trained model')
-    if 'growth' in values:
+    if not values.get('growth', {}).get('kept', True):
         axes[0].plot(1, loss, 's', color='black', markerfacecolor='white', label='rehearsed model')
     axes[0].set_ylabel('loss')
     axes[0].legend(fontsize=8, frameon=False)

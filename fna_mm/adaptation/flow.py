@@ -456,8 +456,8 @@ class _Adaptation:
             images=dict(statistics=len(self.statistics_positions), scores=self.number_of_score_images),
             maps=None if not any(table.sensitivity.weights) else table.sensitivity._asdict())
         if self.options.grow:
-            values['growth'] = dict(steps=self.options.grow.steps, loss=self.seed_loss, metrics=self.rehearsed_metrics,
-                                    candidates=table.growth())
+            values['growth'] = dict(steps=self.options.grow.steps, kept=self.options.grow.kept, loss=self.seed_loss,
+                                    metrics=self.rehearsed_metrics, candidates=table.growth())
         if is_main_process():
             figures = adaptation_figures(values)
             files = {f'report/{figure.name}.svg': figure.svg for figure in figures}

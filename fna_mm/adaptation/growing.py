@@ -67,8 +67,8 @@ def rehearse(trained: TrainedModel, growing: Growing, images: MeasuredImages, us
                 normalised_images(trained.model, images, used)), seed)
             write_whole({start: checkpoint_bytes(dict(state_dict=_with_backbone(trained.model, elastic.state_dict())))})
         barrier()
-        cfg = rehearsal_config(trained.config, elastic_section(section, trained.backbone, growing.space, growing.boost),
-                               growing, images.without(held_out), seed)
+        cfg = rehearsal_config(trained.config, elastic_section(section, trained.backbone, growing.space, growing.boost,
+                                                               growing.kept), growing, images.without(held_out), seed)
         state = run_rehearsal(cfg, start, folder.file(_FOLDER))
         if broken := not_finite(state):
             raise ValueError(f'the rehearsal diverged: {broken[0]} is not finite; give a smaller rate than '

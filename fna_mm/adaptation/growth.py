@@ -146,8 +146,8 @@ def _own_kernel(layer: Any) -> int:
                key=lambda number: layer.choices[number].hidden_channels(layer.in_channels))
 
 
-def elastic_section(section: Mapping[str, Any], trained: FNAChildNet, growth: Mapping[str, Any], boost: float = 1.
-                    ) -> dict[str, Any]:
+def elastic_section(section: Mapping[str, Any], trained: FNAChildNet, growth: Mapping[str, Any], boost: float = 1.,
+                    kept: bool = False) -> dict[str, Any]:
     """The config section of the elastic network of a trained backbone.
 
     Args:
@@ -155,9 +155,10 @@ def elastic_section(section: Mapping[str, Any], trained: FNAChildNet, growth: Ma
         trained (FNAChildNet): The trained backbone.
         growth (Mapping): As in ``FNAElasticNet``.
         boost (float): As in ``FNAElasticNet``. Defaults to 1.
+        kept (bool): As in ``FNAElasticNet``. Defaults to False.
     """
     made = dict(child_section_of(dict(section), trained.architecture), type='FNAElasticNet', growth=dict(growth),
-                boost=boost)
+                boost=boost, kept=kept)
     made.pop('norm_eval', None)
     return made
 

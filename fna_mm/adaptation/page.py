@@ -33,8 +33,8 @@ def adaptation_figures(values: Mapping[str, Any]) -> list[Drawn]:
                lambda narrow: scores_figure(blocks, narrow))]
     if growth := values.get('growth'):
         figures.append(_drawn(
-            'growth', 'By how much the loss of the rehearsed model changes when one layer grows, all else unchanged. '
-            'Below zero is a gain. Bars are one standard error; a gain counts less two of them.',
+            'growth', 'By how much the loss changes when one layer grows, all else unchanged. Below zero is a gain. '
+            'Bars are one standard error; a gain counts less two of them.',
             lambda narrow: growth_figure(growth['candidates'], narrow)))
     for child in values['children']:
         figures.append(_drawn(
@@ -64,7 +64,8 @@ def _results(values: Mapping[str, Any]) -> Table:
                'loss, predicted', 'loss, measured', *([f'{metric}, validation'] if metric else [])]
     rows = [['trained model', f'{trained["backbone"] / one:.4g}', '100%', whole(trained['backbone']), '100%', '',
              f'{trained["loss"]:.4f}', *([f'{trained["metrics"][metric]:.4g}'] if metric else [])]]
-    if growth := values.get('growth'):
+    growth = values.get('growth')
+    if growth and not growth['kept']:
         rows.append(['rehearsed model', *rows[0][1:5], '', f'{growth["loss"]:.4f}',
                      *([f'{growth["metrics"][metric]:.4g}'] if metric else [])])
     loss = growth['loss'] if growth else trained['loss']
@@ -113,10 +114,11 @@ def _growth(values: Mapping[str, Any]) -> str:
         return ''
     grown = [row['name'] for child in values['children'] for row in child['layers']
              if row['width'] > row['hidden'] or row['new_kernel'] > row['kernel']]
+    kept = ('The trained weights stayed as they are. ' if growth['kept'] else
+            f'That also trained the network itself: it took the loss from {values["trained"]["loss"]:.4f} to '
+            f'{growth["loss"]:.4f} on these images. What children are said to be is counted from there. ')
     return (f'Layers could also grow: all candidates were rehearsed together for {growth["steps"]} weight steps, on '
-            'paths near the trained network, without the images that scores are measured on. The rehearsal also trains '
-            f'the network itself: it took the loss from {values["trained"]["loss"]:.4f} to {growth["loss"]:.4f} on '
-            'these images. What children are said to be is counted from there. '
+            'paths near the trained network, without the images that scores are measured on. ' + kept
             + (f'{len(grown)} layers of the children grew.' if grown else 'No child has a layer that grew: no gain was '
                'worth its cost, or larger than two standard errors.'))
 

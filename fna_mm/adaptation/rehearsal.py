@@ -30,8 +30,10 @@ class Growing:
         width (float): Factor of the hidden channels of a layer that has more of them. Defaults to 1.5.
         added_layers (int): Layers that a stage may have more. Defaults to 1.
         share (float): Probability that a layer of a rehearsed path is another one than the trained. Defaults to 0.25.
-        rate (float): Learning rate, as a share of the trained model's. Defaults to 0.2.
+        rate (float): Learning rate, as a share of the trained model's. Defaults to 0.05.
         boost (float): Factor of the gradients of what starts at zero, as in ``FNAElasticNet``. Defaults to 10.
+        kept (bool): Whether the trained weights stay as they are, and only what the backbone may grow to is trained.
+            Defaults to True.
 
     Raises:
         ValueError: If a number is out of range.
@@ -42,8 +44,9 @@ class Growing:
     width: float = 1.5
     added_layers: int = 1
     share: float = .25
-    rate: float = .2
+    rate: float = .05
     boost: float = 10.
+    kept: bool = True
 
     def __post_init__(self) -> None:
         check_integer('steps of the rehearsal', self.steps)
@@ -98,12 +101,14 @@ def rehearsal_config(trained: Config, backbone: Mapping[str, Any], growing: Grow
     cfg.param_scheduler = [warm_up(max(1, round(WARMUP * steps))), cosine(steps)]
     optimizer = cfg.optim_wrapper['optimizer']
     optimizer['lr'] = optimizer['lr'] * growing.rate
+    if growing.kept:
+        optimizer['weight_decay'] = 0.  # it would move what has no gradient
     cfg.default_hooks = dict(
         timer=dict(type='IterTimerHook'), logger=dict(type='LoggerHook', interval=max(1, steps // 20)),
         param_scheduler=dict(type='ParamSchedulerHook'), sampler_seed=dict(type='DistSamplerSeedHook'),
         checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=max(1, round(_SAVED * steps)),
                         max_keep_ckpts=2))
-    cfg.custom_hooks = [dict(type='RehearsalHook', share=growing.share, seed=seed)]
+    cfg.custom_hooks = [dict(type='RehearsalHook', share=growing.share, seed=seed, kept=growing.kept)]
     cfg.log_processor = dict(type='LogProcessor', window_size=20, by_epoch=False)
     cfg.randomness = dict(seed=seed)
     return cfg

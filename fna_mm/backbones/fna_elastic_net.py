@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from fna_mm import families
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.base_backbone import OWN_ACTIVATION, block_options, checked_act_cfg
-from fna_mm.backbones.elastic_space import ElasticSpace
+from fna_mm.backbones.elastic_space import ElasticLayer, ElasticSpace
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.checks import check_number
 from fna_mm.search_space import tapped_stages
@@ -71,6 +71,8 @@ class FNAElasticNet(FNAChildNet):
         boost (float): Factor of the gradients of what starts at zero: the outer parts of kernels, what reads added
             channels, scale and shift behind added layers. At the rate of a fine-tuning they would not leave zero in a
             few hundred steps. Defaults to 1.
+        kept (bool): Whether the weights of the network that grows are not trained, only what it may grow to. Defaults
+            to False.
         child (Any): The other arguments of ``FNAChildNet``; ``norm_eval`` is always True.
 
     Raises:
@@ -78,7 +80,7 @@ class FNAElasticNet(FNAChildNet):
     """
 
     def __init__(self, arch: Union[str, Mapping[str, Any], Architecture], growth: Optional[Mapping[str, Any]] = None,
-                 boost: float = 1., **child: Any) -> None:
+                 boost: float = 1., kept: bool = False, **child: Any) -> None:
         base = Architecture.create(arch).widened(child.pop('widen_factor', 1.))
         space = ElasticSpace(base, **(growth or {}), tapped_stages=tapped_stages(child.get('out_indices')),
                              frozen_stages=child.get('frozen_stages', -1))
@@ -101,30 +103,45 @@ class FNAElasticNet(FNAChildNet):
                     if spec is not None:
                         self._templates[number, choice] = _Tapped(build(spec, options)).eval()
 
-        if boost != 1:
-            self._boost(check_number('boost', boost, above=0))
+        check_number('boost', boost, above=0)
+        if kept:
+            self._freeze_what_stays()
+        if kept or boost != 1:
+            self._scale_gradients(boost, 0. if kept else 1.)
 
-    def _boost(self, factor: float) -> None:
-        """Multiply the gradients of what starts at zero."""
+    def _freeze_what_stays(self) -> None:
+        """Train nothing but the layers that may grow."""
+        growing = {id(parameter) for layer in self.space.layers if len(layer.choices) > 1
+                   for parameter in self._block(layer).parameters()}
+        for parameter in self.parameters():
+            if id(parameter) not in growing:
+                parameter.requires_grad_(False)
+
+    def _block(self, layer: ElasticLayer) -> Any:
+        return self.stage(layer.stage)[layer.place]  # type: ignore[index]
+
+    def _scale_gradients(self, boost: float, own: float) -> None:
+        """Multiply the gradients of what starts at zero by one factor, those of the network as it was by another."""
         family = families.family(self.family)
         norm = family.part_name(family.output_part, 'bn')
         readers = {family.part_name(part) for part, kind in family.hidden_dims
                    if kind == 'conv' and 1 in family.hidden_groups(part, kind)}
         for number, layer in enumerate(self.space.layers):
-            block: Any = self.stage(layer.stage)[layer.place]  # type: ignore[index]
             first = next(choice for choice, spec in enumerate(layer.choices) if spec is not None)
             shapes = {name: value.shape for name, value in self._templates[number, first].block.named_parameters()}
-            for name, parameter in block.named_parameters():
+            for name, parameter in self._block(layer).named_parameters():
                 factors = torch.ones_like(parameter)
                 if name.rpartition('.')[0] == norm and layer.added:
-                    factors.fill_(factor)
+                    factors.fill_(boost)
                 elif parameter.dim() == 4:
-                    own = list(parameter.shape)
-                    own[2:] = shapes[name][2:]  # the kernel that it starts with
+                    from_the_start = list(parameter.shape)
+                    from_the_start[2:] = shapes[name][2:]  # the kernel that it starts with
                     if name.rpartition('.')[0] in readers:
-                        own[1] = shapes[name][1]
-                    factors.fill_(factor)
-                    central_part(factors, own).fill_(1.)
+                        from_the_start[1] = shapes[name][1]
+                    factors.fill_(boost)
+                    central_part(factors, from_the_start).fill_(1.)
+                if not layer.added:
+                    central_part(factors, shapes[name]).mul_(own)
                 if parameter.requires_grad and (factors != 1).any():
                     parameter.register_hook(_Multiply(factors))
 

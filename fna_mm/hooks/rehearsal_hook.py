@@ -24,6 +24,8 @@ class RehearsalHook(Hook):
     Args:
         share (float): Probability that a layer is another one than it was. Defaults to 0.25.
         seed (int): Seed of the paths. Defaults to 0.
+        kept (bool): Whether neck and head stay as they are, and every step runs a network that has grown: of the
+            network itself nothing would be trained. Defaults to False.
 
     Raises:
         ValueError: If a number is out of range.
@@ -31,11 +33,12 @@ class RehearsalHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, share: float = .25, seed: int = 0) -> None:
+    def __init__(self, share: float = .25, seed: int = 0, kept: bool = False) -> None:
         self.share = check_number('share of the layers that change', share, above=0)
         if share > 1:
             raise ValueError(f'share={share} of the layers that change must not be above 1')
         self.seed = check_integer('seed', seed, least=0)
+        self.kept = kept
 
     def before_train(self, runner: Any) -> None:
         """Find the backbone.
@@ -47,7 +50,12 @@ class RehearsalHook(Hook):
         net = getattr(model, 'backbone', None)
         if not isinstance(net, FNAElasticNet):
             raise TypeError(f'RehearsalHook needs an FNAElasticNet as the backbone, not {type(net).__name__}')
-        self._net = net
+        self._model, self._net = model, net
+        if self.kept:
+            own = {id(parameter) for parameter in net.parameters()}
+            for parameter in model.parameters():
+                if id(parameter) not in own:
+                    parameter.requires_grad_(False)
         loop = runner.train_loop
         if isinstance(loop, IterBasedTrainLoop):
             loop.dataloader_iterator = SeededBatches(loop.dataloader_iterator,
@@ -56,7 +64,12 @@ class RehearsalHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Draw the path of a step."""
         rng = np.random.default_rng((self.seed, runner.iter))
-        self._net.path = self._net.space.sample_path(rng, self.share)
+        path = self._net.space.sample_path(rng, self.share)
+        while self.kept and path == self._net.space.seed_path:
+            path = self._net.space.sample_path(rng, self.share)
+        self._net.path = path
+        if self.kept:
+            self._model.eval()  # batch statistics and dropout of neck and head
         seed_random_numbers(self.seed, runner.iter)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 from swapped_blocks import loss_of, with_backbone
+from torch import nn
 from toy_search import assert_same, load
 from toy_segmentation import write_config
 
@@ -20,7 +22,7 @@ from fna_mm import Architecture
 from fna_mm.adaptation import AdaptOptions, Growing, adapt, prepare_search
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.growing import space_of
-from fna_mm.adaptation.growth import Growth, settle, start_growing
+from fna_mm.adaptation.growth import Growth, elastic_section, settle, start_growing
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.rehearsal import rehearsal_config
 from fna_mm.adaptation.scores import Replacement, Scorer, grown_measured
@@ -159,7 +161,8 @@ def test_the_rehearsal_does_not_see_the_images_of_the_scores(segmentor):
     assert len(seen) == len(images) - 3
     assert not seen & hidden
     assert cfg.train_cfg.max_iters == 20
-    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.02)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(.1 * GROWING.rate)
+    assert cfg.optim_wrapper.optimizer.weight_decay == 0
     # A data set that is a part of another one already: places are counted in that part.
     part = copy.deepcopy(trained.config)
     part.train_dataloader.dataset.indices = [8, 6, 4, 2]
@@ -177,16 +180,59 @@ def test_files_and_page(rehearsed):
     assert {row['kind'] for row in growth['candidates']} == {
         'kernel 5', 'kernel 7', 'more channels', 'a layer with kernel 3', 'a layer with kernel 5',
         'a layer with kernel 7'}
-    assert growth['loss'] != values['trained']['loss']
+    assert growth['loss'] == values['trained']['loss']
     assert 'rehearsal' in values['seconds']
     page = (folder / 'report/index.html').read_text()
     assert 'rehearsed together for 20 weight steps' in page
+    assert 'The trained weights stayed as they are.' in page
+    assert 'rehearsed model' not in page
     assert (folder / 'report/growth.png').exists()
     for child, budget in zip(children, (1, .6)):
         assert child.share <= budget
     # The rehearsed model is a model as any other.
     assert Architecture.create(str(folder / 'rehearsed/arch.json')) == Architecture.create(values['trained']['arch'])
     assert mean_iou(folder / 'rehearsed') > 60
+
+
+def test_the_trained_model_stays(segmentor, rehearsed, tmp_path):
+    """What the network has is not trained, neck and head are not either, and their BN statistics stay."""
+    trained = load_trained(*segmentor)
+    own = {key: value for key, value in trained.model.state_dict().items() if not key.startswith('backbone.')}
+
+    def read(folder):
+        state = load(folder / 'rehearsed.pth')['state_dict']
+        growth = Growth(space_of(trained.backbone, GROWING), dict(trained.config.model.backbone), {
+            key.removeprefix('backbone.'): value for key, value in state.items() if key.startswith('backbone.')})
+        return state, growth.backbone(growth.space.seed_path).state_dict()
+
+    state, backbone = read(rehearsed[0])
+    assert_same({key: state[key] for key in own}, own)
+    assert_same(backbone, trained.backbone.state_dict())
+    adapt(*segmentor, ('1', ), str(tmp_path / 'work'), replace(OPTIONS, grow=replace(GROWING, kept=False)))
+    state, backbone = read(tmp_path / 'work')
+    for moved, before in ((state, own), (backbone, trained.backbone.state_dict())):
+        assert any(not torch.equal(moved[key], value) for key, value in before.items())
+    values = json.loads((tmp_path / 'work/front.json').read_text())
+    assert values['growth']['loss'] != values['trained']['loss']
+    page = (tmp_path / 'work/report/index.html').read_text()
+    assert 'That also trained the network itself: it took the loss from' in page
+    assert 'rehearsed model' in page
+
+
+def test_a_step_that_keeps_everything_grows(segmentor, monkeypatch):
+    """Of the network as it was nothing would be trained, and its loss has no gradient."""
+    trained = load_trained(*segmentor)
+    net = MODELS.build(elastic_section(dict(trained.config.model.backbone), trained.backbone, GROWING.space, kept=True))
+    runner = SimpleNamespace(model=nn.Module(), train_loop=None, iter=0)
+    runner.model.backbone = net
+    for kept in (True, False):
+        hook = RehearsalHook(share=.02, kept=kept)
+        hook.before_train(runner)
+        paths = set()
+        for runner.iter in range(40):
+            hook.before_train_iter(runner, 0)
+            paths.add(net.path)
+        assert (net.space.seed_path in paths) != kept
 
 
 def mean_iou(folder):

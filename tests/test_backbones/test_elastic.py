@@ -1,5 +1,7 @@
 """Networks that may grow: their space, and the backbone that holds all of it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -126,3 +128,35 @@ def test_what_starts_at_zero_learns_faster():
     check('layer2.2.linear_conv.bn.weight', everything, 10)
     check('layer2.1.linear_conv.bn.weight', everything, 1)
     check('layer2.0.expand_conv.conv.weight', everything, 1)
+
+
+def test_what_is_kept_is_not_trained():
+    """What a network has is as it was after any step; all that it may grow to moves."""
+    arch = TINY + "| [[8, 8], ['k3_e6', 'k3_e6'], 2]"
+    net = FNAElasticNet(arch, out_indices=(3, ), output_stride=8, boost=10., kept=True)
+    net.init_weights()
+    before = copy.deepcopy(net)
+    optimizer = torch.optim.SGD(net.parameters(), .1, momentum=.9)
+    x = torch.randn(2, 3, 32, 32)
+    for step in range(4):
+        net.path = net.space.sample_path(np.random.default_rng(step), .9)
+        net(x)[0].square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    net.path = net.space.seed_path
+    for output, wanted in zip(net(x), before(x), strict=True):
+        torch.testing.assert_close(output, wanted, rtol=0, atol=0)
+    moved = {name for (name, one), two in zip(net.named_parameters(), before.parameters()) if not torch.equal(one, two)}
+    for layer in net.space.layers:
+        prefix = f'layer{layer.stage + 1}.{layer.place}.'
+        own = {name for name in moved if name.startswith(prefix)}
+        if layer.added:
+            assert own == {name for name, _ in net.named_parameters() if name.startswith(prefix)}
+        elif len(layer.choices) > 1:
+            # The shift behind the block serves the network as it was, too.
+            assert own == {prefix + name for name in (
+                'expand_conv.conv.weight', 'expand_conv.bn.weight', 'expand_conv.bn.bias', 'depthwise_conv.conv.weight',
+                'depthwise_conv.bn.weight', 'depthwise_conv.bn.bias', 'linear_conv.conv.weight')}
+        else:
+            assert not own
+    assert not any(name.startswith('conv1') for name in moved)

@@ -66,10 +66,10 @@ def _of_searches(row: ResultRow, chance: ResultRow) -> str:
     agree = equal is not None and by_chance is not None and equal >= _TIMES * by_chance
     held = 'holds' if agree and is_ahead(lead) else 'is missed'
     low, high = lead['interval'] or (lead['difference'], ) * 2
-    return (f'At {float(row["budget"]):.0%}, {len(row["seeds"])} searches from fitted candidates have '
-            f'{percent(equal)} of their layers in common, random architectures {percent(by_chance)}; their children are '
-            f'{lead["difference"]:+.1f} points [{low:+.1f}, {high:+.1f}] from random ones of their cost. The target, '
-            f'{_TIMES} times as many layers and an interval above zero, {held}.')
+    return (f'At {float(row["budget"]):.0%}, {len(row["seeds"])} searches from fitted candidates have {percent(equal)} '
+            f'of their layers in common, random architectures {percent(by_chance)}; their children are '
+            f'{lead["difference"]:+.1f} points [{low:+.1f}, {high:+.1f}] from random ones. The target, {_TIMES} times '
+            f'as many layers and an interval above zero, {held}.')
 
 
 def verdicts(rows: Sequence[ResultRow]) -> list[str]:
