@@ -201,7 +201,7 @@ def test_the_readmes_table_has_these_figures():
         if not tuned:
             tuned, mark = behind(half, trained, 'plain'), ' ¹'
         spread = [f'{statistics.mean(values):.1f}' + (f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else '')
-                  for values in (trained['tuned'], raw, tuned)]
+                  for values in ([value for value in trained['tuned'] if value is not None], raw, tuned)]
         cells = [spread[0], f'{spread[1]} ({len(raw)})', f'{spread[2]} ({len(tuned)}){mark}',
                  ', '.join(f'{value:.1f}' for value in minutes)]
         assert ' | '.join(cells) in readme
