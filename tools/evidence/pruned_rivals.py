@@ -18,8 +18,9 @@ from tools.evidence.child_files import Source
 IMPORTANCES = dict(pruned_norm='GroupMagnitudeImportance', pruned_taylor='GroupTaylorImportance')
 #: Images whose loss the Taylor importance is of.
 TAYLOR_IMAGES = 128
-#: Largest share of a block's hidden channels that is removed: fna adapt's smallest width is a tenth, too.
-_MOST = .9
+#: Largest share of a block's hidden channels that is removed, and what is tried if that is not enough: fna adapt's
+#: smallest width is a tenth, too, but it also leaves blocks out.
+_MOST = (.9, .95)
 _HALVINGS = 12
 
 
@@ -64,8 +65,8 @@ def expanding(backbone: FNAChildNet, kept: Sequence[tuple[int, int]]) -> list[An
             if link.spec.searchable and (link.stage, link.layer) not in kept]
 
 
-def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor, kept: Sequence[tuple[int, int]] = ()
-          ) -> FNAChildNet:
+def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor, kept: Sequence[tuple[int, int]] = (),
+          most: float = _MOST[0]) -> FNAChildNet:
     """A pruned copy of a backbone: channels of all blocks are ranked together, and a share of them is removed.
 
     Args:
@@ -74,6 +75,7 @@ def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor,
         ratio (float): Share of all hidden channels that is removed.
         example (Tensor): An image, (1, 3, H, W).
         kept (Sequence[tuple[int, int]]): (stage, layer) of the blocks that keep their width. Defaults to ().
+        most (float): Largest share of a block's channels that is removed. Defaults to 0.9.
     """
     import torch_pruning
     result = _with_gradients(backbone).eval()
@@ -81,7 +83,7 @@ def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor,
     others = [module for module in result.modules() if isinstance(module, torch.nn.Conv2d)
               and not any(module is root for root in roots) and module.groups == 1]
     pruner = torch_pruning.pruner.BasePruner(
-        result, example, importance, global_pruning=True, pruning_ratio=ratio, max_pruning_ratio=_MOST,
+        result, example, importance, global_pruning=True, pruning_ratio=ratio, max_pruning_ratio=most,
         ignored_layers=others, round_to=families.family(backbone.family).width_step)
     pruner.step()
     return result
@@ -126,19 +128,19 @@ def pruned_to(source: Source, model: str, budget: float) -> FNAChildNet:
         accumulate_gradients(source)
     backbone, kept = source.backbone, sorted(source.kept)
     example = torch.zeros(1, 3, *source.shape, device=next(backbone.parameters()).device)
-    most = budget * source.madds(backbone.architecture)
-
-    def tried(ratio: float) -> FNAChildNet:
-        return prune(backbone, importance, ratio, example, kept)
-
-    low, high, found = 0., 1., None
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        pruned = tried(middle)
-        if source.madds(pruned_architecture(backbone, pruned)) <= most:
-            high, found = middle, pruned
-        else:
-            low = middle
+    limit = budget * source.madds(backbone.architecture)
+    found = None
+    for most in _MOST:
+        low, high = 0., 1.
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            pruned = prune(backbone, importance, middle, example, kept, most)
+            if source.madds(pruned_architecture(backbone, pruned)) <= limit:
+                high, found = middle, pruned
+            else:
+                low = middle
+        if found is not None:
+            break
     if found is None:
         raise ValueError(f'budget {budget}: torch-pruning cannot remove as many channels')
     child = source.child(pruned_architecture(backbone, found))

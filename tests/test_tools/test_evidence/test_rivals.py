@@ -147,6 +147,21 @@ def test_pruning_ends_below_the_budget(source, budget):
     assert .8 * budget <= source.madds(found) / source.madds(source.backbone.architecture) <= budget
 
 
+def test_pruning_removes_more_of_a_block_where_it_must(source, monkeypatch):
+    """Blocks keep a tenth, or a twentieth if that is not enough."""
+    pytest.importorskip('torch_pruning')
+    tried = []
+
+    def pruned(backbone, importance, ratio, example, kept, most):
+        tried.append(most)
+        return prune(backbone, importance, ratio if most > .9 else 0., example, kept, most)
+
+    monkeypatch.setattr('tools.evidence.pruned_rivals.prune', pruned)
+    found = pruned_to(source, 'pruned_norm', .6).architecture
+    assert source.madds(found) / source.madds(source.backbone.architecture) <= .6
+    assert list(dict.fromkeys(tried)) == [.9, .95]
+
+
 def test_what_is_missing_is_said(source, monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch_pruning', None)
     with pytest.raises(ImportError, match='pip install --no-deps --target FOLDER torch-pruning'):
