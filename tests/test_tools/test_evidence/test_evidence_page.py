@@ -238,3 +238,15 @@ def test_a_row_compares_what_it_has(row):
     shared = [seed for seed in row['by_seed'] if seed in reference['by_seed']]
     wanted = statistics.mean(row['by_seed'][seed] - reference['by_seed'][seed] for seed in shared)
     assert row['difference'] == pytest.approx(wanted, abs=.011)
+
+
+def test_the_readmes_table_has_these_leads():
+    leads = {(row['framework'], row['budget'], model): lead['difference'] for row in ROWS if row['model'] == 'adapted'
+             for model, lead in row['ahead_of'].items()}
+    readme = (ROOT / 'README.md').read_text()
+    for model, name in (('narrowed', 'MobileNetV2 narrowed evenly'), ('pruned_norm', 'pruned by group norm'),
+                        ('pruned_taylor', 'pruned by Taylor importance'), ('random', 'random architectures')):
+        cells = [leads.get((framework, budget, model)) for framework in ('RetinaNet', 'DeepLabv3')
+                 for budget in ('0.5', '0.3')]
+        shown = (f' {cell:.1f} ' if cell is not None else ' ' for cell in cells)
+        assert f'| {name} |{"|".join(shown)}|' in readme
