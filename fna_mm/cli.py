@@ -383,7 +383,7 @@ def latency(config: str, out: str, runtime: str, threads: int, device: str, shap
 @click.option('--seed', default=0, show_default=True, help='Random seed of the order of images.')
 @click.option('--evaluate', is_flag=True, help='Evaluate the trained model and every child on the validation data.')
 @click.option('--grow', is_flag=True, help='Let layers also grow: larger kernels, more hidden channels, more layers. '
-              'All are trained together for a while first. Budgets above 1 need it and switch it on.')
+              'What is new in them is trained for a while first. Budgets above 1 need it and switch it on.')
 @click.option('--rehearsal', default=500, show_default=True, help='Weight steps of that training.')
 @click.option('--prepare-search', 'search', type=FILE, metavar='SEARCH.py', help='Make no child, but a checkpoint from '
               'which the gradient search of this config starts: every candidate fitted to the trained model.')
