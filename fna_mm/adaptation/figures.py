@@ -123,8 +123,8 @@ def front_figure(values: Mapping[str, Any], metric: str = '', narrow: bool = Fal
     axes = figure.subplots(*((panels, 1) if narrow else (1, panels)), squeeze=False).ravel()
     of = values.get('front_of', 'backbone')
     share = 'share_of_model' if of == 'model' else 'share'
-    start = values.get('growth') or values['trained']
-    loss, children = start['loss'], values['children']
+    growth = values.get('growth')
+    loss, children = (growth or values['trained'])['loss'], values['children']
     front = sorted(values['front'], key=lambda point: point['share'])
     shares = [point['share'] for point in front]
     predicted = np.array([loss + point['predicted'] for point in front])
@@ -134,7 +134,7 @@ def front_figure(values: Mapping[str, Any], metric: str = '', narrow: bool = Fal
     axes[0].errorbar([child[share] for child in children], [loss + child['measured'] for child in children],
                      [child['measured_error'] for child in children], fmt='o', color=MARK, label='children, refitted')
     axes[0].plot(1, values['trained']['loss'], 's', color='black', label='trained model')
-    if not values.get('growth', {}).get('kept', True):
+    if growth and not growth['kept']:
         axes[0].plot(1, loss, 's', color='black', markerfacecolor='white', label='rehearsed model')
     axes[0].set_ylabel('loss')
     axes[0].legend(fontsize=8, frameon=False)

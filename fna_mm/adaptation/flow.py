@@ -424,8 +424,9 @@ class _Adaptation:
     def _evaluate(self, children: Sequence[AdaptedChild], config: str) -> list[AdaptedChild]:
         with self._timed('evaluation'):
             self.seed_metrics = evaluate_checkpoint(config, self.trained.checkpoint, self.folder.file('evaluation'))
-            if self.growth:
-                self.rehearsed_metrics = self._metrics_of(self.folder.file(_REHEARSED))
+            if self.options.grow:  # what kept its weights is the trained model
+                self.rehearsed_metrics = (self.seed_metrics if self.options.grow.kept else
+                                          self._metrics_of(self.folder.file(_REHEARSED)))
             return [replace(child, metrics=self._metrics_of(child.folder)) for child in children]
 
     def _metrics_of(self, folder: str) -> dict[str, float]:

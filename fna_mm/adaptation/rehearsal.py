@@ -108,7 +108,7 @@ def rehearsal_config(trained: Config, backbone: Mapping[str, Any], growing: Grow
         param_scheduler=dict(type='ParamSchedulerHook'), sampler_seed=dict(type='DistSamplerSeedHook'),
         checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=max(1, round(_SAVED * steps)),
                         max_keep_ckpts=2))
-    cfg.custom_hooks = [dict(type='RehearsalHook', share=growing.share, seed=seed, kept=growing.kept)]
+    cfg.custom_hooks = [dict(type='RehearsalHook', share=growing.share, seed=seed)]
     cfg.log_processor = dict(type='LogProcessor', window_size=20, by_epoch=False)
     cfg.randomness = dict(seed=seed)
     return cfg

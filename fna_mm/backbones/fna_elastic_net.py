@@ -104,6 +104,7 @@ class FNAElasticNet(FNAChildNet):
                         self._templates[number, choice] = _Tapped(build(spec, options)).eval()
 
         check_number('boost', boost, above=0)
+        self.kept = kept
         if kept:
             self._freeze_what_stays()
         if kept or boost != 1:

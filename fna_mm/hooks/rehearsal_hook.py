@@ -21,11 +21,12 @@ class RehearsalHook(Hook):
     Paths and all random numbers of a step depend on (seed, iteration) alone, so that all ranks run the same path and a
     resumed run those of the uninterrupted one.
 
+    If the backbone keeps what it had (``kept``), neck and head stay as they are, too, and every step runs a network
+    that has grown: of the network itself nothing would be trained.
+
     Args:
         share (float): Probability that a layer is another one than it was. Defaults to 0.25.
         seed (int): Seed of the paths. Defaults to 0.
-        kept (bool): Whether neck and head stay as they are, and every step runs a network that has grown: of the
-            network itself nothing would be trained. Defaults to False.
 
     Raises:
         ValueError: If a number is out of range.
@@ -33,12 +34,11 @@ class RehearsalHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, share: float = .25, seed: int = 0, kept: bool = False) -> None:
+    def __init__(self, share: float = .25, seed: int = 0) -> None:
         self.share = check_number('share of the layers that change', share, above=0)
         if share > 1:
             raise ValueError(f'share={share} of the layers that change must not be above 1')
         self.seed = check_integer('seed', seed, least=0)
-        self.kept = kept
 
     def before_train(self, runner: Any) -> None:
         """Find the backbone.
@@ -51,7 +51,7 @@ class RehearsalHook(Hook):
         if not isinstance(net, FNAElasticNet):
             raise TypeError(f'RehearsalHook needs an FNAElasticNet as the backbone, not {type(net).__name__}')
         self._model, self._net = model, net
-        if self.kept:
+        if net.kept:
             own = {id(parameter) for parameter in net.parameters()}
             for parameter in model.parameters():
                 if id(parameter) not in own:
@@ -65,10 +65,10 @@ class RehearsalHook(Hook):
         """Draw the path of a step."""
         rng = np.random.default_rng((self.seed, runner.iter))
         path = self._net.space.sample_path(rng, self.share)
-        while self.kept and path == self._net.space.seed_path:
+        while self._net.kept and path == self._net.space.seed_path:
             path = self._net.space.sample_path(rng, self.share)
         self._net.path = path
-        if self.kept:
+        if self._net.kept:
             self._model.eval()  # batch statistics and dropout of neck and head
         seed_random_numbers(self.seed, runner.iter)
 

@@ -12,7 +12,7 @@ from fna_mm.report.canvas import to_png
 from tools.evidence.evidence_figure import NAMES, evidence_figure
 from tools.evidence.evidence_rows import LEADER, TABLE, replaced, rows_of
 from tools.evidence.protocol import BUDGETS, OF_THE_SPACE
-from tools.evidence.verdicts import verdicts
+from tools.evidence.verdicts import in_brackets, verdicts
 from tools.results.collect import insert, rows_text
 from tools.results.result_rows import CASES, ResultRow
 from tools.results.result_tables import agreement
@@ -25,7 +25,7 @@ _METRICS = {'mIoU': 'mIoU', 'coco/bbox_mAP': 'mAP'}
 def _signed(difference: Optional[float], interval: Optional[Sequence[float]]) -> str:
     if difference is None:
         return ''
-    return f'{difference:+.1f}' + (f' [{interval[0]:+.1f}, {interval[1]:+.1f}]' if interval else '')
+    return f'{difference:+.1f}{in_brackets(interval)}'
 
 
 def _plus_minus(mean: float, std: Optional[float]) -> str:

@@ -19,9 +19,10 @@ from tools.results.adapted_runs import PACKAGES, TIMES
 from tools.results.result_rows import CASES, ResultRow, figures
 
 TABLE = 'evidence'
-#: The model whose lead over every other one at its budget is in its rows, and others with the models that theirs is of.
+#: The model whose lead over every other one at its budget is in its rows.
 LEADER = 'adapted'
-SEARCHED = dict(found_fitted=('random', ))
+#: Model → those over which its rows have its lead.
+_LEADS = {LEADER: tuple(model for model in MODELS if model != LEADER), 'found_fitted': ('random', )}
 #: Steps that are part of making a rival, beside the writing of its child.
 _SHARED = dict(adapted=('adapted', ), random_fitted=('adapted', ), grown=('grown', ),
                found=('search_{}', ), found_fitted=('adapted', 'prepared', 'fitted_search_{}'))
@@ -139,10 +140,9 @@ def _row(task: str, size: str, rival: Rival, found: Mapping[Rival, Mapping[int, 
                    runs, (round(of.value, 2) for of in own.values()))})
     row.update(difference=against and against['difference'], interval=against and against['interval'],
                interval_over=against and against['over'])
-    compared = MODELS if rival.model == LEADER else SEARCHED.get(rival.model)
-    if compared:
+    if rival.model in _LEADS:
         row['ahead_of'] = {other.model: difference for other in found
-                           if other.budget == rival.budget and other.model != rival.model and other.model in compared
+                           if other.budget == rival.budget and other.model in _LEADS[rival.model]
                            and (difference := difference_of(own, found[other]))}
     row.update(command=command, runs=runs)
     return row

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -129,9 +129,9 @@ def pruned_to(source: Source, model: str, budget: float) -> FNAChildNet:
     backbone, kept = source.backbone, sorted(source.kept)
     example = torch.zeros(1, 3, *source.shape, device=next(backbone.parameters()).device)
     limit = budget * source.madds(backbone.architecture)
-    found = None
-    for most in _MOST:
-        low, high = 0., 1.
+
+    def least_pruned(most: float) -> Optional[FNAChildNet]:
+        low, high, found = 0., 1., None
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             pruned = prune(backbone, importance, middle, example, kept, most)
@@ -139,8 +139,9 @@ def pruned_to(source: Source, model: str, budget: float) -> FNAChildNet:
                 high, found = middle, pruned
             else:
                 low = middle
-        if found is not None:
-            break
+        return found
+
+    found = next((pruned for most in _MOST if (pruned := least_pruned(most)) is not None), None)
     if found is None:
         raise ValueError(f'budget {budget}: torch-pruning cannot remove as many channels')
     child = source.child(pruned_architecture(backbone, found))

@@ -33,6 +33,15 @@ def is_ahead(lead: Mapping[str, Any], by: Optional[float] = None) -> bool:
     return bool(lead['interval'] and lead['interval'][0] > 0)
 
 
+def in_brackets(interval: Optional[Sequence[float]]) -> str:
+    """An interval as it stands behind a difference; '' for none.
+
+    Args:
+        interval (Sequence[float], optional): Its ends.
+    """
+    return f' [{interval[0]:+.1f}, {interval[1]:+.1f}]' if interval else ''
+
+
 def _named(models: Iterable[str]) -> str:
     return ', '.join(NAMES[model] for model in models)
 
@@ -65,11 +74,10 @@ def _of_searches(row: ResultRow, chance: ResultRow) -> str:
     lead, equal, by_chance = row['ahead_of']['random'], equal_layers(row), equal_layers(chance)
     agree = equal is not None and by_chance is not None and equal >= _TIMES * by_chance
     held = 'holds' if agree and is_ahead(lead) else 'is missed'
-    low, high = lead['interval'] or (lead['difference'], ) * 2
     return (f'At {float(row["budget"]):.0%}, {len(row["seeds"])} searches from fitted candidates have {percent(equal)} '
             f'of their layers in common, random architectures {percent(by_chance)}; their children are '
-            f'{lead["difference"]:+.1f} points [{low:+.1f}, {high:+.1f}] from random ones. The target, {_TIMES} times '
-            f'as many layers and an interval above zero, {held}.')
+            f'{lead["difference"]:+.1f} points{in_brackets(lead["interval"])} from random ones. The target, {_TIMES} '
+            f'times as many layers and an interval above zero, {held}.')
 
 
 def verdicts(rows: Sequence[ResultRow]) -> list[str]:
