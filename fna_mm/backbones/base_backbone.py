@@ -151,17 +151,19 @@ def checked_head_channels(head_channels: Optional[int], family: str) -> int:
                          most=MOST_CHANNELS)
 
 
-def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architecture, head_channels: int) -> None:
+def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architecture, head_channels: int,
+                      tapped_channels: Optional[Sequence[int]] = None) -> None:
     """Check the ``out_indices`` of a backbone.
 
     Args:
         out_indices (Sequence[int | str]): As in :class:`FNABackbone`.
         skeleton (Architecture): Stages and layers of the backbone.
         head_channels (int): Output channels of the last 1x1 convolution; 0 if there can be none.
+        tapped_channels (Sequence[int], optional): As in :class:`FNABackbone`. Defaults to None: the seed's.
 
     Raises:
         ValueError: If an entry names no feature map, the order is wrong, or a tapped layer has other hidden channels
-            than the seed (SSDLite needs MobileNetV2's 576).
+            than the seed (SSDLite needs MobileNetV2's 576) or than ``tapped_channels``.
     """
     num_stages = len(skeleton.stages)
     check_list('out_indices', out_indices)
@@ -179,12 +181,20 @@ def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architec
     if places != sorted(set(places)):
         raise ValueError(f"{shown} must rise, without repetition, 'expandN' standing before N: features are "
                          'returned from the finest to the coarsest map')
-    for number in tapped_stages(out_indices):
+    numbers = tapped_stages(out_indices)
+    if tapped_channels is not None:
+        check_list('tapped_channels', tapped_channels)
+    if tapped_channels is not None and len(tapped_channels) != len(numbers):
+        raise ValueError(f'tapped_channels={tuple(tapped_channels)} must have one number for every expandN of '
+                         f'{shown}, which has {len(numbers)}')
+    for place, number in enumerate(numbers):
         stage = skeleton.stages[number]
-        wanted = families.family(skeleton.family).tapped_channels(stage.in_channels)
+        wanted, whose = families.family(skeleton.family).tapped_channels(stage.in_channels), 'those of the seed'
+        if tapped_channels is not None:
+            wanted, whose = tapped_channels[place], 'as tapped_channels says'
         if _tapped_channels(stage) != wanted:
             raise ValueError(f"out_indices asks for 'expand{number}', whose layer must have {wanted} hidden channels, "
-                             f'those of the seed, but the first layer of the stage {stage.label} is {stage.layers[0]} '
+                             f'{whose}, but the first layer of the stage {stage.label} is {stage.layers[0]} '
                              f'with {_tapped_channels(stage)}')
 
 
@@ -203,21 +213,24 @@ class FNABackbone(BaseModule):
         norm_cfg (dict): Normalisation of stem and last convolution.
         act_cfg (dict): Activation of stem and last convolution.
         init_cfg (dict | list[dict], optional): Initialization of the backbone.
+        tapped_channels (Sequence[int], optional): Hidden channels of the tapped layers, one number for every
+            ``'expandN'``. Defaults to None: the seed's.
 
     Raises:
         ValueError: If ``out_indices`` or ``frozen_stages`` is out of range, or a tapped layer has other hidden channels
-            than the seed.
+            than the seed, or than ``tapped_channels``.
     """
 
     def __init__(self, skeleton: Architecture, stages: Sequence[nn.Module],
                  out_indices: Optional[Sequence[Union[int, str]]], head_channels: int, frozen_stages: int,
-                 norm_eval: bool, norm_cfg: dict, act_cfg: dict, init_cfg: Optional[Union[dict, list]]) -> None:
+                 norm_eval: bool, norm_cfg: dict, act_cfg: dict, init_cfg: Optional[Union[dict, list]],
+                 tapped_channels: Optional[Sequence[int]] = None) -> None:
         super().__init__(init_cfg)
         self.init_cfg: Any
         num_stages = len(skeleton.stages)
         if out_indices is None:
             out_indices = families.family(skeleton.family).out_indices or tuple(range(num_stages))
-        check_out_indices(out_indices, skeleton, head_channels)
+        check_out_indices(out_indices, skeleton, head_channels, tapped_channels)
         if frozen_stages not in range(-1, num_stages + 1):
             raise ValueError(f'frozen_stages={frozen_stages!r} must be from -1 (nothing frozen) '
                              f'to {num_stages} (stem and all stages)')

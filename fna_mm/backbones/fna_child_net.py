@@ -58,6 +58,9 @@ class FNAChildNet(FNABackbone):
             'stage'.
         pretrained (str, optional): What a model with an argument ``pretrained`` passes on to its backbone. Another
             value than None is refused with what to write instead. Defaults to None.
+        tapped_channels (Sequence[int], optional): Hidden channels of the layers that ``out_indices`` taps, one number
+            for every ``'expandN'``; neck or head are built for them. Defaults to None: the seed's, 576 of
+            ``'expand5'``.
 
     Raises:
         ValueError: If an argument is illegal; the message says what is legal.
@@ -82,7 +85,8 @@ class FNAChildNet(FNABackbone):
                  act_cfg: Union[Mapping[str, Any], str] = OWN_ACTIVATION,
                  init_cfg: Optional[Union[dict, list]] = None,
                  dilated: str = 'stage',
-                 pretrained: Optional[str] = None) -> None:
+                 pretrained: Optional[str] = None,
+                 tapped_channels: Optional[Sequence[int]] = None) -> None:
         check_pretrained(pretrained)
         architecture = Architecture.create(arch).widened(widen_factor)
         head_channels = int(checked_head_channels(head_channels, architecture.family) * max(1., widen_factor))
@@ -90,7 +94,7 @@ class FNAChildNet(FNABackbone):
         stages = [build_stage(place, architecture.family, norm_cfg, act_cfg, with_cp, dilated)
                   for place in architecture.walk(output_stride)]
         super().__init__(architecture, stages, out_indices, head_channels, frozen_stages, norm_eval,
-                         norm_cfg, act_cfg, init_cfg)
+                         norm_cfg, act_cfg, init_cfg, tapped_channels)
         self.architecture = architecture
         self.output_stride = output_stride
         self.dilated = dilated

@@ -116,6 +116,29 @@ def test_a_narrower_tapped_layer_is_refused():
         FNAChildNet(text, ('expand5', 7))
 
 
+def test_a_tapped_layer_may_have_the_channels_that_are_said():
+    net = FNAChildNet(narrow_tapped(), (1, 'expand5', 7), tapped_channels=(200, ))
+    assert net.out_channels == (24, 200, 1280)
+    assert [one.shape[1] for one in net(torch.zeros(2, 3, 64, 64))] == [24, 200, 1280]
+
+
+@pytest.mark.parametrize(('channels', 'message'), [
+    ((208, ), r"'expand5', whose layer must have 208 hidden channels, as tapped_channels says, but .* with 200"),
+    ((200, 200), r"tapped_channels=\(200, 200\) must have one number for every expandN of out_indices=\('expand5', 7\)"),
+    (200, r'tapped_channels must be a list or tuple, not 200')])
+def test_bad_tapped_channels(channels, message):
+    with pytest.raises(ValueError, match=message):
+        FNAChildNet(narrow_tapped(), ('expand5', 7), tapped_channels=channels)
+
+
+def narrow_tapped():
+    """MobileNetV2 with 200 hidden channels in the first layer of stage 5."""
+    values = Architecture.create('mobilenet_v2').to_dict()
+    values['stages'][5]['layers'][0] = 'k3_c200'
+    return Architecture.create(values)
+
+
+
 @pytest.mark.parametrize('widen_factor', [.35, .5, .75, 1., 1.4, 2])
 def test_widths_are_those_of_mmdet(widen_factor):
     net = FNAChildNet('mobilenet_v2', ALL, widen_factor=widen_factor)
