@@ -1,9 +1,11 @@
 """A fine-tuning that holds the maps of a child near those of the network that it was cut from."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import torch
+from mmengine.fileio import get_text
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, MODELS
@@ -45,16 +47,21 @@ class FeatureDistillationHook(Hook):
         teacher (dict): Config section of the trained backbone.
         checkpoint (str): Path of its weights, or of a model's whose ``backbone`` it is.
         weight (float): Weight of the loss. Defaults to 1.
+        channels (str, optional): Path of a JSON file with one list for every map: the channels of the teacher's map
+            that are those of the child's, or null for all of them. Defaults to None: all of every map.
 
     Raises:
-        ValueError: If the weight is no positive number; before training, if the checkpoint does not fit the teacher; in
-            the first iteration, if the maps have other shapes than the teacher's.
-        FileNotFoundError: Before training, if there is no such checkpoint.
+        ValueError: If the weight is no positive number; before training, if the checkpoint does not fit the teacher,
+            or the file of channels is none; in the first iteration, if the maps have other shapes than the teacher's,
+            or the file has lists for other maps or names other channels.
+        FileNotFoundError: Before training, if there is no such checkpoint or file.
         TypeError: Before training, if the model has no backbone.
     """
 
-    def __init__(self, teacher: Mapping[str, Any], checkpoint: str, weight: float = 1.) -> None:
-        self.teacher, self.checkpoint = dict(teacher), checkpoint
+    def __init__(self, teacher: Mapping[str, Any], checkpoint: str, weight: float = 1.,
+                 channels: Optional[str] = None) -> None:
+        self.teacher, self.checkpoint, self.channels = dict(teacher), checkpoint, channels
+        self._kept: list[Optional[Tensor]] = []
         self.weight = check_number('weight of FeatureDistillationHook', weight, above=0)
         self._handles: list[Any] = []
         self._loss: Any = None
@@ -75,10 +82,38 @@ class FeatureDistillationHook(Hook):
             weights = {key.removeprefix(_PREFIX): value for key, value in weights.items() if key.startswith(_PREFIX)}
         teacher = MODELS.build(dict(self.teacher))
         load_weights(teacher, weights, 'the teacher of FeatureDistillationHook', self.checkpoint)
+        self._kept = [] if self.channels is None else self._read_channels(self.channels)
         self._net = teacher.to(next(model.parameters()).device).eval().requires_grad_(False)
         # Forward hooks also run below the wrapper for several processes, whose forward pass calls the model's.
         self._handles = [backbone.register_forward_hook(self._compare),
                          model.register_forward_hook(self._add, with_kwargs=True)]
+
+    @staticmethod
+    def _read_channels(path: str) -> list[Optional[Tensor]]:
+        wanted = 'it must be a list with null, or a list of channels, for every map of the backbone'
+        try:
+            values = json.loads(get_text(path))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'FeatureDistillationHook: channels={path!r} does not exist: {wanted}') from error
+        except ValueError as error:
+            raise ValueError(f'FeatureDistillationHook: channels={path!r} is no JSON: {wanted}') from error
+        if not isinstance(values, list) or not all(row is None or isinstance(row, list) and row and all(
+                isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in row) for row in values):
+            raise ValueError(f'FeatureDistillationHook: channels={path!r}: {wanted}')
+        return [None if row is None else torch.tensor(row) for row in values]
+
+    def _selected(self, maps: list[Tensor]) -> list[Tensor]:
+        """The channels of the teacher's maps that the child has."""
+        if not self._kept:
+            return maps
+        if len(self._kept) != len(maps):
+            raise ValueError(f'FeatureDistillationHook: channels={self.channels!r} has {len(self._kept)} lists, the '
+                             f'backbone {len(maps)} maps')
+        for map, kept in zip(maps, self._kept):
+            if kept is not None and int(kept.max()) >= map.shape[1]:
+                raise ValueError(f'FeatureDistillationHook: channels={self.channels!r} names channel {int(kept.max())} '
+                                 f'of a map that has {map.shape[1]}')
+        return [map if kept is None else map[:, kept.to(map.device)] for map, kept in zip(maps, self._kept)]
 
     def after_train(self, runner: Any) -> None:
         """Let go of model and teacher."""
@@ -90,7 +125,7 @@ class FeatureDistillationHook(Hook):
         if not backbone.training or not torch.is_grad_enabled():
             return
         with torch.no_grad():
-            wanted = _as_maps(self._net(*inputs))
+            wanted = self._selected(_as_maps(self._net(*inputs)))
         maps = _as_maps(outputs)
         shapes, expected = ([tuple(one.shape) for one in some] for some in (maps, wanted))
         if shapes != expected:

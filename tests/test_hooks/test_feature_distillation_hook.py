@@ -54,6 +54,42 @@ def test_the_error_is_a_share_of_the_variance():
     assert relative_error([torch.zeros(1, 2, 3, 3)], [torch.ones(1, 2, 3, 3)]).isfinite()  # a map without variance
 
 
+def test_a_child_may_have_some_channels_of_the_maps(tmp_path, teacher):
+    """The loss compares each of the child's channels with the teacher's that the file names."""
+    path = tmp_path / 'channels.json'
+    cfg = config(tmp_path / 'work', teacher, epochs=1)
+    maps = MODELS.build(dict(CHILD))(torch.zeros(1, 3, 32, 32))
+    path.write_text(json.dumps([list(range(maps[0].shape[1])), *[None] * (len(maps) - 1)]))
+    cfg.custom_hooks[0].channels = str(path)
+    train(cfg)
+    train(config(tmp_path / 'all', teacher, epochs=1))
+    found, wanted = ([row[LOSS] for row in losses(tmp_path / name)] for name in ('work', 'all'))
+    assert found == wanted
+    path.write_text(json.dumps([list(reversed(range(maps[0].shape[1]))), *[None] * (len(maps) - 1)]))
+    cfg.work_dir, cfg.experiment_name = str(tmp_path / 'other'), 'other'
+    train(cfg)
+    assert losses(tmp_path / 'other')[0][LOSS] != pytest.approx(wanted[0], rel=1e-3)
+
+
+@pytest.mark.parametrize(('content', 'error', 'message'), [
+    (None, FileNotFoundError, r"channels='.*channels\.json' does not exist: it must be a list"),
+    ('{', ValueError, r"channels='.*' is no JSON"),
+    ('{"0": [1]}', ValueError, r"channels='.*': it must be a list with null, or a list of channels, for every map"),
+    ('[[-1]]', ValueError, r'it must be a list with null'),
+    ('[[]]', ValueError, r'it must be a list with null'),
+    ('[[true]]', ValueError, r'it must be a list with null'),
+    ('[null, null, null, null, null]', ValueError, r'has 5 lists, the backbone \d maps'),
+    ('[[0, 1000]]', ValueError, r'names channel 1000 of a map that has \d+')])
+def test_bad_channels(tmp_path, teacher, content, error, message):
+    path = tmp_path / 'channels.json'
+    if content is not None:
+        path.write_text(content)
+    cfg = config(tmp_path / 'work', teacher, epochs=1)
+    cfg.custom_hooks[0].channels = str(path)
+    with pytest.raises(error, match=message):
+        train(cfg)
+
+
 def test_the_loss_is_added_and_pulls_the_child(tmp_path, teacher):
     train(config(tmp_path / 'near', teacher, epochs=8))
     train(child_net_config(tmp_path / 'free', epochs=8))
