@@ -362,6 +362,8 @@ def latency(config: str, out: str, runtime: str, threads: int, device: str, shap
               help='What a child may cost: a share such as 0.5, or a number such as 250M. Repeat it for several.')
 @click.option('--of', default='backbone', show_default=True, help='What budgets are meant for: backbone, or model: '
               'then neck and head become narrower, too.')
+@click.option('--narrow/--no-narrow', default=True, show_default=True, help='Let the config of neck and head change: '
+              'for --of model, and for SSD, whose head may read fewer channels.')
 @click.option('--cost', '--by', 'cost', default='madds', show_default=True, help='What budgets are meant in, and '
               'what is chosen by: madds, params, or latency with a --table.')
 @click.option('--table', type=FILE, metavar='TABLE.json', help='Milliseconds of blocks on your device, which `fna '

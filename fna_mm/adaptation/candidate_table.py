@@ -11,6 +11,7 @@ from fna_mm.adaptation.outside import OutsideChoice
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.scores import Curve, Replacement, mean_and_error
 from fna_mm.adaptation.sensitivity import Score, Sensitivity, steadied
+from fna_mm.adaptation.taps import Tap
 from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.cost.choice import DepthLimit, choose
 
@@ -28,7 +29,7 @@ class Choice(NamedTuple):
     """What was chosen for a budget.
 
     Args:
-        candidates (tuple[Candidate, ...]): One for every block.
+        candidates (tuple[Candidate, ...]): One for every row of the table: blocks first.
         cost (float): Cost of the whole backbone.
         predicted (float): Sum of the scores: by how much the loss is said to grow.
         error (float): Standard error of that sum, over images.
@@ -56,11 +57,19 @@ class CandidateTable:
         limits (Limits): Limits of width and depth.
         space (ElasticSpace, optional): What the backbone may grow to. Layers that may be added are rows of the table
             behind the blocks. Defaults to None: it does not grow.
+        taps (Sequence[Tap]): Maps of the backbone that can be narrowed; the last convolution is the last row then.
+            Defaults to ().
     """
 
-    def __init__(self, chain: Chain, prices: Prices, limits: Limits, space: Optional[ElasticSpace] = None) -> None:
+    def __init__(self, chain: Chain, prices: Prices, limits: Limits, space: Optional[ElasticSpace] = None,
+                 taps: Sequence[Tap] = ()) -> None:
         self.chain, self.limits, self.space = chain, limits, space
-        self.candidates = candidates_of(chain, prices, limits, space)
+        self.candidates = candidates_of(chain, prices, limits, space, [tap.row for tap in taps])
+        #: Hidden channels of every block, and the channels of the last convolution if these can be narrowed.
+        self.channels = [link.hidden for link in chain.links]
+        self.channels += [tap.width for tap in taps if tap.row == len(chain.links)]
+        #: Row of a tap → what each of its channels costs in neck and head, if the budget is meant for these, too.
+        self.read_costs: dict[int, float] = {}
         blocks = sum(block[0].cost for block in self.candidates)
         self.total = prices.of_backbone(chain.backbone, chain.input_shape or (0, 0))
         self.fixed = self.total - blocks
@@ -92,8 +101,13 @@ class CandidateTable:
 
     @property
     def costs(self) -> list[list[float]]:
-        """The costs of every block's candidates."""
-        return [[candidate.cost for candidate in block] for block in self.candidates]
+        """The costs of every block's candidates, with what they save in neck and head if that is asked for."""
+        return [[candidate.cost - self._saved(row, candidate) for candidate in block]
+                for row, block in enumerate(self.candidates)]
+
+    def _saved(self, row: int, candidate: Candidate) -> float:
+        per_channel = self.read_costs.get(row, 0.)
+        return per_channel * (self.channels[row] - candidate.width) if per_channel else 0.
 
     @property
     def largest(self) -> float:
@@ -116,8 +130,8 @@ class CandidateTable:
         """
         self._differences = differences
         links = self.chain.links
-        grown = {key for key in differences if key.block >= len(links) or key.width > links[key.block].hidden
-                 or key.kernel > links[key.block].spec.kernel_size}
+        grown = {key for key in differences if key.block >= len(self.channels) or key.width > self.channels[key.block]
+                 or key.block < len(links) and key.kernel > links[key.block].spec.kernel_size}
         #: Candidate of growth → its score, below zero if it is a gain, and its standard error. Maps that differ from
         #: the trained ones may be better ones: here they say nothing.
         self.grown = {key: mean_and_error(differences[key]) for key in sorted(grown)}
@@ -125,8 +139,8 @@ class CandidateTable:
             {key: values for key, values in differences.items() if key not in grown}, errors)
         self._scores = {**self._own, **{key: Score(differences[key]) for key in grown}}
         own = {key: (score.mean, score.error) for key, score in self._own.items() if not key.kernel}
-        self.curves = [Curve(link.hidden, {key.width: pair for key, pair in own.items() if key.block == index})
-                       for index, link in enumerate(self.chain.links)]
+        self.curves = [Curve(channels, {key.width: pair for key, pair in own.items() if key.block == index})
+                       for index, channels in enumerate(self.channels)]
         added: dict[tuple[int, int], list[tuple[float, float]]] = {}
         for key, score in self._own.items():
             if key.kernel:
@@ -146,9 +160,11 @@ class CandidateTable:
             block (int): Index of the block, or of a layer that may be added.
             candidate (Candidate): One of its candidates.
         """
-        if block >= len(self.chain.links):
+        if block >= len(self.channels):
             return (0., 0.) if candidate.spec is None else self.grown[
                 Replacement(block, candidate.width, candidate.kernel)]
+        if block == len(self.chain.links):
+            return self.curves[block](candidate.width)
         link = self.chain.links[block]
         mean, error = (self.grown[Replacement(block, candidate.width)] if candidate.width > link.hidden else
                        self.curves[block](candidate.width))
@@ -232,13 +248,13 @@ class CandidateTable:
     def unmeasured(self, choice: Choice) -> list[Replacement]:
         """The chosen candidates whose width is far from every one that was measured with their kernel."""
         result = []
-        for index, (link, candidate) in enumerate(zip(self.chain.links, choice.candidates)):
+        for index, (channels, candidate) in enumerate(zip(self.channels, choice.candidates)):
             kernel = self._kernel(index, candidate)
-            if candidate.width > link.hidden or kernel > link.spec.kernel_size:
+            if candidate.width > channels or kernel and kernel > self.chain.links[index].spec.kernel_size:
                 continue  # as wide as it was measured, or narrower with a kernel that no narrow block was fitted with
             known = [key.width for key in self._own
                      if key.block == index and key.width and key.kernel == kernel]
-            known += [] if kernel else [link.hidden]
+            known += [] if kernel else [channels]
             if candidate.width and all(not 1 / _NEAR <= candidate.width / width <= _NEAR for width in known):
                 result.append(Replacement(index, candidate.width, kernel))
         return result
@@ -246,14 +262,14 @@ class CandidateTable:
     def blocks(self) -> list[dict[str, Any]]:
         """Of every block what a page draws: name, stage, hidden channels, and scores where they are known."""
         result = []
-        for index, (link, curve) in enumerate(zip(self.chain.links, self.curves)):
+        for index, (row, curve) in enumerate(zip(self._named(), self.curves)):
+            hidden = row['hidden']
             own = {key.width: (score.mean, score.error) for key, score in self._own.items()
                    if key.block == index and not key.kernel}
-            floor = min((width for width in own if width), default=link.hidden)
-            scores = [curve(round(share * link.hidden))[0] if round(share * link.hidden) >= floor else None
-                      for share in _SHARES]
+            floor = min((width for width in own if width), default=hidden)
+            scores = [curve(round(share * hidden))[0] if round(share * hidden) >= floor else None for share in _SHARES]
             result.append(dict(
-                name=link.name, stage=link.stage, hidden=link.hidden, shares=list(_SHARES), scores=scores,
+                name=row['name'], stage=row['stage'], hidden=hidden, shares=list(_SHARES), scores=scores,
                 measured={str(width): list(pair) for width, pair in own.items() if width},
                 left_out=list(own[LEFT_OUT]) if LEFT_OUT in own else None))
         return result
@@ -264,11 +280,17 @@ class CandidateTable:
         Args:
             choice (Choice): A choice.
         """
-        own = [dict(name=link.name, stage=link.stage, added=False, hidden=link.hidden, kernel=link.spec.kernel_size)
-               for link in self.chain.links]
         rows = [dict(row, width=candidate.width, new_kernel=candidate.kernel)
-                for row, candidate in zip([*own, *self._added()], choice.candidates)]
+                for row, candidate in zip([*self._named(), *self._added()], choice.candidates)]
         return sorted(rows, key=lambda row: (row['stage'], row['added']))
+
+    def _named(self) -> list[dict[str, Any]]:
+        """Of every block, and of the last convolution if it can be narrowed, name, stage, channels and kernel."""
+        rows = [dict(name=link.name, stage=link.stage, added=False, hidden=link.hidden, kernel=link.spec.kernel_size)
+                for link in self.chain.links]
+        rows += [dict(name='conv2', stage=self.chain.backbone.num_stages, added=False, hidden=channels, kernel=0)
+                 for channels in self.channels[len(rows):]]
+        return rows
 
     def _added(self) -> list[dict[str, Any]]:
         return [dict(name=f'layer{layer.stage + 1}.{layer.place}', stage=layer.stage, added=True, hidden=0, kernel=0)

@@ -1,6 +1,6 @@
 """The candidates of every block: narrower widths, smaller kernels and leaving it out, each with its cost."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
@@ -18,11 +18,11 @@ LEFT_OUT = 0
 
 
 class Candidate(NamedTuple):
-    """What may become of a block.
+    """What may become of a block, or of the last convolution.
 
     Args:
         width (int): Hidden channels; 0 leaves the block out.
-        spec (BlockSpec, optional): Spec of the block; None if it is left out.
+        spec (BlockSpec, optional): Spec of the block; None if it is left out, or is the last convolution.
         cost (float): Its cost.
     """
 
@@ -71,12 +71,12 @@ def widths(channels: int, least: float, step: int) -> tuple[int, ...]:
     return (channels, *(width for width in range((channels - 1) // step * step, 0, -step) if width >= floor))
 
 
-def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[ElasticSpace] = None
-                  ) -> list[tuple[Candidate, ...]]:
+def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[ElasticSpace] = None,
+                  taps: Collection[int] = ()) -> list[tuple[Candidate, ...]]:
     """The candidates of every block of a chain, the block itself first.
 
-    A tapped block, whose hidden features a head takes, keeps its width. Kernels are the block's own and smaller ones,
-    and larger ones if it may grow.
+    A tapped block, whose hidden features a head takes, keeps its width unless what reads them is known. Kernels are
+    the block's own and smaller ones, and larger ones if it may grow.
 
     Args:
         chain (Chain): The backbone; its places know their size.
@@ -84,14 +84,16 @@ def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[
         limits (Limits): Limits of width and depth.
         space (ElasticSpace, optional): What the backbone may grow to. Added layers follow behind the blocks, absent
             first. Defaults to None: it does not grow.
+        taps (Collection[int]): Rows of the taps that can be narrowed: indices of blocks, or the number of blocks for
+            the last convolution, which is the last row then. Defaults to ().
     """
     result = []
     grown: list[tuple[Optional[BlockSpec], ...]] = (
         [layer.choices[1:] for layer in space.own] if space else [()] * len(chain.links))
     depths = [len(stage.layers) for stage in chain.backbone.architecture.stages]
-    for link, choices in zip(chain.links, grown):
+    for index, (link, choices) in enumerate(zip(chain.links, grown)):
         found = [Candidate(link.hidden, link.spec, prices.of_block(link.place, link.spec))]
-        tapped = link.layer == 0 and link.stage in chain.backbone.tapped_stages
+        tapped = link.layer == 0 and link.stage in chain.backbone.tapped_stages and index not in taps
         if link.spec.searchable:
             legal = widths(link.hidden, 1. if tapped else limits.min_width, families.family(link.family).width_step)
             larger = sorted({spec.kernel_size for spec in choices if spec} - {link.spec.kernel_size})
@@ -112,6 +114,10 @@ def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[
         result.append((Candidate(LEFT_OUT, None, 0), *(
             Candidate(spec.hidden_channels(layer.in_channels), spec, prices.of_block(place, spec))
             for spec in layer.choices if spec)))
+    if len(chain.links) in taps:
+        step = families.family(chain.backbone.family).width_step
+        result.append(tuple(Candidate(width, None, prices.of_last(chain.backbone, chain.input_shape or (0, 0), width))
+                            for width in widths(chain.backbone.built_head_channels, limits.min_width, step)))
     return result
 
 

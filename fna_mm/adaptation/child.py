@@ -1,12 +1,13 @@
 """The child of a choice: its backbone with the kept channels of the trained one, before and while it is refitted."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from fna_mm import families
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate
 from fna_mm.adaptation.chain import Chain, Link
 from fna_mm.adaptation.fitting import Fit, Normalised, normalised
@@ -14,6 +15,7 @@ from fna_mm.adaptation.narrow_block import copy_block, fill_block
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.architecture import Architecture
 from fna_mm.backbones.fna_child_net import FNAChildNet
+from fna_mm.search_space import tapped_stages
 
 
 class Origin(NamedTuple):
@@ -58,7 +60,7 @@ def origins_of(chain: Chain, choice: Sequence[Candidate], statistics: Statistics
 
 
 def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Architecture,
-                origins: Sequence[Origin], statistics: Statistics) -> FNAChildNet:
+                origins: Sequence[Origin], statistics: Statistics, last: Optional[Tensor] = None) -> FNAChildNet:
     """Build the backbone of a child with the weights of the trained one's kept channels.
 
     Args:
@@ -67,8 +69,9 @@ def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Arc
         architecture (Architecture): The child's architecture.
         origins (Sequence[Origin]): Where every block of the child comes from.
         statistics (Statistics): Statistics of the trained backbone's blocks; they hold those with smaller kernels.
+        last (Tensor, optional): Channels that the last convolution keeps, (K,). Defaults to None: all of them.
     """
-    child = MODELS.build(child_section_of(section, architecture))
+    child = MODELS.build(child_section_of(section, architecture, None if last is None else len(last)))
     device = next(trained.parameters()).device
     child.to(device).eval()
     own, theirs = Chain(child), Chain(trained)
@@ -78,16 +81,34 @@ def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Arc
             copy_block(link.block, source.block, origin.kept, trained.family)
         else:
             fill_block(link.block, statistics[origin.block, origin.kernel], len(origin.kept))
-    for name in ('conv1', 'conv2'):
-        if hasattr(child, name):
-            getattr(child, name).load_state_dict(getattr(trained, name).state_dict())
+    child.conv1.load_state_dict(trained.conv1.state_dict())
+    if hasattr(child, 'conv2'):
+        state = trained.conv2.state_dict()
+        child.conv2.load_state_dict(state if last is None else {
+            name: value.index_select(0, last.to(value.device)) if value.dim() else value
+            for name, value in state.items()})
     return child
 
 
-def child_section_of(section: dict[str, Any], architecture: Architecture) -> dict[str, Any]:
-    """The config section of a child: that of the trained backbone with another architecture."""
+def child_section_of(section: dict[str, Any], architecture: Architecture, head_channels: Optional[int] = None
+                     ) -> dict[str, Any]:
+    """The config section of a child: that of the trained backbone with another architecture.
+
+    Args:
+        section (dict): The section of the trained backbone.
+        architecture (Architecture): The child's architecture.
+        head_channels (int, optional): Output channels of its last convolution. Defaults to None: as the section says.
+    """
     result = dict(section, arch=architecture.to_text().replace('\n', ' '))
     result.pop('widen_factor', None)  # the architecture has the widened channels
+    if head_channels is not None:
+        result['head_channels'] = head_channels
+    tapped = [architecture.stages[number] for number in tapped_stages(section.get('out_indices'))]
+    widths = [stage.layers[0].hidden_channels(stage.in_channels) for stage in tapped]
+    seeds = [families.family(architecture.family).tapped_channels(stage.in_channels) for stage in tapped]
+    result.pop('tapped_channels', None)
+    if widths != seeds:
+        result['tapped_channels'] = widths
     return result
 
 

@@ -151,6 +151,26 @@ def ridge_fit(mean: Tensor, covariance: Tensor, mean_target: Tensor, cross_covar
     return Fit(weight, mean_target - weight @ mean, weight @ mean, variance, error)
 
 
+def prediction(mean: Tensor, covariance: Tensor, kept: Tensor, lost: Tensor, ridge: float = RIDGE
+               ) -> tuple[Tensor, Tensor]:
+    """Predict channels from others at the same pixel.
+
+    Args:
+        mean (Tensor): Mean of all channels, (C,).
+        covariance (Tensor): Their covariance, (C, C), in double precision.
+        kept (Tensor): Indices of the channels that are known, (K,).
+        lost (Tensor): Which channels are predicted, (C,), True for L of them.
+        ridge (float): Share of the mean variance that is added to the diagonal. Defaults to 0.0001.
+
+    Returns:
+        tuple[Tensor, Tensor]: Weight (K, L) and constant (L,).
+    """
+    system = covariance[kept][:, kept]
+    system = system + absolute_ridge(system, ridge) * torch.eye(len(kept), dtype=system.dtype, device=system.device)
+    weight = torch.linalg.solve(system, covariance[kept][:, lost])
+    return weight, mean[lost] - mean[kept] @ weight
+
+
 def absorbed(weight: Tensor, mean: Tensor, covariance: Tensor, kept: Tensor, ridge: float = RIDGE
              ) -> tuple[Tensor, Tensor]:
     """A convolution that reads some of its channels and makes up for the others.
@@ -169,11 +189,8 @@ def absorbed(weight: Tensor, mean: Tensor, covariance: Tensor, kept: Tensor, rid
     """
     lost = torch.ones(len(mean), dtype=torch.bool, device=mean.device)
     lost[kept] = False
-    system = covariance[kept][:, kept]
-    system = system + absolute_ridge(system, ridge) * torch.eye(len(kept), dtype=system.dtype, device=system.device)
-    predicted = torch.linalg.solve(system, covariance[kept][:, lost])  # (K, lost)
+    predicted, constant = prediction(mean, covariance, kept, lost, ridge)
     own, gone = weight.to(mean)[:, kept], weight.to(mean)[:, lost]
-    constant = mean[lost] - mean[kept] @ predicted
     return own + torch.einsum('tlhw,kl->tkhw', gone, predicted), torch.einsum('tlhw,l->t', gone, constant)
 
 

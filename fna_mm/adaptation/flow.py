@@ -41,6 +41,8 @@ from fna_mm.adaptation.rehearsal import Growing, check_can_train
 from fna_mm.adaptation.scores import Measurement, Replacement, Scorer, first_measured, grown_measured, mean_and_error
 from fna_mm.adaptation.shared_widths import outside_of
 from fna_mm.adaptation.statistics import Statistics, statistics_of
+from fna_mm.adaptation.tap_widths import KeptOfTaps, TapWidths
+from fna_mm.adaptation.taps import tap_statistics_of, taps_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
 from fna_mm.backbones.elastic_space import ElasticSpace
@@ -67,6 +69,8 @@ _SMALL = .02
 _REHEARSED = 'rehearsed'
 #: The trained backbone, which a child that is fine-tuned is held near to.
 _TEACHER = 'teacher.pth'
+#: Which channels of the teacher's maps a child has.
+_CHANNELS = 'distilled_channels.json'
 _TITLE = ('An adapted model, written by fna_mm: mim test evaluates child.pth beside this file, mim train fine-tunes '
           'it.')
 
@@ -171,6 +175,9 @@ class _Adaptation:
         first = next(normalised_images(self.model, images, [0]))
         self.shape = options.shape or self.prices.input_shape or (first.shape[-2], first.shape[-1])
         self.chain = Chain(trained.backbone, self.shape)
+        may_narrow = options.narrow and not options.grow and self.prices.counted
+        taps = taps_of(self.model, self.chain, trained.config.model) if may_narrow else ()
+        self.taps = TapWidths(trained, taps, self.chain, self.prices, self.shape)
         self.space: Optional[ElasticSpace] = None
         if options.grow:
             check_can_train(trained.config)
@@ -182,12 +189,15 @@ class _Adaptation:
         if self.rest is None and options.of == 'model':
             raise ValueError(f'of=model, but the table {options.table} does not say what neck and head cost: it has no '
                              "'rest'")
+        if options.of == 'model':
+            self.table.read_costs = self.taps.read_costs
         self.outside: Optional[OutsideWidths] = None
         #: What stays as it is, and its share of the whole model's cost.
         self.fixed: dict[str, float] = {}
-        if options.of == 'model' and options.narrow and not options.grow and self.prices.counted:
+        if options.of == 'model' and may_narrow:
             found = outside_of(trained.model)
-            fixed = self.prices.of_parts(trained.model, self.shape, {'backbone', *found.narrowed})
+            narrowed = {'backbone', *found.narrowed, *self.taps.readers}
+            fixed = self.prices.of_parts(trained.model, self.shape, narrowed)
             self.fixed = {name: cost / (self.table.total + (self.rest or 0.)) for name, cost in fixed.items()}
             if self.fixed:
                 print_log(f'of the trained model {said_of_fixed(self.fixed)}', logger='current')
@@ -207,7 +217,8 @@ class _Adaptation:
         self.rehearsed_metrics: dict[str, float] = {}
 
     def _new_table(self) -> CandidateTable:
-        return CandidateTable(self.chain, self.prices, self.options.limits or Limits(), self.space)
+        return CandidateTable(self.chain, self.prices, self.options.limits or Limits(), self.space,
+                              self.taps.taps)
 
     def _limit(self, budget: Budget) -> float:
         table, of = self.table, self.options.of
@@ -232,6 +243,8 @@ class _Adaptation:
         identity = dict(config=os.path.basename(config), model=digest(sections['model']),
                         data=digest(sections['train_dataloader']), checkpoint=file_digest(checkpoint),
                         seed=self.options.seed, statistics_images=len(self.statistics_positions))
+        if self.taps.taps:
+            identity['taps'] = self.taps.names
         if self.options.grow:
             identity['grow'] = dict(asdict(self.options.grow), held_out=len(self.score_positions))
         self.folder = WorkFolder(work_dir, identity)
@@ -258,9 +271,10 @@ class _Adaptation:
     def measure(self) -> list[int]:
         """Measure statistics and scores; return the images of the scores."""
         self.statistics = statistics_of(self.chain, len(self.statistics_positions))
+        self.taps.statistics = tap_statistics_of(self.chain, self.taps.taps)
         with self._timed('statistics'):
             measure_statistics(self.model, self.chain, self.statistics, self.images, self.statistics_positions,
-                               self.folder, self.progress)
+                               self.folder, self.progress, self.taps.statistics)
         with self._timed('scores'):
             positions = self._score()
         if self.growth:
@@ -292,8 +306,9 @@ class _Adaptation:
 
     def _score(self) -> list[int]:
         """Measure as many candidates on as many images as the choices need; return the images."""
-        scorer = Scorer(self.model, self.chain, self.statistics, self.growth.blocks() if self.growth else None)
-        measured = first_measured(self.chain, self.table.allowed)
+        scorer = Scorer(self.model, self.chain, self.statistics, self.growth.blocks() if self.growth else None,
+                        self.taps.statistics)
+        measured = first_measured(self.chain, self.table.allowed, self.taps.last)
         measured += grown_measured(self.space) if self.space else []
         # What grows and what is outside of the backbone has the measured loss alone.
         number = min(_FIRST_LOSSES if self.space or self.outside else _FIRST_SCORES, len(self.score_positions))
@@ -331,7 +346,9 @@ class _Adaptation:
         architecture = chosen_architecture(teacher.backbone.architecture, candidates)
         origins = origins_of(teacher, candidates, statistics)
         section = dict(self.trained.config.model.backbone)
-        backbone = build_child(teacher.backbone, section, architecture, origins, statistics)
+        kept = self.taps.kept(choice, origins)
+        backbone = build_child(teacher.backbone, section, architecture, origins, statistics,
+                               kept.get(self.taps.last_row))
         child = Chain(backbone, self.shape)
         fit_alone(child, teacher, origins, statistics)
         rank, world = get_dist_info()
@@ -343,15 +360,19 @@ class _Adaptation:
         if self.outside and chosen:
             with self._timed('refit'):
                 model = self.outside.narrowed(chosen, backbone, self.images, self.statistics_positions)
+        elif kept:
+            with self._timed('refit'):
+                model = self.taps.narrowed(kept, backbone, normalised_images(self.model, self.images, own))
         else:
             model = self.model_with(backbone)
         with self._timed('check'):
             mean, error = self._real_difference(model, positions)
-        self._write_model(folder, model, chosen)
+        self._write_model(folder, model, chosen, kept)
         rest = choice.outside.cost if choice.outside else self.rest
-        of_model = None if rest is None or self.rest is None else (choice.cost + rest) / (self.table.total + self.rest)
+        of_model = None if rest is None or self.rest is None else (
+            choice.cost + rest - self.taps.saved(kept)) / (self.table.total + self.rest)
         outside = {shared.name: (shared.width, chosen.get(shared.name, shared.width))
-                   for shared in self.outside.outside.widths} if self.outside else None
+                   for shared in self.outside.outside.widths} if self.outside else self.taps.described(choice) or None
         return AdaptedChild(budget.text, folder, architecture, choice.cost, choice.cost / self.table.total,
                             of_model, choice.predicted, choice.error, mean, error,
                             tuple(candidate.width for candidate in choice.candidates), {},
@@ -361,18 +382,26 @@ class _Adaptation:
     def _distils(self) -> bool:
         return self.options.distill > 0 and not self.options.grow
 
-    def _write_model(self, folder: str, model: Any, chosen: Optional[Mapping[str, int]] = None) -> None:
-        """Write a model's ``arch.json``, ``child.pth`` and ``child_config.py``."""
-        architecture, config = model.backbone.architecture, self.trained.config
+    def _write_model(self, folder: str, model: Any, chosen: Optional[Mapping[str, int]] = None,
+                     kept: Optional[KeptOfTaps] = None) -> None:
+        """Write a model's ``arch.json``, ``child.pth`` and ``child_config.py``, and which channels of maps it has."""
+        architecture, config, files = model.backbone.architecture, self.trained.config, {}
         if self.outside and chosen:
             config = copy.deepcopy(config)
             config.model = self.outside.section(chosen)
+        if kept:
+            config = copy.deepcopy(config)
+            config.model = self.taps.section(kept)
         section, distillation = dict(self.trained.config.model.backbone), None
         # A child that is the trained model would be held near itself.
         if self._distils and architecture != self.trained.architecture:
             distillation = dict(teacher=section, checkpoint=f'{{{{ fileDirname }}}}/../{_TEACHER}',
                                 weight=self.options.distill)
-        cfg = finetuning_config(config, child_section_of(section, architecture), self.options.schedule,
+            if kept:
+                distillation['channels'] = f'{{{{ fileDirname }}}}/{_CHANNELS}'
+                files[_CHANNELS] = json.dumps(self.taps.channels_of_maps(kept)).encode()
+        last = model.backbone.built_head_channels if kept and self.taps.last_row in kept else None
+        cfg = finetuning_config(config, child_section_of(section, architecture, last), self.options.schedule,
                                 self.options.rate, distillation)
         cfg.work_dir = os.path.join(folder, 'fine_tuning')
         state = {key: value.cpu() for key, value in model.state_dict().items()}
@@ -383,13 +412,14 @@ class _Adaptation:
             write_whole({
                 os.path.join(folder, 'arch.json'): architecture.to_json().encode(),
                 os.path.join(folder, 'child.pth'): checkpoint_bytes(dict(meta=meta, state_dict=state)),
-                os.path.join(folder, 'child_config.py'): config_text(cfg, _TITLE).encode()})
+                os.path.join(folder, 'child_config.py'): config_text(cfg, _TITLE).encode(),
+                **{os.path.join(folder, name): content for name, content in files.items()}})
         barrier()
 
     def _teacher(self, choice: Choice, folder: str) -> tuple[Chain, Sequence[Candidate], Statistics]:
         """What a child is cut from and fitted to, its candidates in the order of that backbone, and its statistics."""
         if self.growth is None:
-            return self.chain, choice.candidates, self.statistics
+            return self.chain, choice.candidates[:len(self.chain.links)], self.statistics
         teacher = Chain(teacher_of(self.growth, choice.candidates, self._calibration()), self.shape)
         candidates = self.growth.in_order(choice.candidates)
         statistics = needed_statistics(teacher, candidates, len(self.statistics_positions))
@@ -448,7 +478,7 @@ class _Adaptation:
             config=os.path.basename(config), unit=self.prices.name,
             package=package_of(self.trained.config.get('default_scope', 'mmdet')),
             input_shape=list(self.shape), front_of='model' if self.outside else 'backbone',
-            outside=self.outside.described() if self.outside else None, fixed=self.fixed,
+            outside=self.outside.described() if self.outside else None, taps=self.taps.names, fixed=self.fixed,
             trained=dict(arch=self.trained.architecture.to_dict(), backbone=table.total,
                          model=None if self.rest is None else table.total + self.rest,
                          loss=self.loss_before if self.growth else self.seed_loss, metrics=self.seed_metrics),

@@ -14,12 +14,15 @@ from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.kernels import fit_kernels
 from fna_mm.adaptation.scores import Measurements, Replacement, Scorer
 from fna_mm.adaptation.statistics import Statistics, collect
-from fna_mm.adaptation.work_folder import WorkFolder, gather_scores
+from fna_mm.adaptation.taps import TapsStatistics, weigh_readers
+from fna_mm.adaptation.work_folder import Sums, WorkFolder, gather_scores
 
 #: Seconds between two savings of what was measured.
 _SAVE_EVERY = 15.
 #: Images on which the normalisations behind smaller kernels are set right.
 _KERNEL_IMAGES = 16
+#: Images on which what reads a tap is weighed.
+_READER_IMAGES = 16
 
 #: (what is done, number of steps) → a context that gives a progress bar, whose ``update(n)`` goes on by n steps.
 Progress = Callable[[str, int], AbstractContextManager[Any]]
@@ -56,8 +59,9 @@ def normalised_images(model: Any, images: MeasuredImages, positions: Sequence[in
 
 
 def measure_statistics(model: Any, chain: Chain, statistics: Statistics, images: MeasuredImages,
-                       positions: Sequence[int], folder: WorkFolder, progress: Optional[Progress] = None) -> None:
-    """Add up the statistics of all blocks over images, and find the orders of elimination.
+                       positions: Sequence[int], folder: WorkFolder, progress: Optional[Progress] = None,
+                       taps: Optional[TapsStatistics] = None) -> None:
+    """Add up the statistics of all blocks and taps over images, and find the orders of elimination.
 
     Args:
         model (nn.Module): The trained model.
@@ -67,37 +71,45 @@ def measure_statistics(model: Any, chain: Chain, statistics: Statistics, images:
         positions (Sequence[int]): Which of them are used.
         folder (WorkFolder): Where sums are saved.
         progress (Progress, optional): Shows the progress. Defaults to None: nothing is shown.
+        taps (Mapping[int, TapStatistics], optional): Statistics of taps; they are empty at first. Defaults to None:
+            there are none.
     """
+    taps = taps or {}
+    everything: Sums = {**statistics, **{(row, 0): of_tap for row, of_tap in taps.items()}}
     own_kernels = {(index, link.spec.kernel_size) for index, link in enumerate(chain.links)}
     # On every process alike, and again in every run: they are few.
     fit_kernels(chain, {key: block.link for key, block in statistics.items() if key not in own_kernels},
                 normalised_images(model, images, list(positions)[:_KERNEL_IMAGES]))
-    if folder.finished_statistics(statistics):
+    if folder.finished_statistics(everything):
         return
     rank, world = get_dist_info()
-    known = folder.load_statistics(statistics)
+    known = folder.load_statistics(everything)
     done = list(known) if rank == 0 else []
     own = [position for position in positions if position not in known][rank::world]
     clock, show = _Clock(), progress or no_progress
     with show('statistics', len(own)) as bar:
         for position, inputs in zip(own, normalised_images(model, images, own)):
-            collect(chain, inputs, statistics)
+            maps = collect(chain, inputs, statistics)
+            for of_tap in taps.values():
+                of_tap.moments.add(maps[of_tap.tap.position])
             done.append(position)
             bar.update(1)
             if clock.due():
-                folder.save_statistics(statistics, done)
-    for block in statistics.values():
+                folder.save_statistics(everything, done)
+    for block in everything.values():
         block.merge()
-    shared = [key for key, block in statistics.items() if block.link.spec.searchable]
+    if taps:  # on every process alike
+        weigh_readers(model, taps, statistics, normalised_images(model, images, list(positions)[:_READER_IMAGES]))
+    shared = [key for key, block in everything.items() if block.ranked]
     with show('elimination', len(shared[rank::world])) as bar:
         orders = {}
         for key in shared[rank::world]:
-            orders[key] = statistics[key].orders()
+            orders[key] = everything[key].orders()
             bar.update(1)
     for part in all_gather_object(orders):
         for key, of_block in part.items():
-            statistics[key].set_orders(of_block)
-    folder.finish_statistics(statistics)
+            everything[key].set_orders(of_block)
+    folder.finish_statistics(everything)
 
 
 def measure_candidates(scorer: Scorer, images: MeasuredImages, positions: Sequence[int],

@@ -22,8 +22,9 @@ class AdaptOptions:
 
     Args:
         of (str): What budgets are meant for: the ``backbone`` or the whole ``model``. Defaults to 'backbone'.
-        narrow (bool): With budgets of the whole model, make neck and head narrower as well, where their config can say
-            it; not with a table or with ``grow``. Defaults to True.
+        narrow (bool): Let neck and head change, where their config can say it: with budgets of the whole model they
+            become narrower as well, and with any budget those of SSD read fewer channels of the backbone. Not with a
+            table or with ``grow``. Defaults to True.
         cost (str): What costs are: ``madds``, ``params`` or ``latency``. Defaults to 'madds'.
         table (str, optional): Path of the table of ``latency``, as ``fna latency`` writes it. Defaults to None.
         shape (tuple[int, int], optional): (height, width) at which MAdds are counted. Defaults to None: that of the
@@ -104,11 +105,12 @@ class AdaptedChild:
         predicted_error (float): Standard error of that.
         measured (float): By how much the loss of the refitted child is larger, on images that no fit saw.
         measured_error (float): Standard error of that.
-        widths (tuple[int, ...]): Hidden channels that the child has of every block, and of every layer that could be
-            added; 0 is left out.
+        widths (tuple[int, ...]): Hidden channels that the child has of every block, of the last convolution if it could
+            become narrower, and of every layer that could be added; 0 is left out.
         metrics (dict): Metrics on the validation data; empty if it was not evaluated.
         layers (tuple[dict, ...]): Of every layer, in order, its name and what it was and is.
-        outside (dict, optional): Name of each width of neck and head → what it was and is. Defaults to None: they stay.
+        outside (dict, optional): Name of each width of neck and head, or of the backbone's that these read → what it
+            was and is. Defaults to None: they stay.
     """
 
     budget: str

@@ -93,15 +93,19 @@ def said_of_fixed(fixed: Mapping[str, float]) -> str:
 
 
 def _widths(values: Mapping[str, Any]) -> Optional[Table]:
-    """What became of the widths of neck and head; None if they could not change."""
-    if not values.get('outside'):
+    """What became of the widths of neck and head, or of those that these read; None if they could not change."""
+    of_outside = {row['name']: row['width'] for row in values.get('outside') or ()}
+    of_taps = {name: values['children'][0]['outside'][name][0] for name in values.get('taps') or ()}
+    widths = of_outside or of_taps
+    if not widths:
         return None
-    names = [row['name'] for row in values['outside']]
-    rows = [['trained model', *(str(row['width']) for row in values['outside'])]]
+    names = list(widths)
+    rows = [['trained model', *map(str, widths.values())]]
     rows += [[f'budget {child["budget"]}', *(str(child['outside'][name][1]) for name in names)]
              for child in values['children']]
     fixed = f' Else {_fixed(values)}.' if values.get('fixed') else ''
-    return Table(('', *names), rows, f'Channels of neck and head.{fixed}', kind='widths')
+    whose = 'of neck and head' if of_outside else 'of the backbone that neck and head read, which are built for them'
+    return Table(('', *names), rows, f'Channels {whose}.{fixed}', kind='widths')
 
 
 def _fixed(values: Mapping[str, Any]) -> str:

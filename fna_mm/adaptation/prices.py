@@ -71,6 +71,19 @@ class Prices:
         return (architecture.madds(input_shape, backbone.output_stride, last) if self.cost == 'madds' else
                 architecture.params(last))
 
+    def of_last(self, backbone: FNAChildNet, input_shape: tuple[int, int], width: int) -> float:
+        """The cost of a backbone's last convolution with some number of channels.
+
+        Args:
+            backbone (FNAChildNet): The backbone.
+            input_shape (tuple[int, int]): (height, width) of the image.
+            width (int): The channels.
+        """
+        with_last, without = ((
+            backbone.architecture.madds(input_shape, backbone.output_stride, last) if self.cost == 'madds' else
+            backbone.architecture.params(last)) for last in (width, 0))
+        return with_last - without
+
     def of_rest(self, config: Any, input_shape: tuple[int, int], backbone: float) -> Optional[float]:
         """The cost of neck and head; None if it is not known.
 

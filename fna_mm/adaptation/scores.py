@@ -19,6 +19,7 @@ from fna_mm.adaptation.fitting import Fit
 from fna_mm.adaptation.kernels import smaller_kernels
 from fna_mm.adaptation.narrow_block import narrowed_copy
 from fna_mm.adaptation.statistics import Statistics, hidden_features
+from fna_mm.adaptation.taps import TapsStatistics
 from fna_mm.backbones.elastic_space import ElasticSpace
 from fna_mm.families import BlockSpec
 
@@ -88,25 +89,34 @@ def grown_measured(space: ElasticSpace) -> list[Replacement]:
     return result
 
 
-def first_measured(chain: Chain, allowed: Sequence[Sequence[int]]) -> list[Replacement]:
+def first_measured(chain: Chain, allowed: Sequence[Sequence[int]], last: int = 0) -> list[Replacement]:
     """The candidates that are measured first: a handful of widths of every block, and leaving it out.
 
     Args:
         chain (Chain): The backbone.
-        allowed (Sequence[Sequence[int]]): The widths of every block's candidates.
+        allowed (Sequence[Sequence[int]]): The widths of every block's candidates, and of the last convolution's if
+            that can be narrowed.
+        last (int): Channels of the last convolution; 0 if it stays. Defaults to 0.
     """
     result = []
+    step = families.family(chain.backbone.family).width_step
+    if last:
+        row = len(chain.links)
+        result += [Replacement(row, width) for width in _first_widths(last, allowed[row], step)]
     for index, (link, legal) in enumerate(zip(chain.links, allowed)):
-        step = families.family(link.family).width_step
-        wanted = {max(step, round(share * link.hidden / step) * step) for share in FIRST_SHARES}
-        smallest = min((width for width in legal if width != LEFT_OUT), default=link.hidden)
-        wanted = {width for width in (*wanted, smallest) if width in legal and width != link.hidden}
-        result += [Replacement(index, width) for width in sorted(wanted, reverse=True)]
+        result += [Replacement(index, width) for width in _first_widths(link.hidden, legal, step)]
         if LEFT_OUT in legal:
             result.append(Replacement(index, LEFT_OUT))
         half = min((width for width in legal if width != LEFT_OUT), key=lambda width: abs(width - link.hidden / 2))
         result += [Replacement(index, half, kernel) for kernel in smaller_kernels(link) if link.spec.searchable]
     return result
+
+
+def _first_widths(channels: int, legal: Sequence[int], step: int) -> list[int]:
+    """The widths of some channels that are measured first, falling."""
+    wanted = {max(step, round(share * channels / step) * step) for share in FIRST_SHARES}
+    smallest = min((width for width in legal if width != LEFT_OUT), default=channels)
+    return sorted({width for width in (*wanted, smallest) if width in legal and width != channels}, reverse=True)
 
 
 @contextmanager
@@ -161,10 +171,14 @@ class Scorer:
         chain (Chain): Its backbone.
         statistics (Statistics): Statistics of its blocks.
         grown (Mapping[Replacement, GrownBlock], optional): Rehearsed blocks. Defaults to None: there are none.
+        taps (Mapping[int, TapStatistics], optional): Statistics of taps that can be narrowed. Defaults to None: there
+            are none.
     """
 
     def __init__(self, model: Any, chain: Chain, statistics: Statistics,
-                 grown: Optional[Mapping[Replacement, GrownBlock]] = None) -> None:
+                 grown: Optional[Mapping[Replacement, GrownBlock]] = None,
+                 taps: Optional[TapsStatistics] = None) -> None:
+        self.taps = taps or {}
         self.model, self.chain, self.statistics, self.grown = model, chain, statistics, grown or {}
         self._fits: dict[Replacement, tuple[Tensor, Fit]] = {}
         #: Narrower blocks that are more than a part of the features of the trained one.
@@ -218,15 +232,29 @@ class Scorer:
                 features = trained
             elif candidate in self.grown:
                 features = self._grown(self.grown[candidate], inputs, noted)
+            elif candidate.block == len(links):  # the last convolution
+                of_tap = self.taps[candidate.block]
+                place = of_tap.tap.position
+                restored = of_tap.restored(trained[place], of_tap.kept(candidate.width))
+                features = (*trained[:place], restored, *trained[place + 1:])
             else:
                 y = self._replaced(candidate, inputs, seen)
-                features = self.chain.after(candidate.block, y, noted[candidate.block])
+                features = self.chain.after(candidate.block, y, self._noted(candidate, noted[candidate.block]))
             self.model.backbone = given
             try:
                 loss = self._loss(given, features, data)
             finally:
                 self.model.backbone = backbone
             yield candidate, Measurement(loss, map_errors(features, trained))
+
+    def _noted(self, candidate: Replacement, maps: Maps) -> Maps:
+        """The maps in front of a candidate's output; of a tapped block, with what its kept channels tell of the map."""
+        of_tap = self.taps.get(candidate.block)
+        if of_tap is None or candidate.width in (LEFT_OUT, of_tap.tap.width):
+            return maps
+        name = of_tap.tap.name
+        kept = self.statistics[candidate.block, self._kernel(candidate)].kept(candidate.width)
+        return {**maps, name: of_tap.restored(maps[name], kept)}
 
     def _replaced(self, candidate: Replacement, inputs: Sequence[Tensor], seen: Mapping[int, Watched]) -> Tensor:
         """The output of a block, or of the one before it if it is left out, with the candidate in its place."""

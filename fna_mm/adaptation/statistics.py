@@ -13,6 +13,8 @@ from fna_mm.adaptation.kernels import smaller_kernels, with_smaller_kernel
 from fna_mm.adaptation.moments import Moments
 from fna_mm.adaptation.patches import patch_size, seen_by
 
+_TINY = 1e-12
+
 
 def linear_map(link: Link) -> tuple[Tensor, Tensor]:
     """The weight (T, C) and bias (T,) of a block's last convolution with its BN in evaluation mode."""
@@ -44,6 +46,14 @@ class BlockStatistics:
         self.inner = {group: Moments(reader.conv.in_channels, device=device)
                       for group, reader in readers_of(link.block, link.family).items()}
         self._orders: dict[str, Tensor] = {}
+        #: Of a tapped block: what its channels are worth to what else reads them, as a share of a standard deviation
+        #: of its outputs, (outputs, C).
+        self.importance: Optional[Tensor] = None
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the block can become narrower, so that its channels have orders."""
+        return self.link.spec.searchable
 
     @property
     def _family(self) -> families.Family:
@@ -104,6 +114,10 @@ class BlockStatistics:
             centre = slice(self.positions // 2, None, self.positions)
             covariance = covariance[centre, centre]
             weight = weight.reshape(len(weight), self.channels, self.positions).movedim(1, -1).flatten(0, 1)
+        if self.importance is not None:
+            whole = self.moments.target_variance[:self.outputs].sum().clamp(min=_TINY).sqrt().cpu()
+            spread = covariance.diagonal().clamp(min=_TINY).sqrt()
+            weight = torch.cat([weight / whole, self.importance.to(weight) / spread])
         return elimination_order(covariance, weight)
 
     def set_orders(self, orders: Mapping[str, Sequence[int]]) -> None:
@@ -161,13 +175,16 @@ def readers_of(block: nn.Module, family: str) -> dict[str, Any]:
     return {group: layers[reader] for group, (part, reader) in names.items() if part in layers}
 
 
-def collect(chain: Chain, images: Tensor, statistics: Statistics) -> None:
+def collect(chain: Chain, images: Tensor, statistics: Statistics) -> tuple[Tensor, ...]:
     """Run a batch through a backbone in evaluation mode and add its features to the statistics of the blocks.
 
     Args:
         chain (Chain): The backbone.
         images (Tensor): (N, 3, H, W), normalised as the backbone takes them.
         statistics (Statistics): The statistics of blocks.
+
+    Returns:
+        tuple[Tensor, ...]: The maps that the backbone gives.
     """
     links = chain.links
     small = {key: block for key, block in statistics.items() if key[1] != links[key[0]].spec.kernel_size}
@@ -178,7 +195,7 @@ def collect(chain: Chain, images: Tensor, statistics: Statistics) -> None:
                for group, reader in readers_of(links[index].block, links[index].family).items()}
     with torch.no_grad(), watched({index: links[index].output for index in sorted(wanted)}) as seen, \
             watched({index: links[index].block for index in sorted(whole)}) as blocks, watched(readers) as read:
-        chain.backbone(images)
+        maps = chain.backbone(images)
         for (index, kernel), block in statistics.items():
             features = (hidden_features(block.link, blocks[index].features) if (index, kernel) in small else
                         seen[index].features)
@@ -191,6 +208,7 @@ def collect(chain: Chain, images: Tensor, statistics: Statistics) -> None:
                     following = following + blocks[index].output - total
             block.add(features, seen[index].output, following,
                       {group: read[index, group].features for group in block.inner})
+    return tuple(maps)
 
 
 def hidden_features(link: Link, x: Tensor) -> Tensor:

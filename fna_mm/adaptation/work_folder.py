@@ -6,12 +6,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
 from mmengine.dist import all_gather_object, barrier, get_rank, is_main_process
 
 from fna_mm.adaptation.scores import Measurement, Measurements, Replacement
-from fna_mm.adaptation.statistics import Statistics
 from fna_mm.checkpoints.folder_lock import HOLDER, LOCK, FolderLock
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, finished_name, write_whole
@@ -24,6 +23,42 @@ _SEED = 'trained model'
 _STATISTICS = 'statistics.pth'
 #: What a process that was killed before it wrote the identity may have left.
 _OF_THE_START = (LOCK, HOLDER, IDENTITY)
+
+
+class HasSums(Protocol):
+    """What statistics of a block or of a tap have in common."""
+
+    @property
+    def ranked(self) -> bool:
+        """Whether channels have orders in which they go."""
+
+    def merge(self) -> None:
+        """Add up the sums of all processes."""
+
+    def state(self) -> list[dict]:
+        """The sums as plain values for a file."""
+
+    def load(self, state: Sequence[dict], add: bool = False) -> None:
+        """Take over what ``state`` gave.
+
+        Args:
+            state (Sequence[dict]): The saved sums.
+            add (bool): Add them to the sums that are there. Defaults to False: replace these.
+        """
+
+    def orders(self) -> dict[str, list[int]]:
+        """The orders in which channels go."""
+
+    def set_orders(self, orders: Mapping[str, Sequence[int]]) -> None:
+        """Take over orders that were computed elsewhere.
+
+        Args:
+            orders (Mapping[str, Sequence[int]]): What ``orders`` gave.
+        """
+
+
+#: (index of a block, side of its kernel; 0 for a tap) → statistics.
+Sums = Mapping[tuple[int, int], HasSums]
 
 
 def _name(*numbers: int) -> str:
@@ -99,12 +134,12 @@ class WorkFolder:
         """The path of a file in the folder."""
         return str(self.path / name)
 
-    def save_statistics(self, statistics: Statistics, done: Sequence[int]) -> None:
+    def save_statistics(self, statistics: Sums, done: Sequence[int]) -> None:
         """Save the sums of this process, with the images that are in them."""
         state = dict(done=list(done), moments={_name(*key): block.state() for key, block in statistics.items()})
         write_whole({self.file(f'statistics_{get_rank()}.pth'): checkpoint_bytes(state)})
 
-    def load_statistics(self, statistics: Statistics) -> list[int]:
+    def load_statistics(self, statistics: Sums) -> list[int]:
         """Load what all processes have saved; the first process takes over the sums, all learn which images are done.
 
         Returns:
@@ -119,11 +154,11 @@ class WorkFolder:
                     block.load(state['moments'][_name(*key)], add=number > 0)
         return done
 
-    def finish_statistics(self, statistics: Statistics) -> None:
+    def finish_statistics(self, statistics: Sums) -> None:
         """Save the sums of all processes and the orders of elimination; partial sums are removed."""
         if is_main_process():
             state = {_name(*key): dict(moments=block.state(),
-                                       orders=block.orders() if block.link.spec.searchable else {})
+                                       orders=block.orders() if block.ranked else {})
                      for key, block in statistics.items()}
             write_whole({self.file(_STATISTICS): checkpoint_bytes(state)})
         barrier()
@@ -131,7 +166,7 @@ class WorkFolder:
             for path in _parts(self.path, 'statistics'):
                 os.remove(path)
 
-    def finished_statistics(self, statistics: Statistics) -> bool:
+    def finished_statistics(self, statistics: Sums) -> bool:
         """Load the finished sums and orders, if there are any, and say whether there are."""
         if not os.path.exists(self.file(_STATISTICS)):
             return False

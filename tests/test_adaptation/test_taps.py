@@ -1,0 +1,347 @@
+"""Channels of the backbone that neck and head read: they become fewer, and what reads them is built for that."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from swapped_blocks import loss_of, with_backbone
+from toy_search import load
+
+import fna_mm.demo
+from fna_mm import Architecture
+from fna_mm.adaptation import AdaptOptions, adapt
+from fna_mm.adaptation.candidate_table import CandidateTable, Choice
+from fna_mm.adaptation.candidates import Limits, chosen_architecture
+from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.child import build_child, origins_of
+from fna_mm.adaptation.fitting import prediction
+from fna_mm.adaptation.images import MeasuredImages
+from fna_mm.adaptation.measuring import measure_statistics, normalised_images
+from fna_mm.adaptation.prices import Prices
+from fna_mm.adaptation.refit import fit_alone
+from fna_mm.adaptation.scores import Replacement, Scorer
+from fna_mm.adaptation.statistics import statistics_of
+from fna_mm.adaptation.tap_widths import TapWidths
+from fna_mm.adaptation.taps import tap_statistics_of, taps_of
+from fna_mm.adaptation.trained_model import load_trained
+from fna_mm.adaptation.work_folder import WorkFolder
+from fna_mm.cost.complexity import count_config
+
+pytest.importorskip('mmdet')
+ROOT = Path(__file__).resolve().parents[2]
+CELLS = Path(fna_mm.demo.__file__).parent / 'cells'
+OPTIONS = AdaptOptions(statistics_images=10, score_images=6, tolerance=100.)
+SHAPE = (96, 128)
+TAPPED, LAST = 144, 64
+CONFIG = f'''
+_base_ = {str(ROOT / 'configs/bccd/mobilenet_v2_ssdlite.py')!r}
+channels = ({TAPPED}, {LAST}, 32, 16, 16, 8)
+model = dict(backbone=dict(widen_factor=.25, head_channels={LAST}, init_cfg=None),
+             neck=dict(in_channels=channels[:2], out_channels=channels), bbox_head=dict(in_channels=channels))
+pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='Resize', scale=({SHAPE[1]}, {SHAPE[0]}), keep_ratio=False), dict(type='PackDetInputs')]
+cells = dict(_delete_=True, type='CocoDataset', data_root={str(CELLS)!r}, ann_file='train.json',
+             data_prefix=dict(img='images/'), metainfo=dict(classes=('RBC', 'WBC', 'Platelets')), pipeline=pipeline)
+train_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False, dataset=cells)
+val_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False, dataset=dict(
+    cells, ann_file='test.json', indices=16, test_mode=True, pipeline=[
+        pipeline[0], pipeline[2], pipeline[1], dict(type='PackDetInputs', meta_keys=(
+            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file={str(CELLS / 'test.json')!r})
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=2, val_interval=2)
+param_scheduler = [dict(type='ConstantLR', factor=1.)]
+log_level = 'WARNING'
+randomness = dict(seed=0)
+'''
+
+
+@pytest.fixture(scope='module')
+def ssdlite(tmp_path_factory):
+    """The paths of config and checkpoint of a small SSDLite that was trained for a moment."""
+    folder = tmp_path_factory.mktemp('ssdlite')
+    path = folder / 'ssdlite.py'
+    path.write_text(CONFIG)
+    cfg = Config.fromfile(path)
+    cfg.work_dir = str(folder / 'trained')
+    cfg.val_cfg, cfg.val_dataloader, cfg.val_evaluator = None, None, None
+    Runner.from_cfg(cfg).train()
+    return str(path), str(folder / 'trained/epoch_2.pth')
+
+
+class Measured:
+    """A trained model with the statistics of its blocks and taps."""
+
+    def __init__(self, ssdlite, folder):
+        self.trained = load_trained(*ssdlite)
+        self.images = MeasuredImages(self.trained.config)
+        self.chain = Chain(self.trained.backbone, SHAPE)
+        taps = taps_of(self.trained.model, self.chain, self.trained.config.model)
+        self.widths = TapWidths(self.trained, taps, self.chain, Prices('madds'), SHAPE)
+        self.statistics = statistics_of(self.chain)
+        self.widths.statistics = tap_statistics_of(self.chain, taps)
+        measure_statistics(self.trained.model, self.chain, self.statistics, self.images, range(10),
+                           WorkFolder(str(folder), dict(a=1)), taps=self.widths.statistics)
+        self.table = CandidateTable(self.chain, Prices('madds'), Limits(), taps=taps)
+
+    def normalised(self, positions=range(10)):
+        return normalised_images(self.trained.model, self.images, positions)
+
+    def child(self, **named):
+        """The model whose taps have some numbers of channels, all else as it is."""
+        wanted = {tap.row: named.get(tap.name, tap.width) for tap in self.widths.taps}
+        chosen = tuple(next(one for one in block if one.width == wanted.get(row, block[0].width)
+                            and one.kernel == block[0].kernel) for row, block in enumerate(self.table.candidates))
+        blocks = chosen[:len(self.chain.links)]
+        origins = origins_of(self.chain, blocks, self.statistics)
+        kept = self.widths.kept(Choice(chosen, 0., 0., 0.), origins)
+        backbone = build_child(self.trained.backbone, dict(self.trained.config.model.backbone),
+                               chosen_architecture(self.trained.architecture, blocks), origins, self.statistics,
+                               kept.get(self.widths.last_row))
+        fit_alone(Chain(backbone), self.chain, origins, self.statistics)
+        return self.widths.narrowed(kept, backbone, self.normalised()), kept
+
+
+@pytest.fixture(scope='module')
+def measured(ssdlite, tmp_path_factory):
+    return Measured(ssdlite, tmp_path_factory.mktemp('measured') / 'work')
+
+
+@pytest.fixture(scope='module')
+def adapted(ssdlite, tmp_path_factory):
+    """The work directory of an adaptation, and its child."""
+    folder = tmp_path_factory.mktemp('adapted') / 'work'
+    (child, ) = adapt(*ssdlite, ('0.4', ), str(folder), replace(OPTIONS, evaluate=True))
+    return folder, child
+
+
+def outputs(model, image):
+    with torch.no_grad():
+        return [level for kind in model(image, None, mode='tensor') for level in kind]
+
+
+def test_what_reads_the_taps(measured):
+    tapped, last = measured.widths.taps
+    assert (tapped.name, tapped.width, tapped.position) == ('expand5', TAPPED, 0)
+    assert measured.chain.links[tapped.row].name == 'layer6.0'
+    assert (last.name, last.width, last.position, last.row) == ('conv2', LAST, 1, len(measured.chain.links))
+    assert [reader.path for reader in tapped.readers] == ['bbox_head.cls_convs.0.1', 'bbox_head.reg_convs.0.1']
+    assert [reader.through for reader in last.readers] == ['', 'bbox_head.cls_convs.1.0', 'bbox_head.reg_convs.1.0']
+    assert last.readers[0].path == 'neck.extra_layers.0.0'
+
+
+@pytest.mark.parametrize(('changed', 'left'), [
+    (dict(neck=dict(l2_norm_scale=20, init_cfg=[])), ['conv2']),
+    (dict(neck=dict(use_depthwise=False), bbox_head=dict(use_depthwise=False)), ['expand5', 'conv2']),
+    (dict(bbox_head=dict(stacked_convs=1, feat_channels=8, use_depthwise=False)), ['expand5', 'conv2']),
+    (dict(bbox_head=dict(stacked_convs=1, feat_channels=8)), []),  # a depthwise separable convolution inside of another
+    (dict(backbone=dict(out_indices=(4, 7)), neck=dict(in_channels=(24, LAST), out_channels=(24, LAST, 32, 16, 16, 8)),
+          bbox_head=dict(in_channels=(24, LAST, 32, 16, 16, 8))), ['conv2'])])
+def test_taps_of_other_heads(ssdlite, changed, left):
+    """A map behind a normalisation of its own is not narrowed, nor one that something unknown reads."""
+    from mmengine.registry import MODELS
+    cfg = load_trained(*ssdlite).config
+    cfg.merge_from_dict(dict(model=changed))
+    model = MODELS.build(copy.deepcopy(cfg.model))
+    assert [tap.name for tap in taps_of(model, Chain(model.backbone), cfg.model)] == left
+
+
+def test_nothing_is_known_of_other_necks(segmentor):
+    trained = load_trained(*segmentor)
+    assert taps_of(trained.model, Chain(trained.backbone), trained.config.model) == ()
+
+
+def test_all_channels_are_the_trained_model(measured):
+    model, kept = measured.child()
+    assert kept == {}
+    image = next(measured.normalised([11]))
+    for one, two in zip(outputs(model, image), outputs(measured.trained.model, image)):
+        torch.testing.assert_close(one, two)
+
+
+def test_channels_that_nothing_reads_go_first_and_are_not_missed(ssdlite, tmp_path):
+    """Half of the channels have weights of zero wherever they are read: without them the model computes the same."""
+    config, checkpoint = ssdlite
+    content = load(checkpoint)
+    state = content['state_dict']
+    for name in ('backbone.layer6.0.linear_conv.conv.weight', 'bbox_head.cls_convs.0.1.weight',
+                 'bbox_head.reg_convs.0.1.weight', 'bbox_head.cls_convs.1.1.weight', 'bbox_head.reg_convs.1.1.weight',
+                 'neck.extra_layers.0.0.conv.weight'):
+        state[name][:, ::2] = 0
+    torch.save(content, tmp_path / 'half.pth')
+    measured = Measured((config, str(tmp_path / 'half.pth')), tmp_path / 'work')
+    model, kept = measured.child(expand5=TAPPED // 2, conv2=LAST // 2)
+    for row, width in ((measured.widths.taps[0].row, TAPPED), (measured.widths.last_row, LAST)):
+        assert kept[row].tolist() == list(range(1, width, 2))
+    image = next(measured.normalised([11]))
+    for one, two in zip(outputs(model, image), outputs(measured.trained.model, image)):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
+
+
+def test_readers_that_are_fitted_do_better_than_cut_ones(measured):
+    """What the narrower model computes is nearer to the trained one than with the trained weights of what is kept."""
+    model, kept = measured.child(expand5=48, conv2=24)
+    cut = copy.deepcopy(model)
+    trained = measured.trained.model
+    with torch.no_grad():
+        for tap in measured.widths.taps:
+            for reader in tap.readers:
+                own, theirs = (whole.get_submodule(reader.path) for whole in (cut, trained))
+                own, theirs = (getattr(layer, 'conv', layer) for layer in (own, theirs))
+                own.weight.copy_(theirs.weight[:, kept[tap.row]])
+    images = list(measured.normalised(range(10, 16)))
+
+    def error(other):
+        return sum(float((one - two).square().sum()) for image in images
+                   for one, two in zip(outputs(other, image), outputs(trained, image)))
+    assert error(model) < .7 * error(cut)
+
+
+def test_lost_channels_are_predicted():
+    """A channel that is the sum of others is known from these."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(500, 4, generator=generator, dtype=torch.double)
+    rows[:, 3] = rows[:, 0] - 2 * rows[:, 1] + 3
+    lost = torch.tensor([False, False, False, True])
+    weight, constant = prediction(rows.mean(0), torch.cov(rows.T, correction=0), torch.tensor([0, 1, 2]), lost, 1e-9)
+    torch.testing.assert_close(weight[:, 0], torch.tensor([1., -2., 0.], dtype=torch.double), atol=1e-6, rtol=0)
+    assert float(constant) == pytest.approx(3)
+
+
+@pytest.mark.parametrize(('name', 'width'), [('expand5', 48), ('conv2', 24)])
+def test_a_score_is_the_loss_with_the_restored_map(measured, name, width):
+    """The block, or the last convolution, is swapped by hand, and the lost channels of the map are put back."""
+    tap = next(tap for tap in measured.widths.taps if tap.name == name)
+    trained = measured.trained
+    scorer = Scorer(trained.model, measured.chain, measured.statistics, taps=measured.widths.statistics)
+    found = dict(scorer.measure(measured.images[12], [None, Replacement(tap.row, width)]))
+    model, kept = measured.child(**{name: width})
+    backbone, of_tap = model.backbone, measured.widths.statistics[tap.row]
+
+    class Restored(torch.nn.Module):
+        def forward(self, image):
+            maps, whole = list(backbone(image)), trained.backbone(image)[tap.position]
+            maps[tap.position] = of_tap.restored(whole, kept[tap.row])
+            if name == 'conv2':
+                assert torch.equal(maps[0], trained.backbone(image)[0])
+            return tuple(maps)
+
+    by_hand = loss_of(with_backbone(trained, Restored()), measured.images, 12)
+    assert found[Replacement(tap.row, width)].loss == pytest.approx(by_hand, rel=1e-4)
+    assert found[None].loss == pytest.approx(loss_of(trained.model, measured.images, 12), rel=1e-6)
+    errors = found[Replacement(tap.row, width)].errors
+    assert 0 < errors[tap.position] < 1
+
+
+@pytest.mark.parametrize('cost', ['madds', 'params'])
+def test_what_readers_cost(measured, cost):
+    """What neck and head save is what counting the narrower model gives."""
+    trained = measured.trained
+    widths = TapWidths(trained, measured.widths.taps, measured.chain, Prices(cost), SHAPE)
+    kept = {tap.row: torch.arange(tap.width // 2) for tap in widths.taps}
+    other = copy.deepcopy(trained.config)
+    other.model = widths.section(kept)
+    other.model.backbone = trained.config.model.backbone
+    rests = []
+    for config, taps in ((trained.config, None), (other, kept)):
+        config = copy.deepcopy(config)
+        if taps:  # the backbone that belongs to it
+            link = measured.chain.links[widths.taps[0].row]
+            architecture = trained.architecture
+            stages = list(architecture.stages)
+            spec = link.spec.resized(link.spec.kernel_size, TAPPED // 2, link.place.in_channels)
+            stages[link.stage] = replace(stages[link.stage], layers=(spec, *stages[link.stage].layers[1:]))
+            config.model.backbone = dict(trained.config.model.backbone, head_channels=LAST // 2, widen_factor=1.,
+                                         arch=Architecture(tuple(stages)), tapped_channels=(TAPPED // 2, ))
+        whole, backbone = count_config(config, SHAPE)
+        rests.append(getattr(whole, cost) - getattr(backbone, cost))
+    assert widths.saved(kept) == pytest.approx(rests[0] - rests[1], rel=1e-6)
+
+
+def test_a_child_is_an_ordinary_config(adapted, ssdlite, tmp_path):
+    _, child = adapted
+    assert .38 < child.share <= .4
+    cfg = Config.fromfile(f'{child.folder}/child_config.py')
+    tapped, last = child.outside['expand5'][1], child.outside['conv2'][1]
+    assert child.outside == dict(expand5=(TAPPED, tapped), conv2=(LAST, last))
+    assert tapped < TAPPED
+    assert last < LAST
+    assert tuple(cfg.model.neck.in_channels) == tuple(cfg.model.bbox_head.in_channels[:2]) == (tapped, last)
+    assert list(cfg.model.backbone.tapped_channels) == [tapped]
+    assert cfg.model.backbone.head_channels == last
+    whole, backbone = count_config(cfg, SHAPE)
+    trained, of_trained = count_config(Config.fromfile(ssdlite[0]), SHAPE)
+    assert backbone.madds / of_trained.madds == pytest.approx(child.share)
+    assert whole.madds / trained.madds == pytest.approx(child.share_of_model)
+    # It trains, held near to the channels that it has of the trained maps.
+    cfg.work_dir, cfg.experiment_name = str(tmp_path), 'tuned_child'
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    cfg.val_cfg, cfg.val_dataloader, cfg.val_evaluator = None, None, None
+    assert cfg.custom_hooks[-1].channels == f'{child.folder}/distilled_channels.json'
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    history = runner.message_hub.get_scalar('train/loss_distillation').data[0]
+    assert len(history) == 12
+    assert (history > 0).all()
+
+
+
+
+def test_the_page_says_what_neck_and_head_read(adapted):
+    folder, child = adapted
+    page = (folder / 'report/index.html').read_text()
+    assert 'Channels of the backbone that neck and head read, which are built for them.' in page
+    assert 'conv2' in page
+    front = json.loads((folder / 'front.json').read_text())
+    assert front['taps'] == ['expand5', 'conv2']
+    assert front['blocks'][-1]['name'] == 'conv2'
+    assert front['children'][0]['layers'][-1]['width'] == child.outside['conv2'][1]
+
+
+def test_the_same_command_again_measures_nothing(adapted, ssdlite):
+    folder, child = adapted
+    scores = (folder / 'scores_0.json').read_text()
+    (again, ) = adapt(*ssdlite, ('0.4', ), str(folder), OPTIONS)
+    assert (folder / 'scores_0.json').read_text() == scores
+    assert again.architecture == child.architecture
+    assert again.outside == child.outside
+
+
+def test_a_child_can_be_adapted_again(adapted, tmp_path):
+    _, child = adapted
+    of_child = f'{child.folder}/child_config.py', f'{child.folder}/child.pth'
+    (second, ) = adapt(*of_child, ('0.8', ), str(tmp_path / 'work'), OPTIONS)
+    assert second.outside['conv2'][0] == child.outside['conv2'][1]
+    assert second.share <= .8
+    assert Runner.from_cfg(quiet(f'{second.folder}/child_config.py', tmp_path)).val()
+
+
+def quiet(path, folder):
+    cfg = Config.fromfile(path)
+    cfg.work_dir, cfg.experiment_name = str(folder / 'quiet'), 'quiet'
+    return cfg
+
+
+def test_the_whole_models_budget_counts_what_readers_save(ssdlite, tmp_path):
+    (child, ) = adapt(*ssdlite, ('0.5', ), str(tmp_path / 'work'), replace(OPTIONS, of='model'))
+    assert .48 < child.share_of_model <= .5
+    cfg = Config.fromfile(f'{child.folder}/child_config.py')
+    whole, trained = (count_config(config, SHAPE)[0].madds for config in (cfg, Config.fromfile(ssdlite[0])))
+    assert whole / trained == pytest.approx(child.share_of_model)
+
+
+def test_neck_and_head_stay_if_that_is_asked_for(ssdlite, tmp_path):
+    (child, ) = adapt(*ssdlite, ('0.6', ), str(tmp_path / 'work'), replace(OPTIONS, narrow=False))
+    assert child.outside is None
+    cfg = Config.fromfile(f'{child.folder}/child_config.py')
+    assert cfg.model.bbox_head.in_channels[:2] == (TAPPED, LAST)
+    assert 'tapped_channels' not in cfg.model.backbone
+    assert 'channels' not in cfg.custom_hooks[-1]
+    with pytest.raises(ValueError, match=r'holds another adaptation \(taps: None there, \[.*\] here'):
+        adapt(*ssdlite, ('0.6', ), str(tmp_path / 'work'), OPTIONS)
