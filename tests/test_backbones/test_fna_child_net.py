@@ -124,7 +124,7 @@ def test_a_tapped_layer_may_have_the_channels_that_are_said():
 
 @pytest.mark.parametrize(('channels', 'message'), [
     ((208, ), r"'expand5', whose layer must have 208 hidden channels, as tapped_channels says, but .* with 200"),
-    ((200, 200), r"tapped_channels=\(200, 200\) must have one number for every expandN of out_indices=\('expand5', 7\)"),
+    ((200, 200), r"tapped_channels=\(200, 200\) must have one number for every expandN of out_indices="),
     (200, r'tapped_channels must be a list or tuple, not 200')])
 def test_bad_tapped_channels(channels, message):
     with pytest.raises(ValueError, match=message):

@@ -25,7 +25,7 @@ from tools.results.result_rows import CASES
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = ('1', '0.8', '0.6', '0.5', '0.4', '0.25')
 #: Package of mim, and share of the training that a child is fine-tuned for.
-PACKAGES = dict(camvid_deeplabv3=('mmseg', .2), bccd_retinanet=('mmdet', .125), bccd_ssdlite=('mmdet', .125))
+PACKAGES = dict(camvid_deeplabv3=('mmseg', .2), bccd_retinanet=('mmdet', .125), bccd_ssdlite=('mmdet', .2))
 #: The case with mm's own ResNet has a page of its own: its name, package and share, its config, and its budgets.
 RESNET, _RESNET_PACKAGE = 'camvid_resnet18', ('mmseg', .2)
 _RESNET_CONFIG, RESNET_BUDGETS = 'configs/resnet/resnet18_camvid_deeplabv3.py', ('1', '0.7', '0.5', '0.3')
