@@ -180,3 +180,11 @@ def real_seed():
     if not REAL_SEED.is_file():
         pytest.skip('the ImageNet seed ../shared/seeds/mobilenet_v2_imagenet_torchvision.pth is not here')
     return str(REAL_SEED)
+
+
+@pytest.fixture(scope='session')
+def ssdlite(tmp_path_factory):
+    """The paths of config and checkpoint of a small SSDLite that was trained for a moment."""
+    pytest.importorskip('mmdet')
+    from toy_ssdlite import train_ssdlite
+    return train_ssdlite(tmp_path_factory.mktemp('ssdlite'))

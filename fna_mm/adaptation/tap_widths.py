@@ -110,6 +110,30 @@ class TapWidths:
                 result[part][argument] = type(result[part][argument])(values)
         return result
 
+    def cut(self, kept: KeptOfTaps, backbone: Any) -> Any:
+        """The trained model with another backbone, whose neck and head keep the weights of what they still read.
+
+        Args:
+            kept (Mapping[int, Tensor]): What :meth:`kept` gave.
+            backbone (nn.Module): The backbone with fewer channels.
+        """
+        model = MODELS.build(self.section(kept))
+        model.to(next(self.trained.model.parameters()).device).eval()
+        model.backbone = backbone
+        copy_weights(model, self.trained.model, self._channels(kept))
+        return model
+
+    def _channels(self, kept: KeptOfTaps) -> dict[str, Kept]:
+        """The channels that the convolutions which read the taps keep."""
+        channels: dict[str, Kept] = {}
+        for tap in self.taps:
+            for reader in tap.readers if tap.row in kept else ():
+                outputs = convolution_at(self.trained.model, reader.path)[0].out_channels
+                channels[reader.path] = Kept(torch.arange(outputs), kept[tap.row])
+                if reader.through:
+                    channels[reader.through] = Kept(kept[tap.row], torch.arange(1))
+        return channels
+
     def narrowed(self, kept: KeptOfTaps, backbone: Any, images: Iterable[Tensor]) -> Any:
         """The trained model with another backbone, whose neck and head read fewer channels and are fitted to it.
 
@@ -120,25 +144,14 @@ class TapWidths:
             backbone (nn.Module): The backbone with fewer channels.
             images (Iterable[Tensor]): Normalised images of this process, each (1, 3, H, W).
         """
-        trained = self.trained.model
-        model = MODELS.build(self.section(kept))
-        model.to(next(trained.parameters()).device).eval()
-        model.backbone = backbone
-        channels: dict[str, Kept] = {}
-        for tap in self.taps:
-            for reader in tap.readers if tap.row in kept else ():
-                outputs = convolution_at(trained, reader.path)[0].out_channels
-                channels[reader.path] = Kept(torch.arange(outputs), kept[tap.row])
-                if reader.through:
-                    channels[reader.through] = Kept(kept[tap.row], torch.arange(1))
-        copy_weights(model, trained, channels)
+        model = self.cut(kept, backbone)
         solved = tuple(reader.path for tap in self.taps if tap.row in kept for reader in tap.readers)
 
         @torch.no_grad()
         def maps() -> Iterator[tuple[Maps, Maps]]:
             for image in images:
                 yield tuple(backbone(image)), tuple(self.trained.backbone(image))
-        fit_outside(model, trained, Outside((), (solved, )), channels, maps)
+        fit_outside(model, self.trained.model, Outside((), (solved, )), self._channels(kept), maps)
         return model
 
 

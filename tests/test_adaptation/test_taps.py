@@ -3,16 +3,16 @@
 import copy
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from swapped_blocks import loss_of, with_backbone
 from toy_search import load
+from toy_ssdlite import LAST, SHAPE, TAPPED
 
-import fna_mm.demo
 from fna_mm import Architecture
 from fna_mm.adaptation import AdaptOptions, adapt
 from fna_mm.adaptation.candidate_table import CandidateTable, Choice
@@ -33,46 +33,7 @@ from fna_mm.adaptation.work_folder import WorkFolder
 from fna_mm.cost.complexity import count_config
 
 pytest.importorskip('mmdet')
-ROOT = Path(__file__).resolve().parents[2]
-CELLS = Path(fna_mm.demo.__file__).parent / 'cells'
 OPTIONS = AdaptOptions(statistics_images=10, score_images=6, tolerance=100.)
-SHAPE = (96, 128)
-TAPPED, LAST = 144, 64
-CONFIG = f'''
-_base_ = {str(ROOT / 'configs/bccd/mobilenet_v2_ssdlite.py')!r}
-channels = ({TAPPED}, {LAST}, 32, 16, 16, 8)
-model = dict(backbone=dict(widen_factor=.25, head_channels={LAST}, init_cfg=None),
-             neck=dict(in_channels=channels[:2], out_channels=channels), bbox_head=dict(in_channels=channels))
-pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
-            dict(type='Resize', scale=({SHAPE[1]}, {SHAPE[0]}), keep_ratio=False), dict(type='PackDetInputs')]
-cells = dict(_delete_=True, type='CocoDataset', data_root={str(CELLS)!r}, ann_file='train.json',
-             data_prefix=dict(img='images/'), metainfo=dict(classes=('RBC', 'WBC', 'Platelets')), pipeline=pipeline)
-train_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False, dataset=cells)
-val_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False, dataset=dict(
-    cells, ann_file='test.json', indices=16, test_mode=True, pipeline=[
-        pipeline[0], pipeline[2], pipeline[1], dict(type='PackDetInputs', meta_keys=(
-            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file={str(CELLS / 'test.json')!r})
-test_evaluator = val_evaluator
-train_cfg = dict(max_epochs=2, val_interval=2)
-param_scheduler = [dict(type='ConstantLR', factor=1.)]
-log_level = 'WARNING'
-randomness = dict(seed=0)
-'''
-
-
-@pytest.fixture(scope='module')
-def ssdlite(tmp_path_factory):
-    """The paths of config and checkpoint of a small SSDLite that was trained for a moment."""
-    folder = tmp_path_factory.mktemp('ssdlite')
-    path = folder / 'ssdlite.py'
-    path.write_text(CONFIG)
-    cfg = Config.fromfile(path)
-    cfg.work_dir = str(folder / 'trained')
-    cfg.val_cfg, cfg.val_dataloader, cfg.val_evaluator = None, None, None
-    Runner.from_cfg(cfg).train()
-    return str(path), str(folder / 'trained/epoch_2.pth')
 
 
 class Measured:
@@ -145,7 +106,6 @@ def test_what_reads_the_taps(measured):
           bbox_head=dict(in_channels=(24, LAST, 32, 16, 16, 8))), ['conv2'])])
 def test_taps_of_other_heads(ssdlite, changed, left):
     """A map behind a normalisation of its own is not narrowed, nor one that something unknown reads."""
-    from mmengine.registry import MODELS
     cfg = load_trained(*ssdlite).config
     cfg.merge_from_dict(dict(model=changed))
     model = MODELS.build(copy.deepcopy(cfg.model))

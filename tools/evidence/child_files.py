@@ -1,11 +1,13 @@
 """The trained model that all rivals come from, and the files of a rival."""
 
+import copy
 import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Optional
 
 import torch
@@ -15,10 +17,14 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from fna_mm import Architecture, FNAChildNet
+from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.child import child_section_of
 from fna_mm.adaptation.finetuning import finetuning_config
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.measuring import normalised_images
+from fna_mm.adaptation.prices import Prices
+from fna_mm.adaptation.tap_widths import KeptOfTaps, TapWidths
+from fna_mm.adaptation.taps import taps_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.configs import config_text
@@ -28,6 +34,8 @@ from tools.evidence.protocol import RATE, Task
 
 #: Weights of the trained backbone, near whose maps every rival is fine-tuned.
 TEACHER = 'teacher.pth'
+#: Which channels of these maps a rival has whose neck and head read fewer of them.
+CHANNELS = 'distilled_channels.json'
 #: What a rival costs: parameters and multiply-adds of the model, multiply-adds of the backbone, and their share.
 COSTS = 'costs.json'
 _TITLE = 'A rival of the evidence: mim test evaluates child.pth beside this file, mim train fine-tunes it.'
@@ -79,38 +87,61 @@ class Source:
 
     @property
     def kept(self) -> set[tuple[int, int]]:
-        """(stage, layer) of the blocks whose hidden features a head takes: they keep their width."""
+        """(stage, layer) of the blocks whose hidden features a head takes: the paper's space keeps their width."""
         return {(stage, 0) for stage in self.backbone.tapped_stages}
 
-    def madds(self, architecture: Architecture) -> int:
+    @cached_property
+    def taps(self) -> TapWidths:
+        """What of the backbone's channels neck and head can read fewer of."""
+        chain = Chain(self.backbone, self.shape)
+        return TapWidths(self.trained, taps_of(self.trained.model, chain, self.trained.config.model), chain,
+                         Prices('madds'), self.shape)
+
+    def last_of(self, kept: KeptOfTaps) -> Optional[int]:
+        """Channels of the last convolution; None if all are kept.
+
+        Args:
+            kept (Mapping[int, Tensor]): Row of a narrower tap → the channels that are kept.
+        """
+        return len(kept[self.taps.last_row]) if kept and self.taps.last_row in kept else None
+
+    def madds(self, architecture: Architecture, last: Optional[int] = None) -> int:
         """Multiply-adds of a backbone in this model.
 
         Args:
             architecture (Architecture): Its architecture.
+            last (int, optional): Channels of its last convolution. Defaults to None: those of the trained one.
         """
-        return architecture.madds(self.shape, self.backbone.output_stride, self.backbone.built_head_channels)
+        return architecture.madds(self.shape, self.backbone.output_stride,
+                                  self.backbone.built_head_channels if last is None else last)
 
-    def child(self, architecture: Architecture) -> Any:
+    def child(self, architecture: Architecture, last: Optional[int] = None) -> Any:
         """A backbone in the place of the trained one, with random weights.
 
         Args:
             architecture (Architecture): Its architecture.
+            last (int, optional): As in :meth:`madds`. Defaults to None.
         """
-        section = child_section_of(dict(self.trained.config.model.backbone), architecture)
+        section = child_section_of(dict(self.trained.config.model.backbone), architecture, last)
         return MODELS.build(section).to(next(self.backbone.parameters()).device).eval()
 
 
-def rival_config(source: Source, architecture: Architecture) -> Config:
+def rival_config(source: Source, architecture: Architecture, kept: KeptOfTaps = MappingProxyType({})) -> Config:
     """The config of a rival's fine-tuning: for all of them that of ``fna adapt``, with its distillation.
 
     Args:
         source (Source): The trained model.
         architecture (Architecture): Architecture of the rival's backbone.
+        kept (Mapping[int, Tensor]): Row of a narrower tap → the channels that are kept. Defaults to none.
     """
-    section = dict(source.trained.config.model.backbone)
+    section, config = dict(source.trained.config.model.backbone), source.trained.config
     teacher = dict(teacher=section, checkpoint=f'{{{{ fileDirname }}}}/../{TEACHER}', weight=1.)
-    cfg = finetuning_config(source.trained.config, child_section_of(section, architecture), source.task.share, RATE,
-                            teacher)
+    if kept:
+        config = copy.deepcopy(config)
+        config.model = source.taps.section(kept)
+        teacher['channels'] = f'{{{{ fileDirname }}}}/{CHANNELS}'
+    child = child_section_of(section, architecture, source.last_of(kept))
+    cfg = finetuning_config(config, child, source.task.share, RATE, teacher)
     # The last state is what counts: it alone is validated.
     loop = cfg.train_cfg
     loop['val_interval'] = loop.get('max_epochs') or loop['max_iters']
@@ -143,15 +174,22 @@ def write_teacher(source: Source, folder: Path) -> None:
     write_whole({str(folder / TEACHER): checkpoint_bytes(dict(meta={}, state_dict=state))})
 
 
-def whole_child(source: Source, architecture: Architecture, weights: Mapping[str, Tensor]) -> tuple[FNAChildNet, Any]:
+def whole_child(source: Source, architecture: Architecture, weights: Mapping[str, Tensor],
+                kept: KeptOfTaps = MappingProxyType({})) -> tuple[FNAChildNet, Any]:
     """A backbone and its model with the weights of a whole model.
 
     Args:
         source (Source): The trained model; the weights of its neck and head are replaced.
         architecture (Architecture): Architecture of the backbone.
         weights (Mapping[str, Tensor]): The weights.
+        kept (Mapping[int, Tensor]): Row of a narrower tap → the channels that are kept. Defaults to none.
     """
-    model, trained, backbone = source.trained.model, source.backbone, source.child(architecture)
+    backbone = source.child(architecture, source.last_of(kept))
+    if kept:
+        model = source.taps.cut(kept, backbone)
+        model.load_state_dict(weights)
+        return backbone, model
+    model, trained = source.trained.model, source.backbone
     model.backbone = backbone
     model.load_state_dict(weights)
     model.backbone = trained  # what the child is compared with
@@ -159,7 +197,7 @@ def whole_child(source: Source, architecture: Architecture, weights: Mapping[str
 
 
 def write_child(source: Source, folder: Path, backbone: FNAChildNet, calibrated: bool,
-                model: Optional[Any] = None) -> None:
+                model: Optional[Any] = None, kept: KeptOfTaps = MappingProxyType({})) -> None:
     """Write ``arch.json``, ``child.pth`` and ``child_config.py`` of a rival, and what it costs.
 
     Args:
@@ -168,13 +206,14 @@ def write_child(source: Source, folder: Path, backbone: FNAChildNet, calibrated:
         backbone (FNAChildNet): Its backbone.
         calibrated (bool): Whether BN statistics are right already; otherwise they are measured.
         model (nn.Module, optional): The rival if its neck and head are others. Defaults to None: they are not.
+        kept (Mapping[int, Tensor]): Row of a narrower tap → the channels that are kept. Defaults to none.
     """
     model = model or source.trained.model
-    trained, architecture = source.backbone, backbone.architecture
-    cfg = rival_config(source, architecture)
+    trained, architecture, last = source.backbone, backbone.architecture, source.last_of(kept)
+    cfg = rival_config(source, architecture, kept)
     whole, _ = count_config(cfg, source.shape)
-    costs = dict(params=whole.params, madds=whole.madds, backbone_madds=source.madds(architecture),
-                 share=source.madds(architecture) / source.madds(trained.architecture))
+    costs = dict(params=whole.params, madds=whole.madds, backbone_madds=source.madds(architecture, last),
+                 share=source.madds(architecture, last) / source.madds(trained.architecture))
     model.backbone = backbone
     if not calibrated:
         calibrate(source, model)
@@ -183,8 +222,9 @@ def write_child(source: Source, folder: Path, backbone: FNAChildNet, calibrated:
                                 dataset_meta={key: value for key, value in source.images.metainfo.items()
                                               if key in ('classes', 'palette')})
     state = {key: value.cpu() for key, value in model.state_dict().items()}
+    files = {str(folder / CHANNELS): json.dumps(source.taps.channels_of_maps(kept)).encode()} if kept else {}
     write_whole({
-        str(folder / 'arch.json'): architecture.to_json().encode(),
+        **files, str(folder / 'arch.json'): architecture.to_json().encode(),
         str(folder / 'child.pth'): checkpoint_bytes(dict(meta=meta, state_dict=state)),
         str(folder / 'child_config.py'): config_text(cfg, _TITLE).encode(),
         str(folder / COSTS): (json.dumps(costs) + '\n').encode()})

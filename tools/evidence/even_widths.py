@@ -50,28 +50,59 @@ def narrowed(architecture: Architecture, budget: float, shape: tuple[int, int], 
     Raises:
         ValueError: If no width is cheap enough.
     """
-    size = shape, output_stride, head_channels
-    most = budget * architecture.madds(*size)
+    return _narrowed(architecture, budget, shape, output_stride, head_channels, kept, False)[0]
+
+
+def narrowed_with_last(architecture: Architecture, budget: float, shape: tuple[int, int], output_stride: int,
+                       head_channels: int) -> tuple[Architecture, int]:
+    """As :func:`narrowed`, and the convolution behind the last stage has the same share of its channels.
+
+    Args:
+        architecture (Architecture): The architecture.
+        budget (float): As in :func:`narrowed`.
+        shape (tuple[int, int]): As in :func:`narrowed`.
+        output_stride (int): As in :func:`narrowed`.
+        head_channels (int): Output channels of that convolution before.
+
+    Returns:
+        tuple[Architecture, int]: The architecture and the output channels of that convolution.
+
+    Raises:
+        ValueError: If no width is cheap enough.
+    """
+    return _narrowed(architecture, budget, shape, output_stride, head_channels, (), True)
+
+
+def _narrowed(architecture: Architecture, budget: float, shape: tuple[int, int], output_stride: int,
+              head_channels: int, kept: Collection[tuple[int, int]], with_last: bool) -> tuple[Architecture, int]:
+    step = families.family(architecture.family).width_step
+
+    def last_of(share: float) -> int:
+        return min(head_channels, max(step, round(share * head_channels / step) * step)) if with_last else head_channels
+
+    def cost(share: float) -> int:
+        return with_share(architecture, share, kept).madds(shape, output_stride, last_of(share))
+
+    most = budget * architecture.madds(shape, output_stride, head_channels)
     low, high = 0., 1.
-    if with_share(architecture, high, kept).madds(*size) <= most:
-        return with_share(architecture, high, kept)
-    if with_share(architecture, low, kept).madds(*size) > most:
-        step = families.family(architecture.family).width_step
+    if cost(high) <= most:
+        return with_share(architecture, high, kept), last_of(high)
+    if cost(low) > most:
         raise ValueError(f'budget {budget}: with {step} hidden channels in every block the backbone still costs more')
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if with_share(architecture, middle, kept).madds(*size) <= most:
+        if cost(middle) <= most:
             low = middle
         else:
             high = middle
-    found = with_share(architecture, low, kept)
+    found, size = with_share(architecture, low, kept), (shape, output_stride, last_of(low))
     for factor in _WIDER:
         for number, stage in enumerate(with_share(architecture, min(1., factor * high), kept).stages):
             for index, spec in enumerate(stage.layers):
                 tried = _with_block(found, number, index, spec)
                 if tried.madds(*size) <= most:
                     found = tried
-    return found
+    return found, last_of(low)
 
 
 def _with_block(architecture: Architecture, stage: int, index: int, spec: BlockSpec) -> Architecture:

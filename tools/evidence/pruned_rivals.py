@@ -65,8 +65,22 @@ def expanding(backbone: FNAChildNet, kept: Sequence[tuple[int, int]]) -> list[An
             if link.spec.searchable and (link.stage, link.layer) not in kept]
 
 
+def same_rows(pruned: Tensor, whole: Tensor) -> Tensor:
+    """Which rows of a weight are left, (K,).
+
+    Args:
+        pruned (Tensor): The rows that are left, in their old order, (K, …).
+        whole (Tensor): All rows, (C, …).
+    """
+    found: list[int] = []
+    for row in pruned:
+        start = found[-1] + 1 if found else 0
+        found.append(next(index for index in range(start, len(whole)) if torch.equal(whole[index], row)))
+    return torch.tensor(found)
+
+
 def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor, kept: Sequence[tuple[int, int]] = (),
-          most: float = _MOST[0]) -> FNAChildNet:
+          most: float = _MOST[0], with_last: bool = False) -> FNAChildNet:
     """A pruned copy of a backbone: channels of all blocks are ranked together, and a share of them is removed.
 
     Args:
@@ -76,10 +90,11 @@ def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor,
         example (Tensor): An image, (1, 3, H, W).
         kept (Sequence[tuple[int, int]]): (stage, layer) of the blocks that keep their width. Defaults to ().
         most (float): Largest share of a block's channels that is removed. Defaults to 0.9.
+        with_last (bool): Whether channels of the last convolution go, too. Defaults to False.
     """
     import torch_pruning
     result = _with_gradients(backbone).eval()
-    roots = expanding(result, kept)
+    roots = [*expanding(result, kept), *([result.conv2.conv] if with_last else [])]
     others = [module for module in result.modules() if isinstance(module, torch.nn.Conv2d)
               and not any(module is root for root in roots) and module.groups == 1]
     pruner = torch_pruning.pruner.BasePruner(
@@ -106,13 +121,18 @@ def pruned_architecture(backbone: FNAChildNet, pruned: FNAChildNet) -> Architect
         for index, stage in enumerate(backbone.architecture.stages)), backbone.architecture.family)
 
 
-def pruned_to(source: Source, model: str, budget: float) -> FNAChildNet:
+def pruned_to(source: Source, model: str, budget: float) -> tuple[FNAChildNet, dict[int, Tensor]]:
     """The backbone pruned to a budget: the least ratio of channels whose removal is enough.
+
+    Where that is known, what neck and head read is pruned as well.
 
     Args:
         source (Source): The trained model.
         model (str): One of ``IMPORTANCES``.
         budget (float): Share of the trained backbone's multiply-adds.
+
+    Returns:
+        tuple: The backbone, and row of a narrower tap → the channels that are left.
 
     Raises:
         ImportError: If torch-pruning is not installed.
@@ -126,7 +146,8 @@ def pruned_to(source: Source, model: str, budget: float) -> FNAChildNet:
     importance = getattr(torch_pruning.importance, IMPORTANCES[model])()
     if model == 'pruned_taylor':
         accumulate_gradients(source)
-    backbone, kept = source.backbone, sorted(source.kept)
+    backbone, taps = source.backbone, source.taps
+    kept = [] if taps.taps else sorted(source.kept)
     example = torch.zeros(1, 3, *source.shape, device=next(backbone.parameters()).device)
     limit = budget * source.madds(backbone.architecture)
 
@@ -134,8 +155,9 @@ def pruned_to(source: Source, model: str, budget: float) -> FNAChildNet:
         low, high, found = 0., 1., None
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            pruned = prune(backbone, importance, middle, example, kept, most)
-            if source.madds(pruned_architecture(backbone, pruned)) <= limit:
+            pruned = prune(backbone, importance, middle, example, kept, most, taps.last > 0)
+            last = pruned.conv2.conv.out_channels if taps.last else None
+            if source.madds(pruned_architecture(backbone, pruned), last) <= limit:
                 high, found = middle, pruned
             else:
                 low = middle
@@ -144,6 +166,12 @@ def pruned_to(source: Source, model: str, budget: float) -> FNAChildNet:
     found = next((pruned for most in _MOST if (pruned := least_pruned(most)) is not None), None)
     if found is None:
         raise ValueError(f'budget {budget}: torch-pruning cannot remove as many channels')
-    child = source.child(pruned_architecture(backbone, found))
+    child = source.child(pruned_architecture(backbone, found), found.conv2.conv.out_channels if taps.last else None)
     child.load_state_dict(found.state_dict())
-    return child
+    left = {}
+    for tap in taps.taps:
+        own, other = ((net.conv2 if tap.row == taps.last_row else Chain(net).links[tap.row].block.expand_conv).conv
+                      for net in (found, backbone))
+        if own.out_channels < tap.width:
+            left[tap.row] = same_rows(own.weight, other.weight)
+    return child, left

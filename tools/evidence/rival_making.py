@@ -1,17 +1,22 @@
 """Making a rival: which way its backbone comes from the trained model."""
 
+import json
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from fna_mm import Architecture
 from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.tap_widths import KeptOfTaps
 from fna_mm.checkpoints.opening import load_checkpoint
-from tools.evidence.child_files import TEACHER, Source, whole_child, write_child, write_teacher
+from tools.evidence.child_files import CHANNELS, TEACHER, Source, whole_child, write_child, write_teacher
 from tools.evidence.fitted_rivals import fitted, measured_statistics
 from tools.evidence.protocol import FOLDER, Rival, Task, last_checkpoint
 from tools.evidence.pruned_rivals import IMPORTANCES, pruned_to
 from tools.evidence.remapped_rivals import (
     exported_architecture,
-    narrowed_architecture,
+    narrowed_child,
     random_architecture,
     remapped,
 )
@@ -35,10 +40,11 @@ def make_rival(task: Task, rival: Rival, seed: int, run: Path) -> None:
     if not (work / TEACHER).exists():
         write_teacher(source, work)
     model, calibrated = None, False
+    kept: KeptOfTaps = {}
     if rival.model == 'mobilenet_v2':
         backbone, calibrated = source.backbone, True
     elif rival.model == 'narrowed':
-        backbone = remapped(source, narrowed_architecture(source, budget))
+        backbone, kept = narrowed_child(source, budget)
     elif rival.model == 'random':
         backbone = remapped(source, random_architecture(source, budget))
     elif rival.model == 'random_fitted':
@@ -47,14 +53,29 @@ def make_rival(task: Task, rival: Rival, seed: int, run: Path) -> None:
         backbone = fitted(source, random_architecture(source, budget), statistics, positions)
         calibrated = True
     elif rival.model in IMPORTANCES:
-        backbone = pruned_to(source, rival.model, budget)
+        backbone, kept = pruned_to(source, rival.model, budget)
     elif rival.model == 'found':
         backbone = remapped(source, exported_architecture(work / f'search_{rival.budget}'))
     elif rival.model == 'found_fitted':
         backbone, model = found_child(source, last_checkpoint(work / f'fitted_search_{rival.budget}'))
     else:
         child = work / ADAPTED[rival.model] / f'budget_{rival.budget}'
+        kept = kept_in(source, child)
         backbone, model = whole_child(source, Architecture.create(str(child / 'arch.json')),
-                                      load_checkpoint(str(child / 'child.pth'))['state_dict'])
+                                      load_checkpoint(str(child / 'child.pth'))['state_dict'], kept)
         calibrated = True
-    write_child(source, folder, backbone, calibrated, model)
+    if kept and model is None:
+        model = source.taps.cut(kept, backbone)
+    write_child(source, folder, backbone, calibrated, model, kept)
+
+
+def kept_in(source: Source, child: Path) -> dict[int, Tensor]:
+    """The channels that neck and head read of a child that fna adapt wrote: row of a narrower tap → channels.
+
+    Args:
+        source (Source): The trained model.
+        child (Path): Folder of the child.
+    """
+    path = child / CHANNELS
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return {tap.row: torch.tensor(rows[tap.position]) for tap in source.taps.taps if rows and rows[tap.position]}

@@ -2,23 +2,27 @@
 
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from toy_search import CHILD, TOY
+from toy_search import CHILD, TOY, load
+from toy_ssdlite import LAST, TAPPED
 
 from fna_mm import Architecture
+from fna_mm.adaptation import AdaptOptions, adapt
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.statistics import collect, statistics_of
 from tools.evidence.child_files import Source, rival_config
-from tools.evidence.even_widths import narrowed, with_share
+from tools.evidence.even_widths import narrowed, narrowed_with_last, with_share
 from tools.evidence.fitted_rivals import added, fitted, origins_in
-from tools.evidence.protocol import LESS, SIZES, task_of
-from tools.evidence.pruned_rivals import IMPORTANCES, prune, pruned_architecture, pruned_to
+from tools.evidence.protocol import LESS, SIZES, Rival, Task, task_of
+from tools.evidence.pruned_rivals import IMPORTANCES, prune, pruned_architecture, pruned_to, same_rows
 from tools.evidence.remapped_rivals import remapped
+from tools.evidence.rival_making import make_rival
 from tools.results.adapted_runs import PACKAGES
 
 SEED = Architecture.create('mobilenet_v2')
@@ -40,6 +44,24 @@ def test_even_narrowing_ends_right_below_the_budget(size):
         shares = [(max(8., width - 8.) / own, (width + 8.) / own) for width, own in widths]
         assert max(low for low, _ in shares) <= 1.1 * min(high for _, high in shares)
         assert all(found.stages[stage].layers[layer] == SEED.stages[stage].layers[layer] for stage, layer in kept)
+
+
+@pytest.mark.parametrize('budget', map(float, LESS))
+def test_even_narrowing_with_the_last_convolution(budget):
+    size = (240, 320), 32
+    found, last = narrowed_with_last(SEED, budget, *size, 1280)
+    assert .99 * budget <= found.madds(*size, last) / SEED.madds(*size, 1280) <= budget
+    widths = [spec.hidden_channels(layer.in_channels) for stage in found.walk() for spec, layer in stage.layers()]
+    assert last % 8 == 0
+    assert last / 1280 == pytest.approx(widths[-1] / 960, rel=.1)
+    assert narrowed_with_last(SEED, 1., *size, 1280) == (SEED, 1280)
+
+
+def test_rows_that_are_left():
+    whole = torch.randn(12, 3, 1, 1)
+    whole[5] = whole[4]  # of two that are equal, the first one
+    kept = torch.tensor([0, 4, 7, 11])
+    assert torch.equal(same_rows(whole[kept], whole), kept)
 
 
 def test_the_whole_is_not_narrowed():
@@ -143,7 +165,7 @@ def test_torch_pruning_removes_hidden_channels_alone(source):
 @pytest.mark.parametrize('budget', [.8, .6])
 def test_pruning_ends_below_the_budget(source, budget):
     pytest.importorskip('torch_pruning')
-    found = pruned_to(source, 'pruned_norm', budget).architecture
+    found = pruned_to(source, 'pruned_norm', budget)[0].architecture
     assert .8 * budget <= source.madds(found) / source.madds(source.backbone.architecture) <= budget
 
 
@@ -152,12 +174,12 @@ def test_pruning_removes_more_of_a_block_where_it_must(source, monkeypatch):
     pytest.importorskip('torch_pruning')
     tried = []
 
-    def pruned(backbone, importance, ratio, example, kept, most):
+    def pruned(backbone, importance, ratio, example, kept, most, with_last):
         tried.append(most)
-        return prune(backbone, importance, ratio if most > .9 else 0., example, kept, most)
+        return prune(backbone, importance, ratio if most > .9 else 0., example, kept, most, with_last)
 
     monkeypatch.setattr('tools.evidence.pruned_rivals.prune', pruned)
-    found = pruned_to(source, 'pruned_norm', .6).architecture
+    found = pruned_to(source, 'pruned_norm', .6)[0].architecture
     assert source.madds(found) / source.madds(source.backbone.architecture) <= .6
     assert list(dict.fromkeys(tried)) == [.9, .95]
 
@@ -178,7 +200,8 @@ def test_all_rivals_are_fine_tuned_alike(task, size):
     section.pop('init_cfg')
     config.model.backbone = section
     source = Source(found, SimpleNamespace(config=config), 0)
-    one, other = (rival_config(source, architecture) for architecture in (SEED, narrowed(SEED, .5, (192, 256), 32)))
+    narrower = narrowed(SEED, .5, (192, 256), 32, kept=[(5, 0)])
+    one, other = (rival_config(source, architecture) for architecture in (SEED, narrower))
     assert one.model.backbone.arch != other.model.backbone.arch
     other.model.backbone.arch = one.model.backbone.arch
     assert json.dumps(one.to_dict(), default=str) == json.dumps(other.to_dict(), default=str)
@@ -191,3 +214,36 @@ def test_all_rivals_are_fine_tuned_alike(task, size):
     assert hook.teacher.arch == 'mobilenet_v2'
     assert 'BNCalibrationHook' in [hook.type for hook in config.custom_hooks]  # whose length a calibration takes over
     assert [hook.type for hook in one.custom_hooks[:-1]] == [hook.type for hook in config.custom_hooks]
+
+
+@pytest.mark.parametrize('model', ['narrowed', 'pruned_norm', 'pruned_taylor', 'adapted'])
+def test_neck_and_head_of_a_rival_read_what_is_left(ssdlite, tmp_path, model):
+    """All that is narrower is written, costs what its budget says, loads and predicts."""
+    if model.startswith('pruned'):
+        pytest.importorskip('torch_pruning')
+    config, checkpoint = ssdlite
+    run = tmp_path / 'run'
+    (run / 'trained').mkdir(parents=True)
+    (run / 'trained/last_checkpoint').write_text(checkpoint)
+    (run / 'trained' / Path(checkpoint).name).symlink_to(checkpoint)
+    task = Task('bccd_ssdlite', 'small', 'mmdet', .5, Path(config), Path(config))
+    if model == 'adapted':
+        adapt(config, checkpoint, ('0.4', ), str(run / 'evidence/adapted'),
+              AdaptOptions(statistics_images=10, score_images=6, tolerance=100.))
+    make_rival(task, Rival(model, '0.4'), 0, run)
+    folder = run / f'evidence/{model}_0.4'
+    assert .36 < json.loads((folder / 'costs.json').read_text())['share'] <= .4
+    cfg = Config.fromfile(folder / 'child_config.py')
+    tapped, last = cfg.model.bbox_head.in_channels[:2]
+    assert tapped < TAPPED
+    assert last < LAST
+    channels = json.loads((folder / 'distilled_channels.json').read_text())
+    assert [len(row) for row in channels] == [tapped, last]
+    state, trained = load(folder / 'child.pth')['state_dict'], load(checkpoint)['state_dict']
+    own = MODELS.build(cfg.model)
+    own.load_state_dict(state)  # strictly
+    depthwise = 'bbox_head.cls_convs.0.0.conv.weight'
+    assert torch.equal(state[depthwise], trained[depthwise][channels[0]])
+    readers = 'bbox_head.cls_convs.0.1.weight'
+    assert torch.equal(state[readers], trained[readers][:, channels[0]]) == (model != 'adapted')  # that one is fitted
+    assert torch.equal(state['backbone.conv2.conv.weight'][0], trained['backbone.conv2.conv.weight'][channels[1][0]])
