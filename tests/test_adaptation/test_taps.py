@@ -2,6 +2,7 @@
 
 import copy
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -305,3 +306,36 @@ def test_neck_and_head_stay_if_that_is_asked_for(ssdlite, tmp_path):
     assert 'channels' not in cfg.custom_hooks[-1]
     with pytest.raises(ValueError, match=r'holds another adaptation \(taps: None there, \[.*\] here'):
         adapt(*ssdlite, ('0.6', ), str(tmp_path / 'work'), OPTIONS)
+
+
+def test_statistics_go_on_where_they_were_stopped(ssdlite, measured, tmp_path, monkeypatch):
+    """Stopped behind some images, the sums of blocks and taps end as those of one go."""
+    monkeypatch.setattr('fna_mm.adaptation.measuring._SAVE_EVERY', 0.)
+    chain = measured.chain
+
+    @contextmanager
+    def stopping(label, steps):
+        done = []
+
+        class Bar:
+            def update(self, number):
+                done.append(number)
+                if label == 'statistics' and len(done) == 6:
+                    raise KeyboardInterrupt
+        yield Bar()
+
+    def measure(progress):
+        statistics, taps = statistics_of(chain), tap_statistics_of(chain, measured.widths.taps)
+        measure_statistics(measured.trained.model, chain, statistics, measured.images, range(10),
+                           WorkFolder(str(tmp_path / 'work'), dict(a=1)), progress, taps)
+        return taps
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(stopping)
+    taps = measure(None)
+    for row, of_tap in taps.items():
+        whole = measured.widths.statistics[row]
+        assert of_tap.moments.count == whole.moments.count
+        torch.testing.assert_close(of_tap.moments.gram, whole.moments.gram)
+    last = measured.widths.last_row
+    assert torch.equal(taps[last].kept(24), measured.widths.statistics[last].kept(24))
