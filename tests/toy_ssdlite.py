@@ -6,16 +6,20 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import fna_mm.demo
+from fna_mm import Architecture
+from fna_mm.adaptation.candidates import with_stem
 
 ROOT = Path(__file__).resolve().parents[1]
 CELLS = Path(fna_mm.demo.__file__).parent / 'cells'
+STEM = 24
+ARCH = with_stem(Architecture.create('mobilenet_v2').widened(.25), STEM).to_text().replace('\n', ' ')
 #: (height, width) of its images, hidden channels of the tapped block, and channels of the last convolution.
 SHAPE = (96, 128)
 TAPPED, LAST = 144, 64
 CONFIG = f'''
 _base_ = {str(ROOT / 'configs/bccd/mobilenet_v2_ssdlite.py')!r}
 channels = ({TAPPED}, {LAST}, 32, 16, 16, 8)
-model = dict(backbone=dict(widen_factor=.25, head_channels={LAST}, init_cfg=None),
+model = dict(backbone=dict(arch={ARCH!r}, head_channels={LAST}, init_cfg=None),
              neck=dict(in_channels=channels[:2], out_channels=channels), bbox_head=dict(in_channels=channels))
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
             dict(type='Resize', scale=({SHAPE[1]}, {SHAPE[0]}), keep_ratio=False), dict(type='PackDetInputs')]

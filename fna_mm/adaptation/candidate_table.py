@@ -59,12 +59,13 @@ class CandidateTable:
             behind the blocks. Defaults to None: it does not grow.
         taps (Sequence[Tap]): Maps of the backbone that can be narrowed; the last convolution is the last row then.
             Defaults to ().
+        stem (bool): As in :func:`candidates_of`. Defaults to False.
     """
 
     def __init__(self, chain: Chain, prices: Prices, limits: Limits, space: Optional[ElasticSpace] = None,
-                 taps: Sequence[Tap] = ()) -> None:
+                 taps: Sequence[Tap] = (), stem: bool = False) -> None:
         self.chain, self.limits, self.space = chain, limits, space
-        self.candidates = candidates_of(chain, prices, limits, space, [tap.row for tap in taps])
+        self.candidates = candidates_of(chain, prices, limits, space, [tap.row for tap in taps], stem)
         #: Hidden channels of every block, and the channels of the last convolution if these can be narrowed.
         self.channels = [link.hidden for link in chain.links]
         self.channels += [tap.width for tap in taps if tap.row == len(chain.links)]

@@ -1,7 +1,7 @@
 """The candidates of every block: narrower widths, smaller kernels and leaving it out, each with its cost."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Optional
 
 from fna_mm import families
@@ -72,7 +72,7 @@ def widths(channels: int, least: float, step: int) -> tuple[int, ...]:
 
 
 def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[ElasticSpace] = None,
-                  taps: Collection[int] = ()) -> list[tuple[Candidate, ...]]:
+                  taps: Collection[int] = (), stem: bool = False) -> list[tuple[Candidate, ...]]:
     """The candidates of every block of a chain, the block itself first.
 
     A tapped block, whose hidden features a head takes, keeps its width unless what reads them is known. Kernels are
@@ -86,6 +86,8 @@ def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[
             first. Defaults to None: it does not grow.
         taps (Collection[int]): Rows of the taps that can be narrowed: indices of blocks, or the number of blocks for
             the last convolution, which is the last row then. Defaults to ().
+        stem (bool): Whether the stem may have fewer channels, where they are the first block's hidden ones. The cost of
+            that block is then one of both. Defaults to False.
     """
     result = []
     grown: list[tuple[Optional[BlockSpec], ...]] = (
@@ -102,6 +104,11 @@ def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[
                     spec = link.spec.resized(kernel, width, link.place.in_channels)
                     if (kernel, width) != (link.spec.kernel_size, link.hidden):
                         found.append(Candidate(width, spec, prices.of_block(link.place, spec)))
+        if stem and index == 0 and chain.stem_is_hidden:
+            step = families.family(link.family).width_step
+            each = _cost_of_stem(chain, prices) / link.hidden
+            found = [Candidate(width, link.spec, each * width)
+                     for width in widths(link.hidden, limits.min_width, step)]
         wider = [(spec.hidden_channels(link.place.in_channels), spec) for spec in choices if spec]
         found += [Candidate(width, spec, prices.of_block(link.place, spec)) for width, spec in wider
                   if width > link.hidden]
@@ -121,6 +128,25 @@ def candidates_of(chain: Chain, prices: Prices, limits: Limits, space: Optional[
     return result
 
 
+def _cost_of_stem(chain: Chain, prices: Prices) -> float:
+    """What the stem and the first block cost in proportion to the channels between them."""
+    channels, backbone, shape = chain.links[0].hidden, chain.backbone, chain.input_shape or (0, 0)
+    half = with_stem(backbone.architecture, channels // 2)
+    saved = prices.of_backbone(backbone, shape) - prices.of_architecture(half, backbone, shape)
+    return saved * channels / (channels - channels // 2)
+
+
+def with_stem(architecture: Architecture, width: int) -> Architecture:
+    """An architecture whose stem has some number of channels.
+
+    Args:
+        architecture (Architecture): The architecture.
+        width (int): Output channels of the stem.
+    """
+    first, *others = architecture.stages
+    return replace(architecture, stages=(replace(first, in_channels=width), *others))
+
+
 def chosen_architecture(architecture: Architecture, choice: Sequence[Candidate]) -> Architecture:
     """The architecture in which every block of another one has become what was chosen for it.
 
@@ -134,4 +160,8 @@ def chosen_architecture(architecture: Architecture, choice: Sequence[Candidate])
         specs = [next(rest).spec for _ in stage.layers]
         stages.append(Stage(stage.in_channels, stage.out_channels, stage.stride,
                             tuple(spec for spec in specs if spec is not None)))
-    return Architecture(tuple(stages), architecture.family)
+    result = Architecture(tuple(stages), architecture.family)
+    first = architecture.stages[0]
+    # A block without an expansion is as narrow as the stem in front of it.
+    return result if first.layers[0].searchable or choice[0].width in (LEFT_OUT, first.in_channels) else with_stem(
+        result, choice[0].width)

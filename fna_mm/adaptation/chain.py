@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Optional, Union
 
+from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from fna_mm import families
@@ -89,6 +90,13 @@ class Chain:
                  place.index + 1 == len(stage.stage.layers), backbone.family)
             for stage in backbone.architecture.walk(backbone.output_stride, input_shape)
             for spec, place in stage.layers()]
+
+    @property
+    def stem_is_hidden(self) -> bool:
+        """Whether the channels of the stem are the hidden channels of the first block, and nothing else needs them."""
+        first, second = self.links[0].block, self.links[1].stage
+        return (isinstance(self.backbone.conv1, ConvModule) and getattr(first, 'with_expand_conv', None) is False
+                and not first.with_shortcut and second > 0)
 
     def stem(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) → the input of the first block."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Optional
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from fna_mm import families
 from fna_mm.adaptation.candidates import LEFT_OUT, Candidate
@@ -81,13 +81,18 @@ def build_child(trained: FNAChildNet, section: dict[str, Any], architecture: Arc
             copy_block(link.block, source.block, origin.kept, trained.family)
         else:
             fill_block(link.block, statistics[origin.block, origin.kernel], len(origin.kept))
-    child.conv1.load_state_dict(trained.conv1.state_dict())
+    stem = origins[0].kept if architecture.stem_channels != trained.architecture.stem_channels else None
+    _copy_some(child.conv1, trained.conv1, stem)
     if hasattr(child, 'conv2'):
-        state = trained.conv2.state_dict()
-        child.conv2.load_state_dict(state if last is None else {
-            name: value.index_select(0, last.to(value.device)) if value.dim() else value
-            for name, value in state.items()})
+        _copy_some(child.conv2, trained.conv2, last)
     return child
+
+
+def _copy_some(layer: nn.Module, source: nn.Module, kept: Optional[Tensor]) -> None:
+    """Copy the weights of a convolution and its BN, those of some output channels if these are given."""
+    state = source.state_dict()
+    layer.load_state_dict(state if kept is None else {
+        name: value.index_select(0, kept.to(value.device)) if value.dim() else value for name, value in state.items()})
 
 
 def child_section_of(section: dict[str, Any], architecture: Architecture, head_channels: Optional[int] = None

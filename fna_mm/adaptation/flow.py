@@ -176,8 +176,9 @@ class _Adaptation:
         self.shape = options.shape or self.prices.input_shape or (first.shape[-2], first.shape[-1])
         self.chain = Chain(trained.backbone, self.shape)
         may_narrow = options.narrow and not options.grow and self.prices.counted
-        taps = taps_of(self.model, self.chain, trained.config.model) if may_narrow else ()
-        self.taps = TapWidths(trained, taps, self.chain, self.prices, self.shape)
+        # They are always measured, so that a work directory serves any costs.
+        self.measured_taps = () if options.grow else taps_of(self.model, self.chain, trained.config.model)
+        self.taps = TapWidths(trained, self.measured_taps if may_narrow else (), self.chain, self.prices, self.shape)
         self.space: Optional[ElasticSpace] = None
         if options.grow:
             check_can_train(trained.config)
@@ -217,8 +218,8 @@ class _Adaptation:
         self.rehearsed_metrics: dict[str, float] = {}
 
     def _new_table(self) -> CandidateTable:
-        return CandidateTable(self.chain, self.prices, self.options.limits or Limits(), self.space,
-                              self.taps.taps)
+        return CandidateTable(self.chain, self.prices, self.options.limits or Limits(), self.space, self.taps.taps,
+                              stem=self.prices.counted and not self.options.grow)
 
     def _limit(self, budget: Budget) -> float:
         table, of = self.table, self.options.of
@@ -243,8 +244,6 @@ class _Adaptation:
         identity = dict(config=os.path.basename(config), model=digest(sections['model']),
                         data=digest(sections['train_dataloader']), checkpoint=file_digest(checkpoint),
                         seed=self.options.seed, statistics_images=len(self.statistics_positions))
-        if self.taps.taps:
-            identity['taps'] = self.taps.names
         if self.options.grow:
             identity['grow'] = dict(asdict(self.options.grow), held_out=len(self.score_positions))
         self.folder = WorkFolder(work_dir, identity)
@@ -271,7 +270,7 @@ class _Adaptation:
     def measure(self) -> list[int]:
         """Measure statistics and scores; return the images of the scores."""
         self.statistics = statistics_of(self.chain, len(self.statistics_positions))
-        self.taps.statistics = tap_statistics_of(self.chain, self.taps.taps)
+        self.taps.statistics = tap_statistics_of(self.chain, self.measured_taps)
         with self._timed('statistics'):
             measure_statistics(self.model, self.chain, self.statistics, self.images, self.statistics_positions,
                                self.folder, self.progress, self.taps.statistics)

@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 from torch import nn
 
-from fna_mm.architecture import PlacedLayer
+from fna_mm.architecture import Architecture, PlacedLayer
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.cost.block_table import BlockTable
 from fna_mm.cost.complexity import count_config, count_leaves
@@ -67,9 +67,21 @@ class Prices:
             backbone (FNAChildNet): The backbone.
             input_shape (tuple[int, int]): (height, width) of the image.
         """
-        architecture, last = backbone.architecture, backbone.built_head_channels
-        return (architecture.madds(input_shape, backbone.output_stride, last) if self.cost == 'madds' else
-                architecture.params(last))
+        return self.of_architecture(backbone.architecture, backbone, input_shape)
+
+    def of_architecture(self, architecture: Architecture, backbone: FNAChildNet, input_shape: tuple[int, int],
+                        last: Optional[int] = None) -> float:
+        """The cost of an architecture in the place of a backbone's.
+
+        Args:
+            architecture (Architecture): The architecture.
+            backbone (FNAChildNet): The backbone, which says the output stride.
+            input_shape (tuple[int, int]): (height, width) of the image.
+            last (int, optional): Channels of the last convolution, 0 for none. Defaults to None: the backbone's.
+        """
+        channels = backbone.built_head_channels if last is None else last
+        return (architecture.madds(input_shape, backbone.output_stride, channels) if self.cost == 'madds' else
+                architecture.params(channels))
 
     def of_last(self, backbone: FNAChildNet, input_shape: tuple[int, int], width: int) -> float:
         """The cost of a backbone's last convolution with some number of channels.
@@ -79,9 +91,8 @@ class Prices:
             input_shape (tuple[int, int]): (height, width) of the image.
             width (int): The channels.
         """
-        with_last, without = ((
-            backbone.architecture.madds(input_shape, backbone.output_stride, last) if self.cost == 'madds' else
-            backbone.architecture.params(last)) for last in (width, 0))
+        with_last, without = (self.of_architecture(backbone.architecture, backbone, input_shape, last)
+                              for last in (width, 0))
         return with_last - without
 
     def of_rest(self, config: Any, input_shape: tuple[int, int], backbone: float) -> Optional[float]:

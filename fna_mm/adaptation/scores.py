@@ -271,7 +271,10 @@ class Scorer:
         conv = link.output.conv
         weight = fit.weight.to(features).reshape(len(fit.weight), -1, *conv.kernel_size)
         y = functional.conv2d(features, weight, fit.bias.to(features), padding=conv.padding, dilation=conv.dilation)
-        return link.finished(y + link.beside(inputs[source]))
+        y = y + link.beside(inputs[source])
+        if candidate.width != LEFT_OUT and self.statistics[source, self._kernel(candidate)].adds_input(candidate.width):
+            y = y + inputs[source][:, kept.to(y.device)]
+        return link.finished(y)
 
     def _narrowed_link(self, candidate: Replacement) -> Optional[Link]:
         """The narrower block of a candidate, if its features are not simply some of the trained block's."""

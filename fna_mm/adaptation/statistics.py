@@ -33,15 +33,19 @@ class BlockStatistics:
         following (Link, optional): The next block, if it can be left out; this block then makes up for it.
             Defaults to None: there is no such block.
         images (int, optional): Number of images that will be added. Defaults to None: it is not known.
+        of_stem (bool): Whether its hidden channels are those of the stem. As narrow as its output it has a shortcut,
+            which the fit makes up for. Defaults to False.
     """
 
-    def __init__(self, link: Link, following: Optional[Link] = None, images: Optional[int] = None) -> None:
-        self.link, self.following, self.images = link, following, images
+    def __init__(self, link: Link, following: Optional[Link] = None, images: Optional[int] = None,
+                 of_stem: bool = False) -> None:
+        self.link, self.following, self.images, self.of_stem = link, following, images, of_stem
         self.channels = link.hidden
         self.outputs = link.place.out_channels
         self.positions = patch_size(link.output.conv)
         device = link.output.conv.weight.device
-        self.moments = Moments(self.channels * self.positions, self.outputs * (1 if following is None else 2), device)
+        more = self.channels if of_stem else 0 if following is None else self.outputs
+        self.moments = Moments(self.channels * self.positions, self.outputs + more, device)
         #: Part that computes inner channels → their moments.
         self.inner = {group: Moments(reader.conv.in_channels, device=device)
                       for group, reader in readers_of(link.block, link.family).items()}
@@ -53,7 +57,7 @@ class BlockStatistics:
     @property
     def ranked(self) -> bool:
         """Whether the block can become narrower, so that its channels have orders."""
-        return self.link.spec.searchable
+        return self.link.spec.searchable or self.of_stem
 
     @property
     def _family(self) -> families.Family:
@@ -66,8 +70,8 @@ class BlockStatistics:
         Args:
             features (Tensor): Hidden features, (N, C, H, W).
             output (Tensor): Output of the last convolution and its BN, (N, T, H, W).
-            following (Tensor, optional): What it is to give besides if the next block is left out. Defaults to None:
-                that cannot be left out.
+            following (Tensor, optional): What it is to give besides if the next block is left out; of a block whose
+                hidden channels are those of the stem, its input. Defaults to None: there is neither.
             inner (Mapping[str, Tensor], optional): Features of inner channels. Defaults to None: there are none.
         """
         target = output if following is None else torch.cat([output, following], 1)
@@ -138,6 +142,14 @@ class BlockStatistics:
         self.orders()
         return kept_channels(self._orders[group], self.channels, width)
 
+    def adds_input(self, width: int) -> bool:
+        """Whether the block has a shortcut with some number of hidden channels, which it does not have with all.
+
+        Args:
+            width (int): The number.
+        """
+        return self.of_stem and width == self.outputs < self.channels and self.link.place.stride == 1
+
     def fit(self, kept: Tensor, absorb: bool = False) -> Fit:
         """Fit the last convolution on some of the hidden channels.
 
@@ -152,6 +164,9 @@ class BlockStatistics:
             # The variance of a sum is not known; it only shifts the error, not the fit.
             mean, cross, variance = (tensor[..., own] + tensor[..., self.outputs:]
                                      for tensor in (mean, cross, variance))
+        elif self.adds_input(len(kept) // self.positions):
+            mean, cross = (tensor[..., own] - tensor[..., self.outputs + kept] for tensor in (mean, cross))
+            variance = variance[own]
         else:
             mean, cross, variance = mean[own], cross[:, own], variance[own]
         return ridge_fit(moments.mean[kept], moments.covariance[kept][:, kept], mean, cross[kept], variance,
@@ -190,7 +205,8 @@ def collect(chain: Chain, images: Tensor, statistics: Statistics) -> tuple[Tenso
     small = {key: block for key, block in statistics.items() if key[1] != links[key[0]].spec.kernel_size}
     wanted = {index for index, _ in statistics} | {index + 1 for (index, _), block in statistics.items()
                                                    if block.following}
-    whole = {index for index, _ in small} | {index for (index, _), block in statistics.items() if block.following}
+    whole = {index for index, _ in small} | {index for (index, _), block in statistics.items()
+                                             if block.following or block.of_stem}
     readers = {(index, group): reader for index in sorted(wanted)
                for group, reader in readers_of(links[index].block, links[index].family).items()}
     with torch.no_grad(), watched({index: links[index].output for index in sorted(wanted)}) as seen, \
@@ -199,7 +215,7 @@ def collect(chain: Chain, images: Tensor, statistics: Statistics) -> tuple[Tenso
         for (index, kernel), block in statistics.items():
             features = (hidden_features(block.link, blocks[index].features) if (index, kernel) in small else
                         seen[index].features)
-            following = None
+            following = blocks[index].features if block.of_stem else None
             if block.following:
                 following = seen[index + 1].output
                 if not families.family(block.link.family).sum_is_output:
@@ -221,6 +237,8 @@ def hidden_features(link: Link, x: Tensor) -> Tensor:
 def statistics_of(chain: Chain, images: Optional[int] = None) -> Statistics:
     """Empty statistics of all blocks whose width can change or that can make up for the next one, for every kernel.
 
+    The channels of the stem go with the first block if they are its hidden channels.
+
     The blocks with smaller kernels have the central part of the trained one's; :func:`fit_kernels` sets them right.
 
     Args:
@@ -231,8 +249,9 @@ def statistics_of(chain: Chain, images: Optional[int] = None) -> Statistics:
     found: Statistics = {}
     for index, link in enumerate(links):
         following = links[index + 1] if index + 1 < len(links) and links[index + 1].shortcut else None
-        if link.spec.searchable or following:
-            found[index, link.spec.kernel_size] = BlockStatistics(link, following, images)
+        of_stem = index == 0 and chain.stem_is_hidden
+        if link.spec.searchable or following or of_stem:
+            found[index, link.spec.kernel_size] = BlockStatistics(link, following, images, of_stem)
         for kernel in smaller_kernels(link) if link.spec.searchable else ():
             found[index, kernel] = BlockStatistics(with_smaller_kernel(link, kernel), following, images)
     return found

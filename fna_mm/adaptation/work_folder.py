@@ -16,8 +16,8 @@ from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, finished_name, write_whole
 
 IDENTITY = 'adaptation.json'
-#: Of the files: that of 1 had one order for a block, that of 2 no errors of maps.
-_FORMAT = 3
+#: Of the files: that of 1 had one order for a block, that of 2 no errors of maps, that of 3 no taps and no stem.
+_FORMAT = 4
 #: Key of the trained model's own loss in a file of scores.
 _SEED = 'trained model'
 _STATISTICS = 'statistics.pth'
