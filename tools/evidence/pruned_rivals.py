@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fna_mm import Architecture, FNAChildNet, families
+from fna_mm.adaptation.candidates import with_stem as narrower_stem
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.scores import same_random_numbers
 from fna_mm.architecture import Stage
@@ -22,6 +23,8 @@ TAYLOR_IMAGES = 128
 #: smallest width is a tenth, too, but it also leaves blocks out.
 _MOST = (.9, .95)
 _HALVINGS = 12
+#: Share of the stem's channels that is removed: of MobileNetV2's 32, an ImageNet checkpoint uses 24 at most.
+STEM = .25
 
 
 def accumulate_gradients(source: Source, images: int = TAYLOR_IMAGES) -> int:
@@ -80,7 +83,7 @@ def same_rows(pruned: Tensor, whole: Tensor) -> Tensor:
 
 
 def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor, kept: Sequence[tuple[int, int]] = (),
-          most: float = _MOST[0], with_last: bool = False) -> FNAChildNet:
+          most: float = _MOST[0], with_last: bool = False, with_stem: bool = False) -> FNAChildNet:
     """A pruned copy of a backbone: channels of all blocks are ranked together, and a share of them is removed.
 
     Args:
@@ -91,15 +94,19 @@ def prune(backbone: FNAChildNet, importance: Any, ratio: float, example: Tensor,
         kept (Sequence[tuple[int, int]]): (stage, layer) of the blocks that keep their width. Defaults to ().
         most (float): Largest share of a block's channels that is removed. Defaults to 0.9.
         with_last (bool): Whether channels of the last convolution go, too. Defaults to False.
+        with_stem (bool): Whether a quarter of those of the stem do. Defaults to False.
     """
     import torch_pruning
     result = _with_gradients(backbone).eval()
-    roots = [*expanding(result, kept), *([result.conv2.conv] if with_last else [])]
+    roots = [*expanding(result, kept), *([result.conv2.conv] if with_last else []),
+             *([result.conv1.conv] if with_stem else [])]
+    # As many channels as the first block's output would give that block a shortcut, which the pruned network has not.
+    alone = {result.conv1.conv: STEM} if with_stem else {}
     others = [module for module in result.modules() if isinstance(module, torch.nn.Conv2d)
               and not any(module is root for root in roots) and module.groups == 1]
     pruner = torch_pruning.pruner.BasePruner(
         result, example, importance, global_pruning=True, pruning_ratio=ratio, max_pruning_ratio=most,
-        ignored_layers=others, round_to=families.family(backbone.family).width_step)
+        pruning_ratio_dict=alone, ignored_layers=others, round_to=families.family(backbone.family).width_step)
     pruner.step()
     return result
 
@@ -115,10 +122,12 @@ def pruned_architecture(backbone: FNAChildNet, pruned: FNAChildNet) -> Architect
     for link, own in zip(Chain(backbone).links, Chain(pruned).links):
         width = own.output.conv.in_channels
         specs.setdefault(link.stage, []).append(
-            link.spec.resized(link.spec.kernel_size, width, link.place.in_channels))
-    return Architecture(tuple(
+            link.spec.resized(link.spec.kernel_size, width, link.place.in_channels) if link.spec.searchable else
+            link.spec)
+    found = Architecture(tuple(
         Stage(stage.in_channels, stage.out_channels, stage.stride, tuple(specs[index]))
         for index, stage in enumerate(backbone.architecture.stages)), backbone.architecture.family)
+    return narrower_stem(found, pruned.conv1.conv.out_channels)
 
 
 def pruned_to(source: Source, model: str, budget: float) -> tuple[FNAChildNet, dict[int, Tensor]]:
@@ -146,7 +155,7 @@ def pruned_to(source: Source, model: str, budget: float) -> tuple[FNAChildNet, d
     importance = getattr(torch_pruning.importance, IMPORTANCES[model])()
     if model == 'pruned_taylor':
         accumulate_gradients(source)
-    backbone, taps = source.backbone, source.taps
+    backbone, taps, stem = source.backbone, source.taps, Chain(source.backbone).stem_is_hidden
     kept = [] if taps.taps else sorted(source.kept)
     example = torch.zeros(1, 3, *source.shape, device=next(backbone.parameters()).device)
     limit = budget * source.madds(backbone.architecture)
@@ -155,7 +164,7 @@ def pruned_to(source: Source, model: str, budget: float) -> tuple[FNAChildNet, d
         low, high, found = 0., 1., None
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            pruned = prune(backbone, importance, middle, example, kept, most, taps.last > 0)
+            pruned = prune(backbone, importance, middle, example, kept, most, taps.last > 0, stem)
             last = pruned.conv2.conv.out_channels if taps.last else None
             if source.madds(pruned_architecture(backbone, pruned), last) <= limit:
                 high, found = middle, pruned

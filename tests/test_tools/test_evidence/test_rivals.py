@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from toy_search import CHILD, TOY, load
-from toy_ssdlite import LAST, TAPPED
+from toy_ssdlite import LAST, STEM, TAPPED
 
 from fna_mm import Architecture
 from fna_mm.adaptation import AdaptOptions, adapt
@@ -174,9 +174,9 @@ def test_pruning_removes_more_of_a_block_where_it_must(source, monkeypatch):
     pytest.importorskip('torch_pruning')
     tried = []
 
-    def pruned(backbone, importance, ratio, example, kept, most, with_last):
+    def pruned(backbone, importance, ratio, example, kept, most, with_last, with_stem):
         tried.append(most)
-        return prune(backbone, importance, ratio if most > .9 else 0., example, kept, most, with_last)
+        return prune(backbone, importance, ratio if most > .9 else 0., example, kept, most, with_last, with_stem)
 
     monkeypatch.setattr('tools.evidence.pruned_rivals.prune', pruned)
     found = pruned_to(source, 'pruned_norm', .6)[0].architecture
@@ -226,17 +226,19 @@ def test_neck_and_head_of_a_rival_read_what_is_left(ssdlite, tmp_path, model):
     (run / 'trained').mkdir(parents=True)
     (run / 'trained/last_checkpoint').write_text(checkpoint)
     (run / 'trained' / Path(checkpoint).name).symlink_to(checkpoint)
+    budget = '0.22' if model == 'adapted' else '0.5'
     task = Task('bccd_ssdlite', 'small', 'mmdet', .5, Path(config), Path(config))
     if model == 'adapted':
-        adapt(config, checkpoint, ('0.4', ), str(run / 'evidence/adapted'),
+        adapt(config, checkpoint, ('0.22', ), str(run / 'evidence/adapted'),
               AdaptOptions(statistics_images=10, score_images=6, tolerance=100.))
-    make_rival(task, Rival(model, '0.4'), 0, run)
-    folder = run / f'evidence/{model}_0.4'
-    assert .36 < json.loads((folder / 'costs.json').read_text())['share'] <= .4
+    make_rival(task, Rival(model, budget), 0, run)
+    folder = run / f'evidence/{model}_{budget}'
+    assert .9 * float(budget) < json.loads((folder / 'costs.json').read_text())['share'] <= float(budget)
     cfg = Config.fromfile(folder / 'child_config.py')
     tapped, last = cfg.model.bbox_head.in_channels[:2]
     assert tapped < TAPPED
     assert last < LAST
+    assert (Architecture.create(cfg.model.backbone.arch).stem_channels < STEM) == (model != 'narrowed')
     channels = json.loads((folder / 'distilled_channels.json').read_text())
     assert [len(row) for row in channels] == [tapped, last]
     state, trained = load(folder / 'child.pth')['state_dict'], load(checkpoint)['state_dict']
