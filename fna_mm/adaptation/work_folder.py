@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import Any, Optional, Union
 
 from mmengine.dist import all_gather_object, barrier, get_rank, is_main_process
 
 from fna_mm.adaptation.scores import Measurement, Measurements, Replacement
+from fna_mm.adaptation.statistics import BlockStatistics
+from fna_mm.adaptation.taps import TapStatistics
 from fna_mm.checkpoints.folder_lock import HOLDER, LOCK, FolderLock
 from fna_mm.checkpoints.opening import load_checkpoint
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, finished_name, write_whole
@@ -25,40 +27,8 @@ _STATISTICS = 'statistics.pth'
 _OF_THE_START = (LOCK, HOLDER, IDENTITY)
 
 
-class HasSums(Protocol):
-    """What statistics of a block or of a tap have in common."""
-
-    @property
-    def ranked(self) -> bool:
-        """Whether channels have orders in which they go."""
-
-    def merge(self) -> None:
-        """Add up the sums of all processes."""
-
-    def state(self) -> list[dict]:
-        """The sums as plain values for a file."""
-
-    def load(self, state: Sequence[dict], add: bool = False) -> None:
-        """Take over what ``state`` gave.
-
-        Args:
-            state (Sequence[dict]): The saved sums.
-            add (bool): Add them to the sums that are there. Defaults to False: replace these.
-        """
-
-    def orders(self) -> dict[str, list[int]]:
-        """The orders in which channels go."""
-
-    def set_orders(self, orders: Mapping[str, Sequence[int]]) -> None:
-        """Take over orders that were computed elsewhere.
-
-        Args:
-            orders (Mapping[str, Sequence[int]]): What ``orders`` gave.
-        """
-
-
 #: (index of a block, side of its kernel; 0 for a tap) → statistics.
-Sums = Mapping[tuple[int, int], HasSums]
+Sums = Mapping[tuple[int, int], Union[BlockStatistics, TapStatistics]]
 
 
 def _name(*numbers: int) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Optional
 
 import torch
@@ -97,11 +96,11 @@ class Source:
         return TapWidths(self.trained, taps_of(self.trained.model, chain, self.trained.config.model), chain,
                          Prices('madds'), self.shape)
 
-    def last_of(self, kept: KeptOfTaps) -> Optional[int]:
+    def last_of(self, kept: Optional[KeptOfTaps]) -> Optional[int]:
         """Channels of the last convolution; None if all are kept.
 
         Args:
-            kept (Mapping[int, Tensor]): Row of a narrower tap → the channels that are kept.
+            kept (Mapping[int, Tensor], optional): Row of a narrower tap → the channels that are kept; None for all.
         """
         return len(kept[self.taps.last_row]) if kept and self.taps.last_row in kept else None
 
@@ -126,13 +125,13 @@ class Source:
         return MODELS.build(section).to(next(self.backbone.parameters()).device).eval()
 
 
-def rival_config(source: Source, architecture: Architecture, kept: KeptOfTaps = MappingProxyType({})) -> Config:
+def rival_config(source: Source, architecture: Architecture, kept: Optional[KeptOfTaps] = None) -> Config:
     """The config of a rival's fine-tuning: for all of them that of ``fna adapt``, with its distillation.
 
     Args:
         source (Source): The trained model.
         architecture (Architecture): Architecture of the rival's backbone.
-        kept (Mapping[int, Tensor]): Row of a narrower tap → the channels that are kept. Defaults to none.
+        kept (Mapping[int, Tensor], optional): Row of a tap → the channels that are kept. Defaults to None: all.
     """
     section, config = dict(source.trained.config.model.backbone), source.trained.config
     teacher = dict(teacher=section, checkpoint=f'{{{{ fileDirname }}}}/../{TEACHER}', weight=1.)
@@ -175,14 +174,14 @@ def write_teacher(source: Source, folder: Path) -> None:
 
 
 def whole_child(source: Source, architecture: Architecture, weights: Mapping[str, Tensor],
-                kept: KeptOfTaps = MappingProxyType({})) -> tuple[FNAChildNet, Any]:
+                kept: Optional[KeptOfTaps] = None) -> tuple[FNAChildNet, Any]:
     """A backbone and its model with the weights of a whole model.
 
     Args:
         source (Source): The trained model; the weights of its neck and head are replaced.
         architecture (Architecture): Architecture of the backbone.
         weights (Mapping[str, Tensor]): The weights.
-        kept (Mapping[int, Tensor]): Row of a narrower tap → the channels that are kept. Defaults to none.
+        kept (Mapping[int, Tensor], optional): Row of a tap → the channels that are kept. Defaults to None: all.
     """
     backbone = source.child(architecture, source.last_of(kept))
     if kept:
@@ -197,7 +196,7 @@ def whole_child(source: Source, architecture: Architecture, weights: Mapping[str
 
 
 def write_child(source: Source, folder: Path, backbone: FNAChildNet, calibrated: bool,
-                model: Optional[Any] = None, kept: KeptOfTaps = MappingProxyType({})) -> None:
+                model: Optional[Any] = None, kept: Optional[KeptOfTaps] = None) -> None:
     """Write ``arch.json``, ``child.pth`` and ``child_config.py`` of a rival, and what it costs.
 
     Args:
@@ -206,7 +205,7 @@ def write_child(source: Source, folder: Path, backbone: FNAChildNet, calibrated:
         backbone (FNAChildNet): Its backbone.
         calibrated (bool): Whether BN statistics are right already; otherwise they are measured.
         model (nn.Module, optional): The rival if its neck and head are others. Defaults to None: they are not.
-        kept (Mapping[int, Tensor]): Row of a narrower tap → the channels that are kept. Defaults to none.
+        kept (Mapping[int, Tensor], optional): Row of a tap → the channels that are kept. Defaults to None: all.
     """
     model = model or source.trained.model
     trained, architecture, last = source.backbone, backbone.architecture, source.last_of(kept)
