@@ -7,45 +7,17 @@ import pytest
 import torch
 from swapped_blocks import loss_of, with_backbone
 from toy_search import load
-from toy_ssdlite import SHAPE, STEM
+from toy_ssdlite import STEM, Measured
 
 from fna_mm import Architecture, FNAChildNet
 from fna_mm.adaptation import AdaptOptions, adapt
-from fna_mm.adaptation.candidates import Limits, candidates_of, chosen_architecture, with_stem
+from fna_mm.adaptation.candidates import Limits, candidates_of, with_stem
 from fna_mm.adaptation.chain import Chain
-from fna_mm.adaptation.child import build_child, origins_of, write_fit
-from fna_mm.adaptation.images import MeasuredImages
-from fna_mm.adaptation.measuring import measure_statistics
+from fna_mm.adaptation.child import write_fit
 from fna_mm.adaptation.prices import Prices
-from fna_mm.adaptation.refit import fit_alone
 from fna_mm.adaptation.scores import Replacement, Scorer
-from fna_mm.adaptation.statistics import statistics_of
-from fna_mm.adaptation.trained_model import load_trained
-from fna_mm.adaptation.work_folder import WorkFolder
 
 OPTIONS = AdaptOptions(statistics_images=10, score_images=6, tolerance=100.)
-
-
-class Measured:
-    """A trained model with the statistics of its blocks."""
-
-    def __init__(self, ssdlite, folder):
-        self.trained = load_trained(*ssdlite)
-        self.images = MeasuredImages(self.trained.config)
-        self.chain = Chain(self.trained.backbone, SHAPE)
-        self.statistics = statistics_of(self.chain)
-        measure_statistics(self.trained.model, self.chain, self.statistics, self.images, range(10),
-                           WorkFolder(str(folder), dict(a=1)))
-
-    def child(self, width):
-        """The backbone whose stem has some number of channels, and the channels that it keeps."""
-        options = candidates_of(self.chain, Prices('madds'), Limits(), stem=True)
-        choice = [next(one for one in options[0] if one.width == width), *(block[0] for block in options[1:])]
-        origins = origins_of(self.chain, choice, self.statistics)
-        backbone = build_child(self.trained.backbone, dict(self.trained.config.model.backbone),
-                               chosen_architecture(self.trained.architecture, choice), origins, self.statistics)
-        fit_alone(Chain(backbone), self.chain, origins, self.statistics)
-        return backbone, origins[0].kept
 
 
 @pytest.fixture(scope='module')
@@ -90,8 +62,9 @@ def test_channels_without_effect_go_first_and_are_not_missed(ssdlite, tmp_path):
         content['state_dict'][f'backbone.conv1.bn.{name}'][dead] = 0
     torch.save(content, tmp_path / 'dead.pth')
     measured = Measured((config, str(tmp_path / 'dead.pth')), tmp_path / 'work')
-    child, kept = measured.child(16)
-    assert kept.tolist() == sorted(set(range(STEM)) - set(dead))
+    model, kept = measured.child({0: 16})
+    child = model.backbone
+    assert kept[0].tolist() == sorted(set(range(STEM)) - set(dead))
     assert child.architecture.stem_channels == 16
     data = measured.trained.model.data_preprocessor(measured.images[12], False)['inputs']
     with torch.no_grad():
@@ -104,7 +77,7 @@ def test_a_score_is_the_loss_of_the_narrower_network(measured, width):
     """With 8 channels, as many as its output has, the first block has a shortcut that it did not have."""
     scorer = Scorer(measured.trained.model, measured.chain, measured.statistics)
     (_, found), = scorer.measure(measured.images[12], [Replacement(0, width)])
-    child, _ = measured.child(width)
+    child = measured.child({0: width})[0].backbone
     assert Chain(child).links[0].block.with_shortcut == (width == 8)
     by_hand = loss_of(with_backbone(measured.trained, child), measured.images, 12)
     assert found.loss == pytest.approx(by_hand, rel=1e-4)
@@ -118,9 +91,10 @@ def test_a_shortcut_that_comes_is_made_up_for(measured):
     for of_stem in (True, False):
         other = copy.copy(statistics)
         other.of_stem = of_stem
-        child, kept = measured.child(8)
+        model, kept = measured.child({0: 8})
+        child = model.backbone
         link, trained = Chain(child).links[0], measured.chain.links[0]
-        fit = other.fit(kept)
+        fit = other.fit(kept[0])
         write_fit(link.output, fit, trained.output.norm.running_var)
         with torch.no_grad():
             image = measured.trained.model.data_preprocessor(measured.images[3], False)['inputs']

@@ -12,19 +12,14 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from swapped_blocks import loss_of, with_backbone
 from toy_search import load
-from toy_ssdlite import LAST, SHAPE, TAPPED
+from toy_ssdlite import LAST, SHAPE, TAPPED, Measured
 
 from fna_mm import Architecture
 from fna_mm.adaptation import AdaptOptions, adapt
-from fna_mm.adaptation.candidate_table import CandidateTable, Choice
-from fna_mm.adaptation.candidates import Limits, chosen_architecture
 from fna_mm.adaptation.chain import Chain
-from fna_mm.adaptation.child import build_child, origins_of
 from fna_mm.adaptation.fitting import prediction
-from fna_mm.adaptation.images import MeasuredImages
-from fna_mm.adaptation.measuring import measure_statistics, normalised_images
+from fna_mm.adaptation.measuring import measure_statistics
 from fna_mm.adaptation.prices import Prices
-from fna_mm.adaptation.refit import fit_alone
 from fna_mm.adaptation.scores import Replacement, Scorer
 from fna_mm.adaptation.statistics import statistics_of
 from fna_mm.adaptation.tap_widths import TapWidths
@@ -35,39 +30,6 @@ from fna_mm.cost.complexity import count_config
 
 pytest.importorskip('mmdet')
 OPTIONS = AdaptOptions(statistics_images=10, score_images=6, tolerance=100.)
-
-
-class Measured:
-    """A trained model with the statistics of its blocks and taps."""
-
-    def __init__(self, ssdlite, folder):
-        self.trained = load_trained(*ssdlite)
-        self.images = MeasuredImages(self.trained.config)
-        self.chain = Chain(self.trained.backbone, SHAPE)
-        taps = taps_of(self.trained.model, self.chain, self.trained.config.model)
-        self.widths = TapWidths(self.trained, taps, self.chain, Prices('madds'), SHAPE)
-        self.statistics = statistics_of(self.chain)
-        self.widths.statistics = tap_statistics_of(self.chain, taps)
-        measure_statistics(self.trained.model, self.chain, self.statistics, self.images, range(10),
-                           WorkFolder(str(folder), dict(a=1)), taps=self.widths.statistics)
-        self.table = CandidateTable(self.chain, Prices('madds'), Limits(), taps=taps)
-
-    def normalised(self, positions=range(10)):
-        return normalised_images(self.trained.model, self.images, positions)
-
-    def child(self, **named):
-        """The model whose taps have some numbers of channels, all else as it is."""
-        wanted = {tap.row: named.get(tap.name, tap.width) for tap in self.widths.taps}
-        chosen = tuple(next(one for one in block if one.width == wanted.get(row, block[0].width)
-                            and one.kernel == block[0].kernel) for row, block in enumerate(self.table.candidates))
-        blocks = chosen[:len(self.chain.links)]
-        origins = origins_of(self.chain, blocks, self.statistics)
-        kept = self.widths.kept(Choice(chosen, 0., 0., 0.), origins)
-        backbone = build_child(self.trained.backbone, dict(self.trained.config.model.backbone),
-                               chosen_architecture(self.trained.architecture, blocks), origins, self.statistics,
-                               kept.get(self.widths.last_row))
-        fit_alone(Chain(backbone), self.chain, origins, self.statistics)
-        return self.widths.narrowed(kept, backbone, self.normalised()), kept
 
 
 @pytest.fixture(scope='module')
@@ -83,13 +45,19 @@ def adapted(ssdlite, tmp_path_factory):
     return folder, child
 
 
+def narrowed(measured, **named):
+    """The model whose taps have some numbers of channels, and the channels that narrower taps keep."""
+    model, kept = measured.child({tap.row: named[tap.name] for tap in measured.taps.taps if tap.name in named})
+    return model, {row: channels for row, channels in kept.items() if row}
+
+
 def outputs(model, image):
     with torch.no_grad():
         return [level for kind in model(image, None, mode='tensor') for level in kind]
 
 
 def test_what_reads_the_taps(measured):
-    tapped, last = measured.widths.taps
+    tapped, last = measured.taps.taps
     assert (tapped.name, tapped.width, tapped.position) == ('expand5', TAPPED, 0)
     assert measured.chain.links[tapped.row].name == 'layer6.0'
     assert (last.name, last.width, last.position, last.row) == ('conv2', LAST, 1, len(measured.chain.links))
@@ -119,7 +87,7 @@ def test_nothing_is_known_of_other_necks(segmentor):
 
 
 def test_all_channels_are_the_trained_model(measured):
-    model, kept = measured.child()
+    model, kept = narrowed(measured)
     assert kept == {}
     image = next(measured.normalised([11]))
     for one, two in zip(outputs(model, image), outputs(measured.trained.model, image)):
@@ -137,8 +105,8 @@ def test_channels_that_nothing_reads_go_first_and_are_not_missed(ssdlite, tmp_pa
         state[name][:, ::2] = 0
     torch.save(content, tmp_path / 'half.pth')
     measured = Measured((config, str(tmp_path / 'half.pth')), tmp_path / 'work')
-    model, kept = measured.child(expand5=TAPPED // 2, conv2=LAST // 2)
-    for row, width in ((measured.widths.taps[0].row, TAPPED), (measured.widths.last_row, LAST)):
+    model, kept = narrowed(measured, expand5=TAPPED // 2, conv2=LAST // 2)
+    for row, width in ((measured.taps.taps[0].row, TAPPED), (measured.taps.last_row, LAST)):
         assert kept[row].tolist() == list(range(1, width, 2))
     image = next(measured.normalised([11]))
     for one, two in zip(outputs(model, image), outputs(measured.trained.model, image)):
@@ -147,11 +115,11 @@ def test_channels_that_nothing_reads_go_first_and_are_not_missed(ssdlite, tmp_pa
 
 def test_readers_that_are_fitted_do_better_than_cut_ones(measured):
     """What the narrower model computes is nearer to the trained one than with the trained weights of what is kept."""
-    model, kept = measured.child(expand5=48, conv2=24)
+    model, kept = narrowed(measured, expand5=48, conv2=24)
     cut = copy.deepcopy(model)
     trained = measured.trained.model
     with torch.no_grad():
-        for tap in measured.widths.taps:
+        for tap in measured.taps.taps:
             for reader in tap.readers:
                 own, theirs = (whole.get_submodule(reader.path) for whole in (cut, trained))
                 own, theirs = (getattr(layer, 'conv', layer) for layer in (own, theirs))
@@ -178,12 +146,12 @@ def test_lost_channels_are_predicted():
 @pytest.mark.parametrize(('name', 'width'), [('expand5', 48), ('conv2', 24)])
 def test_a_score_is_the_loss_with_the_restored_map(measured, name, width):
     """The block, or the last convolution, is swapped by hand, and the lost channels of the map are put back."""
-    tap = next(tap for tap in measured.widths.taps if tap.name == name)
+    tap = next(tap for tap in measured.taps.taps if tap.name == name)
     trained = measured.trained
-    scorer = Scorer(trained.model, measured.chain, measured.statistics, taps=measured.widths.statistics)
+    scorer = Scorer(trained.model, measured.chain, measured.statistics, taps=measured.taps.statistics)
     found = dict(scorer.measure(measured.images[12], [None, Replacement(tap.row, width)]))
-    model, kept = measured.child(**{name: width})
-    backbone, of_tap = model.backbone, measured.widths.statistics[tap.row]
+    model, kept = narrowed(measured, **{name: width})
+    backbone, of_tap = model.backbone, measured.taps.statistics[tap.row]
 
     class Restored(torch.nn.Module):
         def forward(self, image):
@@ -204,7 +172,7 @@ def test_a_score_is_the_loss_with_the_restored_map(measured, name, width):
 def test_what_readers_cost(measured, cost):
     """What neck and head save is what counting the narrower model gives."""
     trained = measured.trained
-    widths = TapWidths(trained, measured.widths.taps, measured.chain, Prices(cost), SHAPE)
+    widths = TapWidths(trained, measured.taps.taps, measured.chain, Prices(cost), SHAPE)
     kept = {tap.row: torch.arange(tap.width // 2) for tap in widths.taps}
     other = copy.deepcopy(trained.config)
     other.model = widths.section(kept)
@@ -329,7 +297,7 @@ def test_statistics_go_on_where_they_were_stopped(ssdlite, measured, tmp_path, m
         yield Bar()
 
     def measure(progress):
-        statistics, taps = statistics_of(chain), tap_statistics_of(chain, measured.widths.taps)
+        statistics, taps = statistics_of(chain), tap_statistics_of(chain, measured.taps.taps)
         measure_statistics(measured.trained.model, chain, statistics, measured.images, range(10),
                            WorkFolder(str(tmp_path / 'work'), dict(a=1)), progress, taps)
         return taps
@@ -338,8 +306,8 @@ def test_statistics_go_on_where_they_were_stopped(ssdlite, measured, tmp_path, m
         measure(stopping)
     taps = measure(None)
     for row, of_tap in taps.items():
-        whole = measured.widths.statistics[row]
+        whole = measured.taps.statistics[row]
         assert of_tap.moments.count == whole.moments.count
         torch.testing.assert_close(of_tap.moments.gram, whole.moments.gram)
-    last = measured.widths.last_row
-    assert torch.equal(taps[last].kept(24), measured.widths.statistics[last].kept(24))
+    last = measured.taps.last_row
+    assert torch.equal(taps[last].kept(24), measured.taps.statistics[last].kept(24))
