@@ -105,9 +105,12 @@ def child_section_of(section: dict[str, Any], architecture: Architecture, head_c
         head_channels (int, optional): Output channels of its last convolution. Defaults to None: as the section says.
     """
     result = dict(section, arch=architecture.to_text().replace('\n', ' '))
-    result.pop('widen_factor', None)  # the architecture has the widened channels
+    factor = result.pop('widen_factor', 1.)  # the architecture has the widened channels
+    own = families.family(architecture.family).head_channels
     if head_channels is not None:
         result['head_channels'] = head_channels
+    elif factor > 1 and own:  # a factor above 1 also widens the last convolution
+        result['head_channels'] = int((result.get('head_channels') or own) * factor)
     tapped = [architecture.stages[number] for number in tapped_stages(section.get('out_indices'))]
     widths = [stage.layers[0].hidden_channels(stage.in_channels) for stage in tapped]
     seeds = [families.family(architecture.family).tapped_channels(stage.in_channels) for stage in tapped]

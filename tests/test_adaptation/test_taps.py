@@ -17,6 +17,7 @@ from toy_ssdlite import LAST, SHAPE, TAPPED, Measured
 from fna_mm import Architecture
 from fna_mm.adaptation import AdaptOptions, adapt
 from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.child import child_section_of
 from fna_mm.adaptation.fitting import prediction
 from fna_mm.adaptation.measuring import measure_statistics
 from fna_mm.adaptation.prices import Prices
@@ -130,6 +131,20 @@ def test_readers_that_are_fitted_do_better_than_cut_ones(measured):
         return sum(float((one - two).square().sum()) for image in images
                    for one, two in zip(outputs(other, image), outputs(trained, image)))
     assert error(model) < .7 * error(cut)
+
+
+@pytest.mark.parametrize('section', [
+    dict(arch='mobilenet_v2', widen_factor=1.4, out_indices=(4, 7)), dict(arch='mobilenet_v2', widen_factor=.5),
+    dict(arch='mobilenet_v2', widen_factor=1.4, head_channels=100, out_indices=('expand5', 7)),
+    dict(arch='resnet18')])
+def test_the_section_of_a_child_of_a_widened_backbone(section):
+    """The architecture has the widened channels of the stages; the last convolution has them, too."""
+    section = dict(section, type='FNAChildNet')
+    net = MODELS.build(dict(section))
+    child = MODELS.build(child_section_of(section, net.architecture))
+    assert child.state_dict().keys() == net.state_dict().keys()
+    child.load_state_dict(net.state_dict())
+    assert child.out_channels == net.out_channels
 
 
 def test_lost_channels_are_predicted():
