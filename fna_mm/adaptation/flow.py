@@ -34,7 +34,7 @@ from fna_mm.adaptation.measuring import (
 )
 from fna_mm.adaptation.options import MOST, AdaptedChild, AdaptOptions, needs_growing
 from fna_mm.adaptation.outside import OutsideWidths
-from fna_mm.adaptation.page import adaptation_figures, adaptation_page, said_of_fixed
+from fna_mm.adaptation.page import report_files, said_of_fixed
 from fna_mm.adaptation.prepared_search import build_search, prepare_model
 from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.rehearsal import Growing, check_can_train
@@ -51,7 +51,6 @@ from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.configs import config_text, package_of
 from fna_mm.cost.budget import Budget
 from fna_mm.hooks.rank_agreement import digest
-from fna_mm.report.canvas import image_to_png
 from fna_mm.report.run import ADAPTATION
 
 #: Images for statistics, and the largest and first number of images for scores.
@@ -489,13 +488,8 @@ class _Adaptation:
             values['growth'] = dict(steps=self.options.grow.steps, kept=self.options.grow.kept, loss=self.seed_loss,
                                     metrics=self.rehearsed_metrics, candidates=table.growth())
         if is_main_process():
-            figures = adaptation_figures(values)
-            files = {f'report/{figure.name}.svg': figure.svg for figure in figures}
-            files.update({f'report/{figure.name}_narrow.svg': figure.narrow_svg for figure in figures
-                          if figure.narrow_svg is not None})
-            files.update({f'report/{figure.name}.png': image_to_png(figure.image) for figure in figures})
-            files['report/index.html'] = adaptation_page(values, str(self.folder.path), figures).encode()
-            files[ADAPTATION] = (json.dumps(values, indent=1) + '\n').encode()
+            files = {**report_files(values, str(self.folder.path)),
+                     ADAPTATION: (json.dumps(values, indent=1) + '\n').encode()}
             write_whole({self.folder.file(name): content for name, content in files.items()})
         barrier()
 

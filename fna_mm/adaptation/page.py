@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 from fna_mm.adaptation.figures import front_figure, growth_figure, layers_figure, scores_figure
 from fna_mm.adaptation.prices import COUNTED
-from fna_mm.report.canvas import to_image, to_svg
+from fna_mm.report.canvas import image_to_png, to_image, to_svg
 from fna_mm.report.drawing import Drawn
 from fna_mm.report.html import Table, rendered
 from fna_mm.report.run import main_metric
@@ -168,3 +168,20 @@ def adaptation_page(values: Mapping[str, Any], folder: str, figures: Sequence[Dr
     return rendered('adaptation.html', title=f'FNA: {values["config"]} adapted', config=values['config'],
                     results=_results(values), commands=_commands(values, folder), widths=widths,
                     texts=[text for text in (fixed, _growth(values)) if text], figures=figures, minutes=minutes)
+
+
+def report_files(values: Mapping[str, Any], folder: str) -> dict[str, bytes]:
+    """The files of the report: path in the work directory → content.
+
+    Args:
+        values (Mapping): The content of ``front.json``.
+        folder (str): Path of the work directory.
+    """
+    figures, files = adaptation_figures(values), {}
+    for figure in figures:
+        files[f'report/{figure.name}.svg'] = figure.svg
+        if figure.narrow_svg is not None:
+            files[f'report/{figure.name}_narrow.svg'] = figure.narrow_svg
+        files[f'report/{figure.name}.png'] = image_to_png(figure.image)
+    files['report/index.html'] = adaptation_page(values, folder, figures).encode()
+    return files
