@@ -135,9 +135,9 @@ def _row(task: str, size: str, rival: Rival, found: Mapping[Rival, Mapping[int, 
     against = difference_of(own, reference) if rival.model != REFERENCE else None
     command = (f'python -m tools.evidence run {task} work_dirs/evidence/{size} mobilenet_v2.pth --seeds '
                + ' '.join(map(str, own)) + (' --size full' if size == 'full' else ''))
+    known = figures(runs, metric, factor)
     row = dict(table=TABLE, size=size, dataset=dataset, framework=framework, model=rival.model, budget=rival.budget,
-               remapped=True, **figures(runs, metric, factor), by_seed={str(run['seed']): value for run, value in zip(
-                   runs, (round(of.value, 2) for of in own.values()))})
+               remapped=True, **known, by_seed=dict(zip(map(str, known['seeds']), known['values'])))
     row.update(difference=against and against['difference'], interval=against and against['interval'],
                interval_over=against and against['over'])
     if rival.model in _LEADS:
