@@ -392,7 +392,7 @@ class _Adaptation:
             config.model = self.taps.section(kept)
         section, distillation = dict(self.trained.config.model.backbone), None
         # A child that is the trained model would be held near itself.
-        if self._distils and architecture != self.trained.architecture:
+        if self._distils and (kept or architecture != self.trained.architecture):
             distillation = dict(teacher=section, checkpoint=f'{{{{ fileDirname }}}}/../{_TEACHER}',
                                 weight=self.options.distill)
             if kept:

@@ -4,6 +4,7 @@ import copy
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from toy_ssdlite import LAST, SHAPE, TAPPED, Measured
 
 from fna_mm import Architecture
 from fna_mm.adaptation import AdaptOptions, adapt
+from fna_mm.adaptation.candidate_table import CandidateTable, Choice
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.child import child_section_of
 from fna_mm.adaptation.fitting import prediction
@@ -326,3 +328,20 @@ def test_statistics_go_on_where_they_were_stopped(ssdlite, measured, tmp_path, m
         torch.testing.assert_close(of_tap.moments.gram, whole.moments.gram)
     last = measured.taps.last_row
     assert torch.equal(taps[last].kept(24), measured.taps.statistics[last].kept(24))
+
+
+def test_a_child_whose_last_convolution_alone_is_narrower(ssdlite, tmp_path, monkeypatch):
+    """It is another network than the trained one, though its architecture is the same, and is held near it."""
+    monkeypatch.setattr(CandidateTable, 'choose', narrowest_last)
+    (child, ) = adapt(*ssdlite, ('0.99', ), str(tmp_path / 'work'), OPTIONS)
+    assert child.architecture == load_trained(*ssdlite).architecture
+    assert child.outside == dict(expand5=(TAPPED, TAPPED), conv2=(LAST, 8))
+    cfg = Config.fromfile(f'{child.folder}/child_config.py')
+    assert cfg.model.neck.in_channels == (TAPPED, 8)
+    assert json.loads(Path(cfg.custom_hooks[-1].channels).read_text())[0] is None
+
+
+def narrowest_last(table, budget):
+    """Every block as it is, and the narrowest last convolution."""
+    chosen = (*(block[0] for block in table.candidates[:-1]), table.candidates[-1][-1])
+    return Choice(chosen, table.fixed + sum(candidate.cost for candidate in chosen), 0., 0.)
