@@ -14,6 +14,7 @@ from fna_mm.adaptation.fitting import Fit, Normalised, normalised
 from fna_mm.adaptation.narrow_block import copy_block, fill_block
 from fna_mm.adaptation.statistics import Statistics
 from fna_mm.architecture import Architecture
+from fna_mm.backbones.base_backbone import widened_head_channels
 from fna_mm.backbones.fna_child_net import FNAChildNet
 from fna_mm.search_space import tapped_stages
 
@@ -106,11 +107,10 @@ def child_section_of(section: dict[str, Any], architecture: Architecture, head_c
     """
     result = dict(section, arch=architecture.to_text().replace('\n', ' '))
     factor = result.pop('widen_factor', 1.)  # the architecture has the widened channels
-    own = families.family(architecture.family).head_channels
-    if head_channels is not None:
+    if head_channels is None and factor > 1:
+        head_channels = widened_head_channels(result.get('head_channels'), architecture.family, factor)
+    if head_channels:  # a family may have no last convolution
         result['head_channels'] = head_channels
-    elif factor > 1 and own:  # a factor above 1 also widens the last convolution
-        result['head_channels'] = int((result.get('head_channels') or own) * factor)
     tapped = [architecture.stages[number] for number in tapped_stages(section.get('out_indices'))]
     widths = [stage.layers[0].hidden_channels(stage.in_channels) for stage in tapped]
     seeds = [families.family(architecture.family).tapped_channels(stage.in_channels) for stage in tapped]

@@ -41,7 +41,7 @@ from fna_mm.adaptation.rehearsal import Growing, check_can_train
 from fna_mm.adaptation.scores import Measurement, Replacement, Scorer, first_measured, grown_measured, mean_and_error
 from fna_mm.adaptation.shared_widths import outside_of
 from fna_mm.adaptation.statistics import Statistics, statistics_of
-from fna_mm.adaptation.tap_widths import KeptOfTaps, TapWidths
+from fna_mm.adaptation.tap_widths import CHANNELS, KeptOfTaps, TapWidths
 from fna_mm.adaptation.taps import tap_statistics_of, taps_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
@@ -68,8 +68,6 @@ _SMALL = .02
 _REHEARSED = 'rehearsed'
 #: The trained backbone, which a child that is fine-tuned is held near to.
 _TEACHER = 'teacher.pth'
-#: Which channels of the teacher's maps a child has.
-_CHANNELS = 'distilled_channels.json'
 _TITLE = ('An adapted model, written by fna_mm: mim test evaluates child.pth beside this file, mim train fine-tunes '
           'it.')
 
@@ -396,11 +394,10 @@ class _Adaptation:
             distillation = dict(teacher=section, checkpoint=f'{{{{ fileDirname }}}}/../{_TEACHER}',
                                 weight=self.options.distill)
             if kept:
-                distillation['channels'] = f'{{{{ fileDirname }}}}/{_CHANNELS}'
-                files[_CHANNELS] = json.dumps(self.taps.channels_of_maps(kept)).encode()
-        last = model.backbone.built_head_channels if kept and self.taps.last_row in kept else None
-        cfg = finetuning_config(config, child_section_of(section, architecture, last), self.options.schedule,
-                                self.options.rate, distillation)
+                distillation['channels'] = f'{{{{ fileDirname }}}}/{CHANNELS}'
+                files[CHANNELS] = json.dumps(self.taps.channels_of_maps(kept)).encode()
+        child = child_section_of(section, architecture, self.taps.last_of(kept))
+        cfg = finetuning_config(config, child, self.options.schedule, self.options.rate, distillation)
         cfg.work_dir = os.path.join(folder, 'fine_tuning')
         state = {key: value.cpu() for key, value in model.state_dict().items()}
         meta: dict[str, Any] = dict(arch=architecture.to_text().replace('\n', ' '), made_by='fna_mm adapt')

@@ -1,10 +1,12 @@
 """Neck and head with fewer channels: which ones they keep, and their weights, fitted in the order of computation."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.registry import MODELS
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
@@ -166,6 +168,36 @@ def copy_weights(child: nn.Module, trained: nn.Module, kept: Mapping[str, Kept])
         for name, tensor in (norm.state_dict() if norm is not None else {}).items():
             whole = source_norm.state_dict()[name]  # type: ignore[union-attr]
             tensor.copy_(whole[channels.outputs] if whole.ndim else whole)
+
+
+def cut_model(section: Mapping[str, Any], trained: Any, backbone: nn.Module, kept: Mapping[str, Kept]) -> Any:
+    """A trained model with another backbone and the trained weights of what is left of neck and head.
+
+    Args:
+        section (Mapping): The section of the model with other widths; it is not changed.
+        trained (nn.Module): The trained model.
+        backbone (nn.Module): The backbone.
+        kept (Mapping[str, Kept]): Path of a convolution → the channels that it keeps.
+    """
+    model = MODELS.build(copy.deepcopy(dict(section)))
+    model.to(next(trained.parameters()).device).eval()
+    model.backbone = backbone
+    copy_weights(model, trained, kept)
+    return model
+
+
+@torch.no_grad()
+def both_maps(backbone: nn.Module, trained: nn.Module, images: Iterable[Tensor]) -> Iterator[tuple[Maps, Maps]]:
+    """The maps of a child's backbone and of the trained one, image by image.
+
+    Args:
+        backbone (nn.Module): The child's backbone; it may be the trained one.
+        trained (nn.Module): The trained backbone.
+        images (Iterable[Tensor]): Normalised images, each (1, 3, H, W).
+    """
+    for image in images:
+        theirs = tuple(trained(image))
+        yield theirs if backbone is trained else tuple(backbone(image)), theirs
 
 
 @torch.no_grad()

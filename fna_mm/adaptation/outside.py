@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_dist_info, is_main_process
-from mmengine.registry import MODELS
 
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.measuring import Progress, normalised_images
-from fna_mm.adaptation.narrowing import Kept, Maps, copy_weights, elimination_orders, fit_outside, kept_by
+from fna_mm.adaptation.narrowing import Kept, Maps, both_maps, cut_model, elimination_orders, fit_outside, kept_by
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.scores import Curve, mean_and_error, same_random_numbers
 from fna_mm.adaptation.shared_widths import Outside, SharedWidth, legal_widths, narrowed_section
@@ -178,19 +177,10 @@ class OutsideWidths:
         own = list(positions[:IMAGES])[rank::world]
         if not self._orders:
             self._orders = elimination_orders(trained, self.outside, self._maps(images, own))
-        model = MODELS.build(copy.deepcopy(self.section(chosen)))
-        model.to(next(trained.parameters()).device).eval()
-        model.backbone = backbone
         kept: dict[str, Kept] = kept_by(trained, self.outside, self._orders, chosen)
-        copy_weights(model, trained, kept)
-        same = backbone is self.trained.backbone
-
-        @torch.no_grad()
-        def maps() -> Iterator[tuple[Maps, Maps]]:
-            for image in normalised_images(trained, images, own):
-                theirs = tuple(self.trained.backbone(image))
-                yield theirs if same else tuple(backbone(image)), theirs
-        fit_outside(model, trained, self.outside, kept, maps)
+        model = cut_model(self.section(chosen), trained, backbone, kept)
+        fit_outside(model, trained, self.outside, kept, lambda: both_maps(
+            backbone, self.trained.backbone, normalised_images(trained, images, own)))
         return model
 
     def described(self) -> list[dict[str, Any]]:

@@ -1,23 +1,24 @@
 """The widths of a trained model's taps: what they cost, and a child whose neck and head read fewer channels."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Optional
 
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor
 
 from fna_mm.adaptation.candidate_table import Choice
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.child import Origin
-from fna_mm.adaptation.narrowing import Kept, Maps, copy_weights, fit_outside
+from fna_mm.adaptation.narrowing import Kept, both_maps, cut_model, fit_outside
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.shared_widths import Outside, convolution_at
 from fna_mm.adaptation.taps import SETTINGS, Tap, TapStatistics
 from fna_mm.adaptation.trained_model import TrainedModel
 from fna_mm.cost.complexity import Complexity, count_leaves
 
+#: File beside a child: which channels of the trained backbone's maps it has.
+CHANNELS = 'distilled_channels.json'
 #: Row of a tap that became narrower → the channels that it keeps.
 KeptOfTaps = Mapping[int, Tensor]
 
@@ -96,6 +97,23 @@ class TapWidths:
         rows = {tap.position: kept[tap.row].tolist() for tap in self.taps if tap.row in kept}
         return [rows.get(position) for position in range(len(self.trained.backbone.out_indices))]
 
+    def kept_of_maps(self, channels: Sequence[Any]) -> dict[int, Tensor]:
+        """What :meth:`kept` gave, from what :meth:`channels_of_maps` made of it.
+
+        Args:
+            channels (Sequence): One list or None for every map; () if all channels are kept.
+        """
+        return {tap.row: torch.tensor(channels[tap.position]) for tap in self.taps
+                if channels and channels[tap.position]}
+
+    def last_of(self, kept: Optional[KeptOfTaps]) -> Optional[int]:
+        """Channels of the last convolution; None if all are kept.
+
+        Args:
+            kept (Mapping[int, Tensor], optional): What :meth:`kept` gave; None for all.
+        """
+        return len(kept[self.last_row]) if kept and self.last_row in kept else None
+
     def section(self, kept: KeptOfTaps) -> dict[str, Any]:
         """The section of the model whose neck and head read fewer channels; its backbone is the trained one's.
 
@@ -117,11 +135,7 @@ class TapWidths:
             kept (Mapping[int, Tensor]): What :meth:`kept` gave.
             backbone (nn.Module): The backbone with fewer channels.
         """
-        model = MODELS.build(self.section(kept))
-        model.to(next(self.trained.model.parameters()).device).eval()
-        model.backbone = backbone
-        copy_weights(model, self.trained.model, self._channels(kept))
-        return model
+        return cut_model(self.section(kept), self.trained.model, backbone, self._channels(kept))
 
     def _channels(self, kept: KeptOfTaps) -> dict[str, Kept]:
         """The channels that the convolutions which read the taps keep."""
@@ -146,12 +160,8 @@ class TapWidths:
         """
         model = self.cut(kept, backbone)
         solved = tuple(reader.path for tap in self.taps if tap.row in kept for reader in tap.readers)
-
-        @torch.no_grad()
-        def maps() -> Iterator[tuple[Maps, Maps]]:
-            for image in images:
-                yield tuple(backbone(image)), tuple(self.trained.backbone(image))
-        fit_outside(model, self.trained.model, Outside((), (solved, )), self._channels(kept), maps)
+        fit_outside(model, self.trained.model, Outside((), (solved, )), self._channels(kept),
+                    lambda: both_maps(backbone, self.trained.backbone, images))
         return model
 
 

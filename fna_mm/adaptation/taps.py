@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.fitting import elimination_order, kept_channels, prediction
-from fna_mm.adaptation.moments import DTYPE, Moments, as_rows
+from fna_mm.adaptation.moments import DTYPE, Moments
 from fna_mm.adaptation.narrowing import seen_at
 from fna_mm.adaptation.shared_widths import convolution_at
 from fna_mm.adaptation.statistics import Statistics
@@ -202,6 +202,16 @@ class TapStatistics:
 TapsStatistics = Mapping[int, TapStatistics]
 
 
+def convolution_of(tap: Tap, chain: Chain) -> Any:
+    """The convolution that makes a tap's channels, with its normalisation and activation.
+
+    Args:
+        tap (Tap): The tap.
+        chain (Chain): The backbone.
+    """
+    return chain.backbone.conv2 if tap.row == len(chain.links) else chain.links[tap.row].block.expand_conv
+
+
 def tap_statistics_of(chain: Chain, taps: Sequence[Tap]) -> dict[int, TapStatistics]:
     """Empty statistics of taps.
 
@@ -211,7 +221,7 @@ def tap_statistics_of(chain: Chain, taps: Sequence[Tap]) -> dict[int, TapStatist
     """
     result = {}
     for tap in taps:
-        owner = chain.backbone.conv2 if tap.row == len(chain.links) else chain.links[tap.row].block.expand_conv
+        owner = convolution_of(tap, chain)
         result[tap.row] = TapStatistics(tap, copy.deepcopy(owner.activate), owner.conv.weight.device)
     return result
 
@@ -227,26 +237,25 @@ def weigh_readers(model: Any, taps: TapsStatistics, statistics: Statistics, imag
         images (Iterable[Tensor]): A few normalised images, each (1, 3, H, W).
     """
     readers = [reader for of_tap in taps.values() for reader in of_tap.tap.readers]
-    features = {reader.path: Moments(_reads(model, reader)) for reader in readers}
-    outputs: dict[str, list[Tensor]] = {reader.path: [] for reader in readers}
+    convolutions = {reader.path: convolution_at(model, reader.path)[0] for reader in readers}
+    features = {path: Moments(convolution.in_channels) for path, convolution in convolutions.items()}
+    outputs = {path: Moments(convolution.out_channels) for path, convolution in convolutions.items()}
     for image in images:
         seen = seen_at(model, [reader.path for reader in readers], tuple(model.backbone(image)))
         for reader in readers:
             for one in seen[reader.path]:
                 features[reader.path].add(one.features.cpu())
-                outputs[reader.path].append(as_rows(one.output.cpu()))
+                outputs[reader.path].add(one.output.cpu())
     for row, of_tap in taps.items():
         rows = []
         for reader in of_tap.tap.readers:
-            weight = convolution_at(model, reader.path)[0].weight.detach().cpu().to(DTYPE)
+            weight = convolutions[reader.path].weight.detach().cpu().to(DTYPE)
             spread = features[reader.path].covariance.diagonal().clamp(min=0).sqrt()
-            whole = torch.cat(outputs[reader.path]).var(0).sum().clamp(min=_TINY).sqrt()
+            seen_outputs = outputs[reader.path]
+            unbiased = seen_outputs.count / max(1, seen_outputs.count - 1)
+            whole = (unbiased * seen_outputs.covariance.diagonal().sum()).clamp(min=_TINY).sqrt()
             rows.append(weight.movedim(1, -1).flatten(0, -2) * spread / whole)
         of_tap.importance = torch.cat(rows)
         for (block, _), of_block in statistics.items():
             if block == row:
                 of_block.importance = of_tap.importance
-
-
-def _reads(model: Any, reader: Reader) -> int:
-    return convolution_at(model, reader.path)[0].in_channels

@@ -151,6 +151,20 @@ def checked_head_channels(head_channels: Optional[int], family: str) -> int:
                          most=MOST_CHANNELS)
 
 
+def widened_head_channels(head_channels: Optional[int], family: str, widen_factor: float) -> int:
+    """Check the output channels of the last 1x1 convolution, and multiply them by a factor if that is above 1.
+
+    Args:
+        head_channels (int, optional): As in :func:`checked_head_channels`.
+        family (str): Name of the family.
+        widen_factor (float): The factor.
+
+    Raises:
+        ValueError: As :func:`checked_head_channels`.
+    """
+    return int(checked_head_channels(head_channels, family) * max(1., widen_factor))
+
+
 def check_out_indices(out_indices: Sequence[Union[int, str]], skeleton: Architecture, head_channels: int,
                       tapped_channels: Optional[Sequence[int]] = None) -> None:
     """Check the ``out_indices`` of a backbone.

@@ -12,8 +12,8 @@ from fna_mm.backbones.base_backbone import (
     build_stage,
     check_pretrained,
     checked_act_cfg,
-    checked_head_channels,
     checked_norm_cfg,
+    widened_head_channels,
 )
 
 
@@ -89,7 +89,7 @@ class FNAChildNet(FNABackbone):
                  tapped_channels: Optional[Sequence[int]] = None) -> None:
         check_pretrained(pretrained)
         architecture = Architecture.create(arch).widened(widen_factor)
-        head_channels = int(checked_head_channels(head_channels, architecture.family) * max(1., widen_factor))
+        head_channels = widened_head_channels(head_channels, architecture.family, widen_factor)
         norm_cfg, act_cfg = checked_norm_cfg(norm_cfg), checked_act_cfg(act_cfg, architecture.family)
         stages = [build_stage(place, architecture.family, norm_cfg, act_cfg, with_cp, dilated)
                   for place in architecture.walk(output_stride)]

@@ -61,7 +61,8 @@ class FeatureDistillationHook(Hook):
     def __init__(self, teacher: Mapping[str, Any], checkpoint: str, weight: float = 1.,
                  channels: Optional[str] = None) -> None:
         self.teacher, self.checkpoint, self.channels = dict(teacher), checkpoint, channels
-        self._kept: list[Optional[Tensor]] = []
+        #: Of every map, the largest channel and all channels; None for all.
+        self._kept: list[Optional[tuple[int, Tensor]]] = []
         self.weight = check_number('weight of FeatureDistillationHook', weight, above=0)
         self._handles: list[Any] = []
         self._loss: Any = None
@@ -82,14 +83,15 @@ class FeatureDistillationHook(Hook):
             weights = {key.removeprefix(_PREFIX): value for key, value in weights.items() if key.startswith(_PREFIX)}
         teacher = MODELS.build(dict(self.teacher))
         load_weights(teacher, weights, 'the teacher of FeatureDistillationHook', self.checkpoint)
-        self._kept = [] if self.channels is None else self._read_channels(self.channels)
-        self._net = teacher.to(next(model.parameters()).device).eval().requires_grad_(False)
+        device = next(model.parameters()).device
+        self._kept = [] if self.channels is None else self._read_channels(self.channels, device)
+        self._net = teacher.to(device).eval().requires_grad_(False)
         # Forward hooks also run below the wrapper for several processes, whose forward pass calls the model's.
         self._handles = [backbone.register_forward_hook(self._compare),
                          model.register_forward_hook(self._add, with_kwargs=True)]
 
     @staticmethod
-    def _read_channels(path: str) -> list[Optional[Tensor]]:
+    def _read_channels(path: str, device: torch.device) -> list[Optional[tuple[int, Tensor]]]:
         wanted = 'it must be a list with null, or a list of channels, for every map of the backbone'
         try:
             values = json.loads(get_text(path))
@@ -100,7 +102,7 @@ class FeatureDistillationHook(Hook):
         if not isinstance(values, list) or not all(row is None or isinstance(row, list) and row and all(
                 isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in row) for row in values):
             raise ValueError(f'FeatureDistillationHook: channels={path!r}: {wanted}')
-        return [None if row is None else torch.tensor(row) for row in values]
+        return [None if row is None else (max(row), torch.tensor(row, device=device)) for row in values]
 
     def _selected(self, maps: list[Tensor]) -> list[Tensor]:
         """The channels of the teacher's maps that the child has."""
@@ -110,10 +112,10 @@ class FeatureDistillationHook(Hook):
             raise ValueError(f'FeatureDistillationHook: channels={self.channels!r} has {len(self._kept)} lists, the '
                              f'backbone {len(maps)} maps')
         for map, kept in zip(maps, self._kept):
-            if kept is not None and int(kept.max()) >= map.shape[1]:
-                raise ValueError(f'FeatureDistillationHook: channels={self.channels!r} names channel {int(kept.max())} '
+            if kept and kept[0] >= map.shape[1]:
+                raise ValueError(f'FeatureDistillationHook: channels={self.channels!r} names channel {kept[0]} '
                                  f'of a map that has {map.shape[1]}')
-        return [map if kept is None else map[:, kept.to(map.device)] for map, kept in zip(maps, self._kept)]
+        return [map[:, kept[1]] if kept else map for map, kept in zip(maps, self._kept)]
 
     def after_train(self, runner: Any) -> None:
         """Let go of model and teacher."""

@@ -22,7 +22,7 @@ from fna_mm.adaptation.finetuning import finetuning_config
 from fna_mm.adaptation.images import MeasuredImages
 from fna_mm.adaptation.measuring import normalised_images
 from fna_mm.adaptation.prices import Prices
-from fna_mm.adaptation.tap_widths import KeptOfTaps, TapWidths
+from fna_mm.adaptation.tap_widths import CHANNELS, KeptOfTaps, TapWidths
 from fna_mm.adaptation.taps import taps_of
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
@@ -33,8 +33,6 @@ from tools.evidence.protocol import RATE, Task
 
 #: Weights of the trained backbone, near whose maps every rival is fine-tuned.
 TEACHER = 'teacher.pth'
-#: Which channels of these maps a rival has whose neck and head read fewer of them.
-CHANNELS = 'distilled_channels.json'
 #: What a rival costs: parameters and multiply-adds of the model, multiply-adds of the backbone, and their share.
 COSTS = 'costs.json'
 _TITLE = 'A rival of the evidence: mim test evaluates child.pth beside this file, mim train fine-tunes it.'
@@ -102,7 +100,7 @@ class Source:
         Args:
             kept (Mapping[int, Tensor], optional): Row of a narrower tap → the channels that are kept; None for all.
         """
-        return len(kept[self.taps.last_row]) if kept and self.taps.last_row in kept else None
+        return self.taps.last_of(kept) if kept else None
 
     def madds(self, architecture: Architecture, last: Optional[int] = None) -> int:
         """Multiply-adds of a backbone in this model.

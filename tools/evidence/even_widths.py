@@ -11,6 +11,11 @@ _HALVINGS = 40
 _WIDER = (1., 1.02, 1.04, 1.06, 1.08, 1.1)
 
 
+def _times(channels: int, share: float, step: int) -> int:
+    """Channels times a share, as the nearest multiple of a step, at least one."""
+    return min(channels, max(step, round(share * channels / step) * step))
+
+
 def with_share(architecture: Architecture, share: float, kept: Collection[tuple[int, int]] = ()) -> Architecture:
     """The architecture with the hidden channels of every searched block times a share, as the nearest multiples of 8.
 
@@ -24,8 +29,7 @@ def with_share(architecture: Architecture, share: float, kept: Collection[tuple[
         specs = []
         for spec, layer in place.layers():
             if spec.searchable and (layer.stage, layer.index) not in kept:
-                hidden = spec.hidden_channels(layer.in_channels)
-                width = min(hidden, max(step, round(share * hidden / step) * step))
+                width = _times(spec.hidden_channels(layer.in_channels), share, step)
                 spec = spec.resized(spec.kernel_size, width, layer.in_channels)
             specs.append(spec)
         stages.append(replace(place.stage, layers=tuple(specs)))
@@ -78,7 +82,7 @@ def _narrowed(architecture: Architecture, budget: float, shape: tuple[int, int],
     step = families.family(architecture.family).width_step
 
     def last_of(share: float) -> int:
-        return min(head_channels, max(step, round(share * head_channels / step) * step)) if with_last else head_channels
+        return _times(head_channels, share, step) if with_last else head_channels
 
     def cost(share: float) -> int:
         return with_share(architecture, share, kept).madds(shape, output_stride, last_of(share))

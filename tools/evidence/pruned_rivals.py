@@ -11,6 +11,7 @@ from fna_mm import Architecture, FNAChildNet, families
 from fna_mm.adaptation.candidates import with_stem as narrower_stem
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.scores import same_random_numbers
+from fna_mm.adaptation.taps import convolution_of
 from fna_mm.architecture import Stage
 from fna_mm.families import BlockSpec
 from tools.evidence.child_files import Source
@@ -179,8 +180,7 @@ def pruned_to(source: Source, model: str, budget: float) -> tuple[FNAChildNet, d
     child.load_state_dict(found.state_dict())
     left = {}
     for tap in taps.taps:
-        own, other = ((net.conv2 if tap.row == taps.last_row else Chain(net).links[tap.row].block.expand_conv).conv
-                      for net in (found, backbone))
+        own, other = (convolution_of(tap, Chain(net)).conv for net in (found, backbone))
         if own.out_channels < tap.width:
             left[tap.row] = same_rows(own.weight, other.weight)
     return child, left

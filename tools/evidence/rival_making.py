@@ -3,14 +3,13 @@
 import json
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from fna_mm import Architecture
 from fna_mm.adaptation.chain import Chain
-from fna_mm.adaptation.tap_widths import KeptOfTaps
+from fna_mm.adaptation.tap_widths import CHANNELS, KeptOfTaps
 from fna_mm.checkpoints.opening import load_checkpoint
-from tools.evidence.child_files import CHANNELS, TEACHER, Source, whole_child, write_child, write_teacher
+from tools.evidence.child_files import TEACHER, Source, whole_child, write_child, write_teacher
 from tools.evidence.fitted_rivals import fitted, measured_statistics
 from tools.evidence.protocol import FOLDER, Rival, Task, last_checkpoint
 from tools.evidence.pruned_rivals import IMPORTANCES, pruned_to
@@ -77,5 +76,4 @@ def kept_in(source: Source, child: Path) -> dict[int, Tensor]:
         child (Path): Folder of the child.
     """
     path = child / CHANNELS
-    rows = json.loads(path.read_text()) if path.exists() else []
-    return {tap.row: torch.tensor(rows[tap.position]) for tap in source.taps.taps if rows and rows[tap.position]}
+    return source.taps.kept_of_maps(json.loads(path.read_text()) if path.exists() else ())
