@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ArchitectureExportHook,
         BNCalibrationHook,
         FeatureDistillationHook,
+        OutputDistillationHook,
         RehearsalHook,
     )
     from fna_mm.remapping import ParameterRemapping, ParameterRemappingHook
@@ -30,8 +31,8 @@ __version__ = '0.1.0'
 __all__ = [
     'AlternatingOptimizerHook', 'Architecture', 'ArchitectureExportHook', 'BNCalibrationHook', 'FNAChildNet',
     'FNADistributedDataParallel', 'FNAElasticNet', 'FNASuperNet', 'FeatureDistillationHook', 'MAddsCost', 'MBConvSpec',
-    'ParameterRemapping', 'ParameterRemappingHook', 'RandomSplit', 'RehearsalHook', 'SearchSpace', 'Stage', 'TableCost',
-    '__version__', 'config_path'
+    'OutputDistillationHook', 'ParameterRemapping', 'ParameterRemappingHook', 'RandomSplit', 'RehearsalHook',
+    'SearchSpace', 'Stage', 'TableCost', '__version__', 'config_path'
 ]
 
 registration.register()

@@ -31,7 +31,7 @@ REGISTERED: tuple[tuple[Optional[Registry], str, tuple[str, ...]], ...] = (
     (DATASETS, 'fna_mm.datasets', ('RandomSplit', )),
     (HOOKS, 'fna_mm.remapping', ('ParameterRemappingHook', )),
     (HOOKS, 'fna_mm.hooks', ('AlternatingOptimizerHook', 'ArchitectureExportHook', 'BNCalibrationHook',
-                              'FeatureDistillationHook', 'RehearsalHook')),
+                              'FeatureDistillationHook', 'OutputDistillationHook', 'RehearsalHook')),
 )
 #: The module of every class and function that the package offers by name.
 MODULES: dict[str, str] = {

@@ -12,7 +12,7 @@ from fna_mm.sections import type_of
 #: Share of the schedule that the learning rate rises for.
 WARMUP = .05
 _MOST_WARMUP = 200
-_DISTILLATION = 'FeatureDistillationHook'
+_DISTILLATIONS = 'FeatureDistillationHook', 'OutputDistillationHook'
 _CHECKPOINT = '{{ fileDirname }}/child.pth'
 
 
@@ -28,8 +28,8 @@ def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float
         backbone (Mapping): Section of the child's backbone.
         share (float): Length of the schedule, as a share of the trained model's.
         rate (float): Learning rate, as a share of the trained model's.
-        distillation (Mapping, optional): Arguments of a :class:`FeatureDistillationHook`. Defaults to None: there is
-            none, also if the trained model's config has one.
+        distillation (Mapping, optional): Section of the hook that holds the child near the trained model. Defaults to
+            None: there is none, also if the trained model's config has one.
 
     Raises:
         ValueError: If a share is no positive number.
@@ -53,8 +53,9 @@ def finetuning_config(trained: Config, backbone: Mapping[str, Any], share: float
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
     if optimizer and 'lr' in optimizer:
         optimizer['lr'] = optimizer['lr'] * rate
-    own = [hook for hook in cfg.get('custom_hooks') or [] if type_of(hook) != _DISTILLATION]  # of an adapted child's
-    if hooks := [*own, *([dict(distillation, type=_DISTILLATION)] if distillation else [])]:
+    # Those of an adapted child are held near its own trained model.
+    own = [hook for hook in cfg.get('custom_hooks') or [] if type_of(hook) not in _DISTILLATIONS]
+    if hooks := [*own, *([dict(distillation)] if distillation else [])]:
         cfg.custom_hooks = hooks
     else:
         cfg.pop('custom_hooks', None)

@@ -43,6 +43,7 @@ from fna_mm.adaptation.shared_widths import outside_of
 from fna_mm.adaptation.statistics import Statistics, statistics_of
 from fna_mm.adaptation.tap_widths import CHANNELS, KeptOfTaps, TapWidths
 from fna_mm.adaptation.taps import tap_statistics_of, taps_of
+from fna_mm.adaptation.teaching import TEACHER, distillation_of, outputs_of, teacher_state
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.adaptation.work_folder import WorkFolder, file_digest, gather_scores
 from fna_mm.backbones.elastic_space import ElasticSpace
@@ -66,8 +67,6 @@ _LEAST_IMAGES = 8
 _SMALL = .02
 #: Folder of the model behind the rehearsal, with the trained backbone's architecture.
 _REHEARSED = 'rehearsed'
-#: The trained backbone, which a child that is fine-tuned is held near to.
-_TEACHER = 'teacher.pth'
 _TITLE = ('An adapted model, written by fna_mm: mim test evaluates child.pth beside this file, mim train fine-tunes '
           'it.')
 
@@ -211,6 +210,8 @@ class _Adaptation:
         self.statistics_positions = range(statistics)
         self.score_positions = range(statistics, min(len(images), statistics + scores))
         self.statistics: Statistics = {}
+        #: The part of the model whose outputs a child is held near to; '' if it is held near the backbone's maps.
+        self.outputs = ''
         self.seed_metrics: dict[str, float] = {}
         self.rehearsed_metrics: dict[str, float] = {}
 
@@ -287,10 +288,12 @@ class _Adaptation:
     def run(self, config: str) -> list[AdaptedChild]:
         """Measure, choose, refit and write."""
         positions, children = self.measure(), []
-        if self._distils and is_main_process():
-            state = {f'backbone.{key}': value.cpu() for key, value in self.trained.backbone.state_dict().items()}
-            write_whole({self.folder.file(_TEACHER): checkpoint_bytes(
-                dict(meta=dict(made_by='fna_mm adapt'), state_dict=state))})
+        if self._distils:
+            data = self.model.data_preprocessor(self.images[positions[0]], False)
+            self.outputs = outputs_of(self.model, data)
+            if is_main_process():
+                write_whole({self.folder.file(TEACHER): checkpoint_bytes(dict(
+                    meta=dict(made_by='fna_mm adapt'), state_dict=teacher_state(self.model, self.outputs)))})
         for budget, limit in self.budgets:
             choice = self.table.choose(limit)
             assert choice is not None
@@ -388,14 +391,12 @@ class _Adaptation:
         if kept:
             config = copy.deepcopy(config)
             config.model = self.taps.section(kept)
+            files[CHANNELS] = json.dumps(self.taps.channels_of_maps(kept)).encode()
         section, distillation = dict(self.trained.config.model.backbone), None
         # A child that is the trained model would be held near itself.
         if self._distils and (kept or architecture != self.trained.architecture):
-            distillation = dict(teacher=section, checkpoint=f'{{{{ fileDirname }}}}/../{_TEACHER}',
-                                weight=self.options.distill)
-            if kept:
-                distillation['channels'] = f'{{{{ fileDirname }}}}/{CHANNELS}'
-                files[CHANNELS] = json.dumps(self.taps.channels_of_maps(kept)).encode()
+            distillation = distillation_of(self.trained.config.model, self.outputs, self.options.distill,
+                                           f'{{{{ fileDirname }}}}/{CHANNELS}' if kept else None)
         child = child_section_of(section, architecture, self.taps.last_of(kept))
         cfg = finetuning_config(config, child, self.options.schedule, self.options.rate, distillation)
         cfg.work_dir = os.path.join(folder, 'fine_tuning')

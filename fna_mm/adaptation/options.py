@@ -38,7 +38,8 @@ class AdaptOptions:
             with what the backbone's maps say of it, is at most this share of it, or 2 % of the loss. Defaults to 0.25.
         schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
         rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.5.
-        distill (float): Weight of the loss that holds a fine-tuned child's maps near those of the trained backbone; 0
+        distill (float): Factor of the weight of the loss that holds a child near the trained model while it is
+            fine-tuned: 10 for the outputs of the head, or 1 for the backbone's maps if these outputs are not known. 0
             leaves it out, and so does ``grow``: what grows may become better than the trained model. Defaults to 1.
         evaluate (bool): Evaluate the trained model and every child on the validation data. Defaults to False.
         grow (Growing, optional): Let layers also become larger than they are, and stages deeper. Defaults to None:

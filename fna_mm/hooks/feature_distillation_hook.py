@@ -6,17 +6,10 @@ from typing import Any, Optional
 
 import torch
 from mmengine.fileio import get_text
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from fna_mm.checkpoints.whole_models import load_weights, read_weights
-from fna_mm.checks import check_number
-
-#: Name of the loss in the log.
-LOSS = 'loss_distillation'
-_PREFIX = 'backbone.'
+from fna_mm.hooks.distillation import PREFIX, DistillationHook, is_trained
 
 
 def relative_error(maps: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
@@ -35,7 +28,7 @@ def relative_error(maps: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
 
 
 @HOOKS.register_module(force=True)
-class FeatureDistillationHook(Hook):
+class FeatureDistillationHook(DistillationHook):
     """Add to the model's losses by how much the maps of its backbone differ from those of a trained one.
 
     The loss is ``weight`` times :func:`relative_error` of all maps that the backbone gives (FitNets, ICLR 2015, with a
@@ -60,35 +53,21 @@ class FeatureDistillationHook(Hook):
 
     def __init__(self, teacher: Mapping[str, Any], checkpoint: str, weight: float = 1.,
                  channels: Optional[str] = None) -> None:
-        self.teacher, self.checkpoint, self.channels = dict(teacher), checkpoint, channels
+        super().__init__(teacher, checkpoint, weight)
+        self.channels = channels
         #: Of every map, the largest channel and all channels; None for all.
         self._kept: list[Optional[tuple[int, Tensor]]] = []
-        self.weight = check_number('weight of FeatureDistillationHook', weight, above=0)
-        self._handles: list[Any] = []
-        self._loss: Any = None
 
-    def before_train(self, runner: Any) -> None:
-        """Build the teacher, and listen to the model."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        backbone = getattr(model, 'backbone', None)
-        if not isinstance(backbone, nn.Module):
-            raise TypeError(f'FeatureDistillationHook needs a model with a backbone, not {type(model).__name__}')
-        try:
-            weights = read_weights(self.checkpoint)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f'FeatureDistillationHook: checkpoint={self.checkpoint!r} of the teacher does not exist: give its '
-                'path, or leave the hook out of custom_hooks') from error
-        if any(key.startswith(_PREFIX) for key in weights):
-            weights = {key.removeprefix(_PREFIX): value for key, value in weights.items() if key.startswith(_PREFIX)}
-        teacher = MODELS.build(dict(self.teacher))
-        load_weights(teacher, weights, 'the teacher of FeatureDistillationHook', self.checkpoint)
-        device = next(model.parameters()).device
+    def weights_of_teacher(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the backbone, if the checkpoint is a model's."""
+        if any(key.startswith(PREFIX) for key in weights):
+            return {key.removeprefix(PREFIX): value for key, value in weights.items() if key.startswith(PREFIX)}
+        return weights
+
+    def listen(self, model: nn.Module, device: torch.device) -> list[Any]:
+        """Listen to the backbone."""
         self._kept = [] if self.channels is None else self._read_channels(self.channels, device)
-        self._net = teacher.to(device).eval().requires_grad_(False)
-        # Forward hooks also run below the wrapper for several processes, whose forward pass calls the model's.
-        self._handles = [backbone.register_forward_hook(self._compare),
-                         model.register_forward_hook(self._add, with_kwargs=True)]
+        return [model.get_submodule('backbone').register_forward_hook(self._compare)]
 
     @staticmethod
     def _read_channels(path: str, device: torch.device) -> list[Optional[tuple[int, Tensor]]]:
@@ -117,14 +96,8 @@ class FeatureDistillationHook(Hook):
                                  f'of a map that has {map.shape[1]}')
         return [map[:, kept[1]] if kept else map for map, kept in zip(maps, self._kept)]
 
-    def after_train(self, runner: Any) -> None:
-        """Let go of model and teacher."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._loss, self._net = [], None, None
-
     def _compare(self, backbone: nn.Module, inputs: tuple[Tensor, ...], outputs: Any) -> None:
-        if not backbone.training or not torch.is_grad_enabled():
+        if not is_trained(backbone):
             return
         with torch.no_grad():
             wanted = self._selected(_as_maps(self._net(*inputs)))
@@ -134,12 +107,6 @@ class FeatureDistillationHook(Hook):
             raise ValueError(f'the backbone gives maps of {shapes}, the teacher of FeatureDistillationHook of '
                              f'{expected}: they must have the same shapes')
         self._loss = self.weight * relative_error(maps, wanted)
-
-    def _add(self, model: nn.Module, inputs: tuple[Any, ...], options: Mapping[str, Any], losses: Any) -> Any:
-        loss, self._loss = self._loss, None
-        if loss is None or options.get('mode') != 'loss':
-            return losses
-        return {**losses, LOSS: loss}
 
 
 def _as_maps(outputs: Any) -> list[Tensor]:

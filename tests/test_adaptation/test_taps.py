@@ -225,11 +225,11 @@ def test_a_child_is_an_ordinary_config(adapted, ssdlite, tmp_path):
     trained, of_trained = count_config(Config.fromfile(ssdlite[0]), SHAPE)
     assert backbone.madds / of_trained.madds == pytest.approx(child.share)
     assert whole.madds / trained.madds == pytest.approx(child.share_of_model)
-    # It trains, held near to the channels that it has of the trained maps.
+    # It trains, held near the outputs of the trained head.
     cfg.work_dir, cfg.experiment_name = str(tmp_path), 'tuned_child'
     cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
     cfg.val_cfg, cfg.val_dataloader, cfg.val_evaluator = None, None, None
-    assert cfg.custom_hooks[-1].channels == f'{child.folder}/distilled_channels.json'
+    assert cfg.custom_hooks[-1].outputs == 'bbox_head'
     runner = Runner.from_cfg(cfg)
     runner.train()
     history = runner.message_hub.get_scalar('train/loss_distillation').data[0]
@@ -237,6 +237,26 @@ def test_a_child_is_an_ordinary_config(adapted, ssdlite, tmp_path):
     assert (history > 0).all()
 
 
+def test_where_outputs_are_not_known_maps_are_held(measured, ssdlite, tmp_path, monkeypatch):
+    """A child whose head is called in another way trains near the channels that it has of the trained maps."""
+    head = type(measured.trained.model.bbox_head)
+    monkeypatch.setattr(head, 'loss', lambda self, x, samples: self.loss_by_feat(*self.forward(x), **_labels(samples)))
+    (child, ) = adapt(*ssdlite, ('0.22', ), str(tmp_path / 'work'), OPTIONS)
+    cfg = Config.fromfile(f'{child.folder}/child_config.py')
+    hook = cfg.custom_hooks[-1]
+    assert (hook.type, hook.weight) == ('FeatureDistillationHook', 1)
+    assert hook.channels == f'{child.folder}/distilled_channels.json'
+    cfg.work_dir, cfg.experiment_name = str(tmp_path), 'held_near_maps'
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    cfg.val_cfg, cfg.val_dataloader, cfg.val_evaluator = None, None, None
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert (runner.message_hub.get_scalar('train/loss_distillation').data[0] > 0).all()
+
+
+def _labels(samples):
+    return dict(batch_gt_instances=[sample.gt_instances for sample in samples],
+                batch_img_metas=[sample.metainfo for sample in samples])
 
 
 def test_the_page_says_what_neck_and_head_read(adapted):
@@ -338,7 +358,8 @@ def test_a_child_whose_last_convolution_alone_is_narrower(ssdlite, tmp_path, mon
     assert child.outside == dict(expand5=(TAPPED, TAPPED), conv2=(LAST, 8))
     cfg = Config.fromfile(f'{child.folder}/child_config.py')
     assert cfg.model.neck.in_channels == (TAPPED, 8)
-    assert json.loads(Path(cfg.custom_hooks[-1].channels).read_text())[0] is None
+    assert cfg.custom_hooks[-1].outputs == 'bbox_head'
+    assert json.loads(Path(child.folder, 'distilled_channels.json').read_text())[0] is None
 
 
 def narrowest_last(table, budget):

@@ -9,7 +9,8 @@ import torch
 from mmengine.registry import HOOKS, MODELS
 from toy_search import CHILD, TOY, build, child_net_config, load, train
 
-from fna_mm.hooks.feature_distillation_hook import LOSS, relative_error
+from fna_mm.hooks.distillation import LOSS
+from fna_mm.hooks.feature_distillation_hook import relative_error
 
 NAME = 'FeatureDistillationHook'
 NARROW = TOY.replace("['k3_e6', 'k3_e6'], 2", "['k3_e3', 'k3_e6'], 2")

@@ -124,7 +124,7 @@ class Source:
 
 
 def rival_config(source: Source, architecture: Architecture, kept: Optional[KeptOfTaps] = None) -> Config:
-    """The config of a rival's fine-tuning: for all of them that of ``fna adapt``, with its distillation.
+    """The config of a rival's fine-tuning: that of ``fna adapt``, but all of them are held near the trained maps.
 
     Args:
         source (Source): The trained model.
@@ -132,7 +132,8 @@ def rival_config(source: Source, architecture: Architecture, kept: Optional[Kept
         kept (Mapping[int, Tensor], optional): Row of a tap → the channels that are kept. Defaults to None: all.
     """
     section, config = dict(source.trained.config.model.backbone), source.trained.config
-    teacher = dict(teacher=section, checkpoint=f'{{{{ fileDirname }}}}/../{TEACHER}', weight=1.)
+    teacher = dict(type='FeatureDistillationHook', teacher=section, weight=1.,
+                   checkpoint=f'{{{{ fileDirname }}}}/../{TEACHER}')
     if kept:
         config = copy.deepcopy(config)
         config.model = source.taps.section(kept)
