@@ -380,9 +380,9 @@ def latency(config: str, out: str, runtime: str, threads: int, device: str, shap
               "child's predicted growth of the loss is at most this share of it, or 2 % of the loss.")
 @click.option('--schedule', default=.2, show_default=True, help="Length of the fine-tuning, as a share of CONFIG's.")
 @click.option('--rate', default=.5, show_default=True, help="Learning rate of the fine-tuning, as a share of CONFIG's.")
-@click.option('--distill', default=1., show_default=True, help="Factor of the loss that holds the outputs of a child's "
-              'head, or the maps of its backbone, near those of the trained model while it is fine-tuned; 0 leaves it '
-              'out.')
+@click.option('--distill', default=1., show_default=True, help='Factor of the loss that holds a child near the trained '
+              "model while it is fine-tuned: the outputs of a detector's dense head, or the maps of another model's "
+              'backbone; 0 leaves it out.')
 @click.option('--seed', default=0, show_default=True, help='Random seed of the order of images.')
 @click.option('--evaluate', is_flag=True, help='Evaluate the trained model and every child on the validation data.')
 @click.option('--grow', is_flag=True, help='Let layers also grow: larger kernels, more hidden channels, more layers. '

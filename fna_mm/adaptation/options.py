@@ -39,7 +39,7 @@ class AdaptOptions:
         schedule (float): Length of the fine-tuning, as a share of the trained model's. Defaults to 0.2.
         rate (float): Learning rate of the fine-tuning, as a share of the trained model's. Defaults to 0.5.
         distill (float): Factor of the weight of the loss that holds a child near the trained model while it is
-            fine-tuned: 10 for the outputs of the head, or 1 for the backbone's maps if these outputs are not known. 0
+            fine-tuned: 5 for the outputs of a detector's dense head, 1 for the backbone's maps of other models. 0
             leaves it out, and so does ``grow``: what grows may become better than the trained model. Defaults to 1.
         evaluate (bool): Evaluate the trained model and every child on the validation data. Defaults to False.
         grow (Growing, optional): Let layers also become larger than they are, and stages deeper. Defaults to None:

@@ -1,4 +1,4 @@
-"""What a child is held near while it is fine-tuned: the outputs of the trained model's head, or its backbone's maps."""
+"""What a child is held near while it is fine-tuned: outputs of the trained model's head, or maps of its backbone."""
 
 import copy
 from collections.abc import Mapping
@@ -12,18 +12,19 @@ from fna_mm.sections import without_weights
 
 #: The trained model beside the folders of its children.
 TEACHER = 'teacher.pth'
-#: Weights of the losses of both hooks, for a ``distill`` of 1.
-OF_OUTPUTS, OF_MAPS = 10., 1.
+#: Weights of the losses of both hooks, for a ``distill`` of 1; that of outputs is a multiple of the model's own loss.
+OF_OUTPUTS, OF_MAPS = 5., 1.
 _CHECKPOINT = f'{{{{ fileDirname }}}}/../{TEACHER}'
-#: Parts of models whose forward pass gives a head's outputs, and the class of mm that such a head is of.
-_PARTS = (('bbox_head', 'BaseDenseHead'), ('decode_head.conv_seg', 'BaseDecodeHead'))
+#: The part of a detector whose forward pass gives its outputs, and the class of mm that it must be of.
+_HEAD, _KIND = 'bbox_head', 'BaseDenseHead'
 
 
 def outputs_of(model: Any, data: Mapping[str, Any]) -> str:
-    """The part of a model whose outputs a child's can be compared with: it reads nothing but the backbone's maps.
+    """The part of a model whose outputs a child is held near to, where that is better than to hold the backbone's maps.
 
-    Known are the dense heads of mmdet's detectors of one stage and the heads of mmseg. It is tried out whether the
-    model's loss computes the outputs, once and from the image alone.
+    It is with the dense heads of mmdet's detectors of one stage, and is not with the heads of mmseg
+    (docs/results/adaptation_changes.md). The outputs must come from the backbone's maps alone: whether the model's loss
+    computes them once, and as the head does by itself, is tried out.
 
     Args:
         model (nn.Module): The trained model, in evaluation mode.
@@ -32,11 +33,8 @@ def outputs_of(model: Any, data: Mapping[str, Any]) -> str:
     Returns:
         str: Path of the part; '' if there is none.
     """
-    for path, kind in _PARTS:
-        head = getattr(model, path.partition('.')[0], None)
-        if kind in {base.__name__ for base in type(head).__mro__} and path in dict(model.named_modules()):
-            return path if _loss_calls(model, path, data) else ''
-    return ''
+    kinds = {base.__name__ for base in type(getattr(model, _HEAD, None)).__mro__}
+    return _HEAD if _KIND in kinds and _loss_calls(model, _HEAD, data) else ''
 
 
 def _loss_calls(model: Any, path: str, data: Mapping[str, Any]) -> bool:

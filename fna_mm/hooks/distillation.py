@@ -84,11 +84,31 @@ class DistillationHook(Hook):
             handle.remove()
         self._handles, self._loss, self._net = [], None, None
 
+    def weighted(self, loss: Tensor, losses: Mapping[str, Any]) -> Tensor:
+        """The teacher's loss as it is added to those of the model; a scalar.
+
+        Args:
+            loss (Tensor): What the teacher says, a scalar.
+            losses (Mapping): What the model says, as its forward pass returns it.
+        """
+        return self.weight * loss
+
     def _add(self, model: nn.Module, inputs: tuple[Any, ...], options: Mapping[str, Any], losses: Any) -> Any:
         loss, self._loss = self._loss, None
         if loss is None or options.get('mode') != 'loss':
             return losses
-        return {**losses, LOSS: loss}
+        return {**losses, LOSS: self.weighted(loss, losses)}
+
+
+def total_of(losses: Mapping[str, Any]) -> Tensor:
+    """The sum of a model's losses, as mm trains it: of everything with ``loss`` in its name; a scalar.
+
+    Args:
+        losses (Mapping[str, Tensor | Sequence[Tensor]]): What the model's forward pass returns. Each is averaged.
+    """
+    found = [one.mean() for name, value in losses.items() if 'loss' in name
+             for one in ([value] if isinstance(value, Tensor) else value)]
+    return torch.stack(found).sum()
 
 
 def is_trained(module: nn.Module) -> bool:

@@ -106,7 +106,7 @@ class FeatureDistillationHook(DistillationHook):
         if shapes != expected:
             raise ValueError(f'the backbone gives maps of {shapes}, the teacher of FeatureDistillationHook of '
                              f'{expected}: they must have the same shapes')
-        self._loss = self.weight * relative_error(maps, wanted)
+        self._loss = relative_error(maps, wanted)
 
 
 def _as_maps(outputs: Any) -> list[Tensor]:

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from fna_mm.hooks.distillation import DistillationHook, is_trained
+from fna_mm.hooks.distillation import DistillationHook, is_trained, total_of
 
 
 def maps_by_kind(outputs: Any) -> list[list[Tensor]]:
@@ -63,17 +63,18 @@ def teacher_outputs(model: Any, path: str, images: Tensor) -> list[list[Tensor]]
 class OutputDistillationHook(DistillationHook):
     """Add to the model's losses by how much the outputs of its head differ from those of a trained model.
 
-    The loss is ``weight`` times :func:`output_error` of what the part ``outputs`` of the head gives: the logits of all
-    classes and the regressed boxes, before any activation (regression on logits, Ba and Caruana, NeurIPS 2014). A
-    child whose backbone, neck and head have other channels than the teacher's has the same outputs nevertheless.
-    ``fna adapt`` writes this hook into the config of a child if it knows the outputs of its head.
+    The loss is :func:`output_error` of what the part ``outputs`` of the head gives: the logits of all classes and the
+    regressed boxes, before any activation (regression on logits, Ba and Caruana, NeurIPS 2014). It counts ``weight``
+    times the sum of the model's own losses, whose size differs a lot between heads. A child whose backbone, neck and
+    head have other channels than the teacher's has the same outputs nevertheless. ``fna adapt`` writes this hook into
+    the config of a detector with a dense head.
 
     Args:
         teacher (dict): Config section of the whole trained model.
         checkpoint (str): Path of its weights.
         outputs (str): Path of the part of the model that is compared: ``'bbox_head'`` for a dense head of mmdet,
             ``'decode_head.conv_seg'`` for a head of mmseg.
-        weight (float): Weight of the loss. Defaults to 10.
+        weight (float): Weight of the loss, as a multiple of the model's own. Defaults to 5.
 
     Raises:
         ValueError: If the weight is no positive number; before training, if the checkpoint does not fit the teacher,
@@ -83,7 +84,7 @@ class OutputDistillationHook(DistillationHook):
         TypeError: Before training, if the model has no backbone.
     """
 
-    def __init__(self, teacher: Mapping[str, Any], checkpoint: str, outputs: str, weight: float = 10.) -> None:
+    def __init__(self, teacher: Mapping[str, Any], checkpoint: str, outputs: str, weight: float = 5.) -> None:
         super().__init__(teacher, checkpoint, weight)
         self.outputs = outputs
         self._images: Any = None
@@ -112,7 +113,11 @@ class OutputDistillationHook(DistillationHook):
         if shapes != expected:
             raise ValueError(f'{self.outputs} gives outputs of {shapes}, that of the teacher of {self.name} of '
                              f'{expected}: they must have the same shapes')
-        self._loss = self.weight * output_error(own, wanted)
+        self._loss = output_error(own, wanted)
+
+    def weighted(self, loss: Tensor, losses: Mapping[str, Any]) -> Tensor:
+        """The error has no unit: it counts in proportion to what the model's own losses are."""
+        return self.weight * loss * total_of(losses).detach()
 
     def _check(self, model: nn.Module, inputs: Any, options: Mapping[str, Any], outputs: Any) -> None:
         """That the loss of this hook is missing may not stay unseen."""

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from toy_search import assert_same, load
 from toy_segmentation import train_segmentor
 
-from fna_mm.hooks.distillation import LOSS
+from fna_mm.hooks.distillation import LOSS, total_of
 from fna_mm.hooks.output_distillation_hook import maps_by_kind, output_error
 
 NAME = 'OutputDistillationHook'
@@ -85,12 +85,24 @@ def test_the_loss_is_that_of_the_outputs(trained, tmp_path):
     runner.model.train()
     batch = next(iter(runner.build_dataloader(runner.cfg.train_dataloader, seed=0)))
     data = runner.model.data_preprocessor(batch, True)
-    found = runner.model(**data, mode='loss')[LOSS]
+    losses = runner.model(**data, mode='loss')
+    task = losses['decode.loss_ce']  # decode.acc_seg is no loss
+    (of_child, ) = torch.autograd.grad(losses[LOSS], runner.model.decode_head.conv_seg.weight, retain_graph=True)
+    own = runner.model.decode_head(runner.model.extract_feat(data['inputs']))
     with torch.no_grad():
-        own = runner.model.decode_head(runner.model.extract_feat(data['inputs']))
         wanted = teacher.eval().decode_head(teacher.extract_feat(data['inputs']))
-    by_hand = 2 * ((own - wanted) ** 2).sum() / ((wanted - wanted.mean((0, 2, 3), keepdim=True)) ** 2).sum()
-    assert found.item() == pytest.approx(by_hand.item(), rel=1e-4)
+    by_hand = 2 * task.item() * (own - wanted).square().sum() / (
+        wanted - wanted.mean((0, 2, 3), keepdim=True)).square().sum()
+    assert losses[LOSS].item() == pytest.approx(by_hand.item(), rel=1e-4)
+    # The model's own loss is a factor: its gradient is not part of this one's.
+    (expected, ) = torch.autograd.grad(by_hand, runner.model.decode_head.conv_seg.weight)
+    assert torch.allclose(of_child, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_models_own_losses():
+    """Everything with loss in its name, each averaged, and no metric."""
+    losses = dict(loss_cls=[torch.tensor([1., 3.]), torch.tensor(4.)], loss_bbox=torch.tensor(.5), acc=torch.tensor(9.))
+    assert total_of(losses).item() == 6.5
 
 
 def test_the_loss_is_added_and_pulls_the_child(trained, tmp_path):
