@@ -97,7 +97,9 @@ class DistillationHook(Hook):
         loss, self._loss = self._loss, None
         if loss is None or options.get('mode') != 'loss':
             return losses
-        return {**losses, LOSS: self.weighted(loss, losses)}
+        # Another hook of this kind may have added its own before.
+        own = {name: value for name, value in losses.items() if name != LOSS}
+        return {**losses, LOSS: self.weighted(loss, own) + losses.get(LOSS, 0.)}
 
 
 def total_of(losses: Mapping[str, Any]) -> Tensor:

@@ -117,6 +117,18 @@ def test_the_loss_is_added_and_pulls_the_child(trained, tmp_path):
     assert not any(module._forward_hooks for module in runner.model.modules())
 
 
+def test_a_child_may_be_held_near_maps_as_well(trained, tmp_path):
+    """The losses of both hooks are added up, and neither counts the other's as one of the model's own."""
+    found = {}
+    for name in ('outputs', 'maps', 'both'):
+        cfg = config(trained, tmp_path / name, iterations=1)
+        maps = dict(type='FeatureDistillationHook', teacher=cfg.model.backbone.to_dict(), checkpoint=trained[1])
+        cfg.custom_hooks = dict(outputs=cfg.custom_hooks, maps=[maps], both=[maps, *cfg.custom_hooks])[name]
+        Runner.from_cfg(cfg).train()
+        found[name] = losses(tmp_path / name)[0][LOSS]
+    assert found['both'] == pytest.approx(found['outputs'] + found['maps'], rel=1e-4)
+
+
 def test_a_resumed_run_is_the_uninterrupted_one(trained, tmp_path):
     # A pipeline without random numbers, and every image once in each batch: mm does not restore the order of images.
     still = {'train_dataloader.batch_size': 24, 'train_dataloader.dataset.pipeline.2.prob': 0.}
