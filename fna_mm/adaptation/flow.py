@@ -395,8 +395,7 @@ class _Adaptation:
         section, distillation = dict(self.trained.config.model.backbone), None
         # A child that is the trained model would be held near itself.
         if self._distils and (kept or architecture != self.trained.architecture):
-            distillation = distillation_of(self.trained.config.model, self.outputs, self.options.distill,
-                                           f'{{{{ fileDirname }}}}/{CHANNELS}' if kept else None)
+            distillation = distillation_of(self.trained.config.model, self.outputs, self.options.distill, bool(kept))
         child = child_section_of(section, architecture, self.taps.last_of(kept))
         cfg = finetuning_config(config, child, self.options.schedule, self.options.rate, distillation)
         cfg.work_dir = os.path.join(folder, 'fine_tuning')

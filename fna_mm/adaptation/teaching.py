@@ -1,13 +1,14 @@
 """What a child is held near while it is fine-tuned: outputs of the trained model's head, or maps of its backbone."""
 
-import copy
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import nn
 
-from fna_mm.hooks.output_distillation_hook import maps_by_kind, teacher_outputs
+from fna_mm.adaptation.tap_widths import CHANNELS
+from fna_mm.hooks.distillation import PREFIX
+from fna_mm.hooks.output_distillation_hook import maps_by_kind, noted_outputs, shapes_of, teacher_outputs
 from fna_mm.sections import without_weights
 
 #: The trained model beside the folders of its children.
@@ -38,41 +39,32 @@ def outputs_of(model: Any, data: Mapping[str, Any]) -> str:
 
 
 def _loss_calls(model: Any, path: str, data: Mapping[str, Any]) -> bool:
-    found: list[Any] = []
-    handle = model.get_submodule(path).register_forward_hook(lambda module, inputs, outputs: found.append(outputs))
-    try:
-        with torch.no_grad():
-            model(**data, mode='loss')
-    finally:
-        handle.remove()
+    with torch.no_grad(), noted_outputs(model, path) as found:
+        model(**data, mode='loss')
     if len(found) != 1:
         return False
     with torch.no_grad():
         own, wanted = maps_by_kind(found[0]), teacher_outputs(model, path, data['inputs'])
-    return bool(own) and [[one.shape for one in kind] for kind in own] == [
-        [one.shape for one in kind] for kind in wanted] and all(
-            torch.allclose(one, other, rtol=1e-3, atol=1e-3) for ours, others in zip(own, wanted)
-            for one, other in zip(ours, others))
+    return bool(own) and shapes_of(own) == shapes_of(wanted) and all(
+        torch.allclose(one, other, rtol=1e-3, atol=1e-3) for ours, others in zip(own, wanted)
+        for one, other in zip(ours, others))
 
 
-def distillation_of(section: Mapping[str, Any], outputs: str, distill: float, channels: Optional[str] = None
-                    ) -> dict[str, Any]:
+def distillation_of(section: Mapping[str, Any], outputs: str, distill: float, narrower: bool) -> dict[str, Any]:
     """The section of the hook that holds a child near the trained model.
 
     Args:
         section (Mapping): Section of the trained model, with an ``FNAChildNet`` as its backbone.
         outputs (str): What :func:`outputs_of` gave.
         distill (float): Factor of the loss's weight.
-        channels (str, optional): Path of the file that says which channels of the maps the child has; it is not needed
-            for outputs. Defaults to None: all.
+        narrower (bool): Whether a file beside the child says which channels of the maps it has.
     """
     backbone = without_weights(section['backbone'])
-    if not outputs:
-        return dict(type='FeatureDistillationHook', teacher=backbone, checkpoint=_CHECKPOINT,
-                    weight=OF_MAPS * distill, **({} if channels is None else dict(channels=channels)))
-    whole = {**without_weights(section), 'backbone': backbone}
-    return dict(type='OutputDistillationHook', teacher=copy.deepcopy(whole), checkpoint=_CHECKPOINT, outputs=outputs,
-                weight=OF_OUTPUTS * distill)
+    if outputs:
+        return dict(type='OutputDistillationHook', teacher={**without_weights(section), 'backbone': backbone},
+                    checkpoint=_CHECKPOINT, outputs=outputs, weight=OF_OUTPUTS * distill)
+    hook = dict(type='FeatureDistillationHook', teacher=backbone, checkpoint=_CHECKPOINT, weight=OF_MAPS * distill)
+    return dict(hook, channels=f'{{{{ fileDirname }}}}/{CHANNELS}') if narrower else hook
 
 
 def teacher_state(model: nn.Module, outputs: str) -> dict[str, torch.Tensor]:
@@ -83,4 +75,4 @@ def teacher_state(model: nn.Module, outputs: str) -> dict[str, torch.Tensor]:
         outputs (str): What :func:`outputs_of` gave.
     """
     return {key: value.cpu() for key, value in model.state_dict().items()
-            if outputs or key.startswith('backbone.')}
+            if outputs or key.startswith(PREFIX)}

@@ -1,6 +1,6 @@
 """What hooks have in common that hold a model near a trained one: the teacher, and one more loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from fna_mm.checks import check_number
 
 #: Name of the loss in the log.
 LOSS = 'loss_distillation'
+#: What the names of a backbone's weights begin with in the checkpoint of a model.
 PREFIX = 'backbone.'
 
 
@@ -84,11 +85,12 @@ class DistillationHook(Hook):
             handle.remove()
         self._handles, self._loss, self._net = [], None, None
 
-    def weighted(self, loss: Tensor, losses: Mapping[str, Any]) -> Tensor:
+    def weighted(self, loss: Tensor, model: Any, losses: Mapping[str, Any]) -> Tensor:
         """The teacher's loss as it is added to those of the model; a scalar.
 
         Args:
             loss (Tensor): What the teacher says, a scalar.
+            model (nn.Module): The model, without its wrapper.
             losses (Mapping): What the model says, as its forward pass returns it.
         """
         return self.weight * loss
@@ -99,18 +101,25 @@ class DistillationHook(Hook):
             return losses
         # Another hook of this kind may have added its own before.
         own = {name: value for name, value in losses.items() if name != LOSS}
-        return {**losses, LOSS: self.weighted(loss, own) + losses.get(LOSS, 0.)}
+        return {**losses, LOSS: self.weighted(loss, model, own) + losses.get(LOSS, 0.)}
 
 
-def total_of(losses: Mapping[str, Any]) -> Tensor:
-    """The sum of a model's losses, as mm trains it: of everything with ``loss`` in its name; a scalar.
+def error_of_kinds(outputs: Sequence[Sequence[Tensor]], wanted: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Mean over kinds of the squared difference of all maps, as a share of the wanted maps' variance; a scalar.
 
     Args:
-        losses (Mapping[str, Tensor | Sequence[Tensor]]): What the model's forward pass returns. Each is averaged.
+        outputs (Sequence[Sequence[Tensor]]): Of every kind some maps of one network, each (N, C, H, W).
+        wanted (Sequence[Sequence[Tensor]]): Maps of the other one, of the same shapes.
     """
-    found = [one.mean() for name, value in losses.items() if 'loss' in name
-             for one in ([value] if isinstance(value, Tensor) else value)]
-    return torch.stack(found).sum()
+    errors = []
+    for own, others in zip(outputs, wanted):
+        pairs = [(one.float(), other.float()) for one, other in zip(own, others)]
+        error = torch.stack([(one - other).square().sum() for one, other in pairs]).sum()
+        variance = torch.stack([(other - other.mean(dim=(0, 2, 3), keepdim=True)).square().sum()
+                                for _, other in pairs]).sum()
+        # Maps that are the same everywhere have no variance.
+        errors.append(error / variance.clamp(min=torch.finfo(torch.float32).eps))
+    return torch.stack(errors).mean()
 
 
 def is_trained(module: nn.Module) -> bool:

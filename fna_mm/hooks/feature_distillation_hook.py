@@ -9,7 +9,7 @@ from mmengine.fileio import get_text
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from fna_mm.hooks.distillation import PREFIX, DistillationHook, is_trained
+from fna_mm.hooks.distillation import PREFIX, DistillationHook, error_of_kinds, is_trained
 
 
 def relative_error(maps: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
@@ -19,12 +19,7 @@ def relative_error(maps: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         maps (Sequence[Tensor]): Maps of one network, each (N, C, H, W).
         wanted (Sequence[Tensor]): Maps of the other one, of the same shapes.
     """
-    errors = []
-    for one, other in zip(maps, wanted):
-        one, other = one.float(), other.float()
-        variance = other.var(dim=(0, 2, 3), unbiased=False).mean()
-        errors.append((one - other).square().mean() / variance.clamp(min=torch.finfo(torch.float32).tiny))
-    return torch.stack(errors).mean()
+    return error_of_kinds([[one] for one in maps], [[one] for one in wanted])
 
 
 @HOOKS.register_module(force=True)

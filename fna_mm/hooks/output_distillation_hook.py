@@ -1,13 +1,14 @@
 """A fine-tuning that holds the outputs of a child's head near those of the network that it was cut from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from fna_mm.hooks.distillation import DistillationHook, is_trained, total_of
+from fna_mm.hooks.distillation import DistillationHook, error_of_kinds, is_trained
 
 
 def maps_by_kind(outputs: Any) -> list[list[Tensor]]:
@@ -24,22 +25,20 @@ def maps_by_kind(outputs: Any) -> list[list[Tensor]]:
     return [kind for kind in kinds if kind]
 
 
-def output_error(outputs: list[list[Tensor]], wanted: list[list[Tensor]]) -> Tensor:
-    """Mean over kinds of the squared difference on all levels, as a share of the wanted outputs' variance; a scalar.
+@contextmanager
+def noted_outputs(model: Any, path: str) -> Iterator[list[Any]]:
+    """Note what each call of a part of a model gives while the context lasts.
 
     Args:
-        outputs (list[list[Tensor]]): Of every kind the maps of all levels, each (N, C, H, W).
-        wanted (list[list[Tensor]]): Maps of the other network, of the same shapes.
+        model (nn.Module): The model.
+        path (str): Path of the part.
     """
-    errors = []
-    for own, others in zip(outputs, wanted):
-        pairs = [(one.float(), other.float()) for one, other in zip(own, others)]
-        error = torch.stack([(one - other).square().sum() for one, other in pairs]).sum()
-        variance = torch.stack([(other - other.mean(dim=(0, 2, 3), keepdim=True)).square().sum()
-                                for _, other in pairs]).sum()
-        # Outputs that are the same everywhere have no variance.
-        errors.append(error / variance.clamp(min=torch.finfo(torch.float32).eps))
-    return torch.stack(errors).mean()
+    found: list[Any] = []
+    handle = model.get_submodule(path).register_forward_hook(lambda module, inputs, outputs: found.append(outputs))
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 def teacher_outputs(model: Any, path: str, images: Tensor) -> list[list[Tensor]]:
@@ -50,20 +49,25 @@ def teacher_outputs(model: Any, path: str, images: Tensor) -> list[list[Tensor]]
         path (str): Path of the part, such as ``'bbox_head'`` or ``'decode_head.conv_seg'``.
         images (Tensor): Images as the backbone takes them, (N, 3, H, W).
     """
-    found: list[Any] = []
-    handle = model.get_submodule(path).register_forward_hook(lambda module, inputs, outputs: found.append(outputs))
-    try:
+    with noted_outputs(model, path) as found:
         model.get_submodule(path.partition('.')[0])(model.extract_feat(images))
-    finally:
-        handle.remove()
     return maps_by_kind(found[-1])
+
+
+def shapes_of(outputs: list[list[Tensor]]) -> list[list[tuple[int, ...]]]:
+    """The shapes of outputs.
+
+    Args:
+        outputs (list[list[Tensor]]): What :func:`maps_by_kind` gave.
+    """
+    return [[tuple(one.shape) for one in kind] for kind in outputs]
 
 
 @HOOKS.register_module(force=True)
 class OutputDistillationHook(DistillationHook):
     """Add to the model's losses by how much the outputs of its head differ from those of a trained model.
 
-    The loss is :func:`output_error` of what the part ``outputs`` of the head gives: the logits of all classes and the
+    The loss is :func:`error_of_kinds` of what the part ``outputs`` of the head gives: the logits of all classes and the
     regressed boxes, before any activation (regression on logits, Ba and Caruana, NeurIPS 2014). It counts ``weight``
     times the sum of the model's own losses, whose size differs a lot between heads. A child whose backbone, neck and
     head have other channels than the teacher's has the same outputs nevertheless. ``fna adapt`` writes this hook into
@@ -109,15 +113,15 @@ class OutputDistillationHook(DistillationHook):
         with torch.no_grad():
             wanted = teacher_outputs(self._net, self.outputs, images)
         own = maps_by_kind(outputs)
-        shapes, expected = ([[tuple(one.shape) for one in kind] for kind in kinds] for kinds in (own, wanted))
+        shapes, expected = shapes_of(own), shapes_of(wanted)
         if shapes != expected:
             raise ValueError(f'{self.outputs} gives outputs of {shapes}, that of the teacher of {self.name} of '
                              f'{expected}: they must have the same shapes')
-        self._loss = output_error(own, wanted)
+        self._loss = error_of_kinds(own, wanted)
 
-    def weighted(self, loss: Tensor, losses: Mapping[str, Any]) -> Tensor:
+    def weighted(self, loss: Tensor, model: Any, losses: Mapping[str, Any]) -> Tensor:
         """The error has no unit: it counts in proportion to what the model's own losses are."""
-        return self.weight * loss * total_of(losses).detach()
+        return self.weight * loss * model.parse_losses(losses)[0].detach()
 
     def _check(self, model: nn.Module, inputs: Any, options: Mapping[str, Any], outputs: Any) -> None:
         """That the loss of this hook is missing may not stay unseen."""

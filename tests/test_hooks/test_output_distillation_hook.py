@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 from toy_search import assert_same, load
 from toy_segmentation import train_segmentor
 
-from fna_mm.hooks.distillation import LOSS, total_of
-from fna_mm.hooks.output_distillation_hook import maps_by_kind, output_error
+from fna_mm.hooks.distillation import LOSS, error_of_kinds
+from fna_mm.hooks.output_distillation_hook import maps_by_kind
 
 NAME = 'OutputDistillationHook'
 PART = 'decode_head.conv_seg'
@@ -71,8 +71,8 @@ def test_the_error_is_a_share_of_the_variance():
         variance = sum(other[:, c].var() * other[:, c].size for other in others for c in range(other.shape[1]))
         by_hand.append(error / variance)
     tensors = [[[torch.tensor(one) for one in kind] for kind in kinds] for kinds in (outputs, wanted)]
-    assert output_error(*tensors).item() == pytest.approx(np.mean(by_hand), rel=1e-5)
-    assert output_error([[torch.zeros(1, 2, 3, 3)]], [[torch.ones(1, 2, 3, 3)]]).isfinite()  # without variance
+    assert error_of_kinds(*tensors).item() == pytest.approx(np.mean(by_hand), rel=1e-5)
+    assert error_of_kinds([[torch.zeros(1, 2, 3, 3)]], [[torch.ones(1, 2, 3, 3)]]).isfinite()  # without variance
 
 
 def test_the_loss_is_that_of_the_outputs(trained, tmp_path):
@@ -99,10 +99,12 @@ def test_the_loss_is_that_of_the_outputs(trained, tmp_path):
     assert torch.allclose(of_child, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_the_models_own_losses():
+def test_the_models_own_losses(trained):
     """Everything with loss in its name, each averaged, and no metric."""
     losses = dict(loss_cls=[torch.tensor([1., 3.]), torch.tensor(4.)], loss_bbox=torch.tensor(.5), acc=torch.tensor(9.))
-    assert total_of(losses).item() == 6.5
+    hook = HOOKS.build(dict(type=NAME, teacher={}, checkpoint='teacher.pth', outputs=PART, weight=1.))
+    model = MODELS.build(Config.fromfile(trained[0]).model)
+    assert hook.weighted(torch.tensor(1.), model, losses).item() == 6.5
 
 
 def test_the_loss_is_added_and_pulls_the_child(trained, tmp_path):

@@ -24,6 +24,7 @@ from fna_mm.adaptation.measuring import normalised_images
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.tap_widths import CHANNELS, KeptOfTaps, TapWidths
 from fna_mm.adaptation.taps import taps_of
+from fna_mm.adaptation.teaching import TEACHER, distillation_of, teacher_state
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.configs import config_text
@@ -31,8 +32,6 @@ from fna_mm.cost.complexity import count_config
 from fna_mm.hooks.bn_calibration_hook import calibrate_batch_norm
 from tools.evidence.protocol import RATE, Task
 
-#: Weights of the trained backbone, near whose maps every rival is fine-tuned.
-TEACHER = 'teacher.pth'
 #: What a rival costs: parameters and multiply-adds of the model, multiply-adds of the backbone, and their share.
 COSTS = 'costs.json'
 _TITLE = 'A rival of the evidence: mim test evaluates child.pth beside this file, mim train fine-tunes it.'
@@ -132,14 +131,12 @@ def rival_config(source: Source, architecture: Architecture, kept: Optional[Kept
         kept (Mapping[int, Tensor], optional): Row of a tap → the channels that are kept. Defaults to None: all.
     """
     section, config = dict(source.trained.config.model.backbone), source.trained.config
-    teacher = dict(type='FeatureDistillationHook', teacher=section, weight=1.,
-                   checkpoint=f'{{{{ fileDirname }}}}/../{TEACHER}')
     if kept:
         config = copy.deepcopy(config)
         config.model = source.taps.section(kept)
-        teacher['channels'] = f'{{{{ fileDirname }}}}/{CHANNELS}'
     child = child_section_of(section, architecture, source.last_of(kept))
-    cfg = finetuning_config(config, child, source.task.share, RATE, teacher)
+    near_maps = distillation_of(source.trained.config.model, '', 1., bool(kept))
+    cfg = finetuning_config(config, child, source.task.share, RATE, near_maps)
     # The last state is what counts: it alone is validated.
     loop = cfg.train_cfg
     loop['val_interval'] = loop.get('max_epochs') or loop['max_iters']
@@ -168,8 +165,8 @@ def write_teacher(source: Source, folder: Path) -> None:
         source (Source): The trained model.
         folder (Path): Where the rivals' folders are.
     """
-    state = {f'backbone.{key}': value.cpu() for key, value in source.backbone.state_dict().items()}
-    write_whole({str(folder / TEACHER): checkpoint_bytes(dict(meta={}, state_dict=state))})
+    write_whole({str(folder / TEACHER): checkpoint_bytes(
+        dict(meta={}, state_dict=teacher_state(source.trained.model, '')))})
 
 
 def whole_child(source: Source, architecture: Architecture, weights: Mapping[str, Tensor],

@@ -8,8 +8,9 @@ from torch import Tensor
 from fna_mm import Architecture
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.tap_widths import CHANNELS, KeptOfTaps
+from fna_mm.adaptation.teaching import TEACHER
 from fna_mm.checkpoints.opening import load_checkpoint
-from tools.evidence.child_files import TEACHER, Source, whole_child, write_child, write_teacher
+from tools.evidence.child_files import Source, whole_child, write_child, write_teacher
 from tools.evidence.fitted_rivals import fitted, measured_statistics
 from tools.evidence.protocol import FOLDER, Rival, Task, last_checkpoint
 from tools.evidence.pruned_rivals import IMPORTANCES, pruned_to
