@@ -24,7 +24,7 @@ from fna_mm.adaptation.measuring import normalised_images
 from fna_mm.adaptation.prices import Prices
 from fna_mm.adaptation.tap_widths import CHANNELS, KeptOfTaps, TapWidths
 from fna_mm.adaptation.taps import taps_of
-from fna_mm.adaptation.teaching import TEACHER, distillation_of, teacher_state
+from fna_mm.adaptation.teaching import TEACHER, distillation_of, outputs_of, teacher_state
 from fna_mm.adaptation.trained_model import TrainedModel, load_trained
 from fna_mm.checkpoints.whole_files import checkpoint_bytes, write_whole
 from fna_mm.configs import config_text
@@ -81,6 +81,12 @@ class Source:
         """The trained backbone."""
         return self.trained.backbone
 
+    @cached_property
+    def outputs(self) -> str:
+        """The part of the model whose outputs rivals are held near, as fna adapt chooses it; '' for the maps."""
+        model = self.trained.model
+        return outputs_of(model, model.data_preprocessor(self.images[0], False))
+
     @property
     def kept(self) -> set[tuple[int, int]]:
         """(stage, layer) of the blocks whose hidden features a head takes: the paper's space keeps their width."""
@@ -123,7 +129,7 @@ class Source:
 
 
 def rival_config(source: Source, architecture: Architecture, kept: Optional[KeptOfTaps] = None) -> Config:
-    """The config of a rival's fine-tuning: that of ``fna adapt``, but all of them are held near the trained maps.
+    """The config of a rival's fine-tuning: that of ``fna adapt``, which holds all of them near the trained model.
 
     Args:
         source (Source): The trained model.
@@ -135,8 +141,8 @@ def rival_config(source: Source, architecture: Architecture, kept: Optional[Kept
         config = copy.deepcopy(config)
         config.model = source.taps.section(kept)
     child = child_section_of(section, architecture, source.last_of(kept))
-    near_maps = distillation_of(source.trained.config.model, '', 1., bool(kept))
-    cfg = finetuning_config(config, child, source.task.share, RATE, near_maps)
+    near = distillation_of(source.trained.config.model, source.outputs, 1., bool(kept))
+    cfg = finetuning_config(config, child, source.task.share, RATE, near)
     # The last state is what counts: it alone is validated.
     loop = cfg.train_cfg
     loop['val_interval'] = loop.get('max_epochs') or loop['max_iters']
@@ -159,14 +165,14 @@ def calibrate(source: Source, model: Any) -> None:
 
 
 def write_teacher(source: Source, folder: Path) -> None:
-    """Write the weights of the trained backbone beside the folders of the rivals.
+    """Write the weights of the teacher beside the folders of the rivals.
 
     Args:
         source (Source): The trained model.
         folder (Path): Where the rivals' folders are.
     """
     write_whole({str(folder / TEACHER): checkpoint_bytes(
-        dict(meta={}, state_dict=teacher_state(source.trained.model, '')))})
+        dict(meta={}, state_dict=teacher_state(source.trained.model, source.outputs)))})
 
 
 def whole_child(source: Source, architecture: Architecture, weights: Mapping[str, Tensor],

@@ -190,9 +190,10 @@ def test_what_is_missing_is_said(source, monkeypatch):
         pruned_to(source, next(iter(IMPORTANCES)), .5)
 
 
+@pytest.mark.parametrize('outputs', ['', 'bbox_head'])
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('task', PACKAGES)
-def test_all_rivals_are_fine_tuned_alike(task, size):
+def test_all_rivals_are_fine_tuned_alike(task, size, outputs):
     """The schedule, rate and hooks of ``fna adapt``, whatever the architecture is."""
     found = task_of(task, size)
     config = Config.fromfile(str(found.trained))
@@ -200,6 +201,7 @@ def test_all_rivals_are_fine_tuned_alike(task, size):
     section.pop('init_cfg')
     config.model.backbone = section
     source = Source(found, SimpleNamespace(config=config), 0)
+    source.outputs = outputs
     narrower = narrowed(SEED, .5, (192, 256), 32, kept=[(5, 0)])
     one, other = (rival_config(source, architecture) for architecture in (SEED, narrower))
     assert one.model.backbone.arch != other.model.backbone.arch
@@ -210,8 +212,9 @@ def test_all_rivals_are_fine_tuned_alike(task, size):
     assert one.train_cfg[name] == one.train_cfg.val_interval == round(found.share * config.train_cfg[name])
     hook = one.custom_hooks[-1]
     assert (hook.type, hook.weight, hook.checkpoint) == (
-        'FeatureDistillationHook', 1., '{{ fileDirname }}/../teacher.pth')
-    assert hook.teacher.arch == 'mobilenet_v2'
+        *(('OutputDistillationHook', 5.) if outputs else ('FeatureDistillationHook', 1.)),
+        '{{ fileDirname }}/../teacher.pth')
+    assert (hook.teacher.backbone if outputs else hook.teacher).arch == 'mobilenet_v2'
     assert 'BNCalibrationHook' in [hook.type for hook in config.custom_hooks]  # whose length a calibration takes over
     assert [hook.type for hook in one.custom_hooks[:-1]] == [hook.type for hook in config.custom_hooks]
 
@@ -241,7 +244,10 @@ def test_neck_and_head_of_a_rival_read_what_is_left(ssdlite, tmp_path, model):
     assert (Architecture.create(cfg.model.backbone.arch).stem_channels < STEM) == (model != 'narrowed')
     channels = json.loads((folder / 'distilled_channels.json').read_text())
     assert [len(row) for row in channels] == [tapped, last]
+    hook = cfg.custom_hooks[-1]
+    assert (hook.type, hook.outputs) == ('OutputDistillationHook', 'bbox_head')  # as fna adapt itself writes it
     state, trained = load(folder / 'child.pth')['state_dict'], load(checkpoint)['state_dict']
+    MODELS.build(hook.teacher).load_state_dict(load(hook.checkpoint)['state_dict'])  # strictly, head and all
     own = MODELS.build(cfg.model)
     own.load_state_dict(state)  # strictly
     depthwise = 'bbox_head.cls_convs.0.0.conv.weight'
