@@ -6,14 +6,20 @@ import statistics
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from mmengine.config import Config
+from mmengine.runner import Runner
 from toy_search import SIZE, child_net_config, search_config, toy_dataloader
 
 from fna_mm import Architecture, FNAChildNet
+from fna_mm.adaptation.images import MeasuredImages
+from fna_mm.adaptation.measuring import normalised_images
+from fna_mm.adaptation.trained_model import load_trained
 from fna_mm.checkpoints.opening import load_checkpoint
 from tools.__main__ import main
 from tools.ablation import ablation_table, collect_rows, parse_options, plan_runs
+from tools.ablation.fitted_remapping_hook import FittedRemappingHook  # noqa: F401  registers it
 from tools.ablation.schedule import carry_out
 from tools.ablation.table import AblationRow
 
@@ -277,3 +283,47 @@ def test_rows(tmp_path):
     assert (row.metric, row.values, row.mean) == ('aAcc', [70., None, 80.], 75.)
     line = ablation_table([expected]).splitlines()[1]
     assert line.split() == ['one', '2.500', '1.5000', 'mIoU', '30', '-', '33', '31.5', '2.1', '3.0']
+
+
+# The row that is fitted
+
+
+@pytest.fixture
+def narrower(ssdlite, tmp_path):
+    """The config of a training with a cheaper backbone than its seed, which is the trained SSDLite's."""
+    from toy_ssdlite import ARCH
+    path, checkpoint = ssdlite
+    cfg = Config.fromfile(path)
+    front, stage, rest = ARCH.rpartition('[[24, 40]')  # whose hidden channels the head takes
+    cfg.model.backbone.update(arch=front.replace("'k3_e6', ", "'k3_e3', ") + stage + rest,
+                              init_cfg=dict(type='ParameterRemapping', checkpoint=checkpoint))
+    cfg.update(work_dir=str(tmp_path), val_cfg=None, val_dataloader=None, val_evaluator=None,
+               custom_hooks=[dict(type='FittedRemappingHook', images=10, seed_arch=ARCH)])
+    return cfg
+
+
+def test_a_fitted_backbone_is_nearer_to_the_seed_than_a_remapped_one(narrower, ssdlite):
+    runner = Runner.from_cfg(narrower)
+    model = runner.model
+    model.init_weights()
+    images = MeasuredImages(narrower, 0)
+    seed = load_trained(*ssdlite).backbone
+
+    def error():
+        with torch.no_grad():
+            own, other = (torch.cat([net(image)[-1] for image in normalised_images(model, images, range(10, 20))])
+                          for net in (model.backbone.eval(), seed))
+        return float((own - other).square().mean() / other.var())
+
+    before = error()
+    runner.call_hook('before_train')
+    assert error() < .7 * before
+
+
+def test_what_is_not_remapped_is_not_fitted(narrower):
+    narrower.model.backbone.init_cfg = None
+    with pytest.raises(ValueError, match='the backbone has init_cfg=None: FittedRemappingHook needs a Parameter'):
+        Runner.from_cfg(narrower).call_hook('before_train')
+    narrower.custom_hooks[0].images = 0
+    with pytest.raises(ValueError, match='images of FittedRemappingHook'):
+        Runner.from_cfg(narrower)

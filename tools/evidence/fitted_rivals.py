@@ -3,16 +3,17 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fna_mm import Architecture, FNAChildNet
 from fna_mm.adaptation.chain import Chain
 from fna_mm.adaptation.child import Origin, build_child
-from fna_mm.adaptation.measuring import measure_statistics, normalised_images
+from fna_mm.adaptation.measuring import measure_statistics
 from fna_mm.adaptation.narrow_block import copy_block
 from fna_mm.adaptation.refit import fit_alone, refit
 from fna_mm.adaptation.statistics import Statistics, statistics_of
@@ -85,26 +86,25 @@ def added(origins: Sequence[Origin]) -> list[int]:
     return [index for index, origin in enumerate(origins) if origin.upto < origin.block]
 
 
-def fitted(source: Source, architecture: Architecture, statistics: Statistics, positions: Sequence[int]
-           ) -> FNAChildNet:
-    """A backbone that is fitted to the trained one, block after block.
+def fitted(trained: Chain, section: Mapping[str, Any], architecture: Architecture, statistics: Statistics,
+           images: Callable[[], Iterable[Tensor]]) -> FNAChildNet:
+    """A backbone that is fitted to a trained one, block after block.
 
     Args:
-        source (Source): The trained model.
-        architecture (Architecture): The backbone's architecture.
+        trained (Chain): The trained backbone.
+        section (Mapping): Its section in the config.
+        architecture (Architecture): The new backbone's architecture; no block is wider than its trained one.
         statistics (Statistics): Statistics of the trained backbone's blocks.
-        positions (Sequence[int]): The images of the refit.
+        images (Callable): Gives the images of the refit, each (1, 3, H, W) as the backbone takes them.
     """
-    trained = Chain(source.backbone, source.shape)
     origins = origins_in(trained, architecture, statistics)
-    backbone = build_child(source.backbone, dict(source.trained.config.model.backbone), architecture, origins,
-                           statistics)
-    child = Chain(backbone, source.shape)
+    backbone = build_child(trained.backbone, dict(section), architecture, origins, statistics)
+    child = Chain(backbone, trained.input_shape)
     fit_alone(child, trained, origins, statistics)
     for index in added(origins):
         link, origin = child.links[index], origins[index]
         copy_block(link.block, trained.links[origin.block].block, origin.kept, link.family)
         nn.init.zeros_(link.output.norm.weight)  # the identity, until the refit
         nn.init.zeros_(link.output.norm.bias)
-    refit(trained, child, origins, lambda: normalised_images(source.trained.model, source.images, positions))
+    refit(trained, child, origins, images)
     return backbone

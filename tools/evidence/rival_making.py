@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fna_mm import Architecture
 from fna_mm.adaptation.chain import Chain
+from fna_mm.adaptation.measuring import normalised_images
 from fna_mm.adaptation.tap_widths import CHANNELS, KeptOfTaps
 from fna_mm.adaptation.teaching import TEACHER
 from fna_mm.checkpoints.opening import load_checkpoint
@@ -50,7 +51,8 @@ def make_rival(task: Task, rival: Rival, seed: int, run: Path) -> None:
     elif rival.model == 'random_fitted':
         chain = Chain(source.backbone, source.shape)
         statistics, positions = measured_statistics(source, chain, work / 'adapted', folder / 'statistics')
-        backbone = fitted(source, random_architecture(source, budget), statistics, positions)
+        backbone = fitted(chain, source.trained.config.model.backbone, random_architecture(source, budget), statistics,
+                          lambda: normalised_images(source.trained.model, source.images, positions))
         calibrated = True
     elif rival.model in IMPORTANCES:
         backbone, kept = pruned_to(source, rival.model, budget)

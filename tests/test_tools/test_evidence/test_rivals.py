@@ -99,6 +99,13 @@ def measured(source):
     return chain, statistics
 
 
+def fit(source, architecture, images=24):
+    """A backbone that is fitted to the source's; its refit uses some of the images."""
+    chain, statistics = measured(source)
+    return fitted(chain, source.trained.config.model.backbone, architecture, statistics,
+                  lambda: iter(source.images[:images]))
+
+
 def error(source, backbone):
     """Mean squared difference of the last maps, as a share of the trained one's variance."""
     with torch.no_grad():
@@ -121,21 +128,18 @@ def test_blocks_come_from_their_places(source):
 
 
 def test_the_same_architecture_is_the_trained_network(source):
-    _, statistics = measured(source)
-    assert error(source, fitted(source, Architecture.create(TOY), statistics, range(24))) < 1e-6
+    assert error(source, fit(source, Architecture.create(TOY))) < 1e-6
 
 
 def test_larger_kernels_and_more_layers_lose_nothing(source):
-    _, statistics = measured(source)
     larger = architecture_of(['k5_e6', 'k3_e6', 'k3_e3'], ['k3_e6', 'k7_e6', 'k3_e6', 'k5_e6'])
-    assert error(source, fitted(source, larger, statistics, range(24))) < 1e-9
-    assert error(source, fitted(source, larger, statistics, range(1))) < 1e-9  # what is not known stays the identity
+    assert error(source, fit(source, larger)) < 1e-9
+    assert error(source, fit(source, larger, 1)) < 1e-9  # what is not known stays the identity
 
 
 def test_a_fit_is_nearer_than_the_papers_rule(source):
-    _, statistics = measured(source)
     smaller = architecture_of(['k3_e3', 'k3_e6'], ['k3_e3', 'k3_e3'])
-    near = error(source, fitted(source, smaller, statistics, range(24)))
+    near = error(source, fit(source, smaller))
     far = error(source, remapped(source, smaller))
     assert near < .7 * far
 
