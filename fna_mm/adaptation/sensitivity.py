@@ -15,6 +15,9 @@ from fna_mm.adaptation.scores import Replacement, mean_and_error
 
 #: Relative spreads that are tried, of what the loss really grows by around what the maps say.
 _SPREADS = np.geomspace(.05, 1, 30)
+#: The largest spread of a loss that follows the maps (SSDLite's). Where a larger one is found, the loss of so few images
+#: is mostly noise, and noise must not choose: scores are put together as if the spread were this one.
+_MOST_SPREAD = .4
 #: Rounds of weights and spread, each from the other.
 _ROUNDS = 20
 #: A measured score that is this many standard errors away from what the maps say stands as it was measured.
@@ -92,7 +95,8 @@ def steadied(differences: Mapping[Replacement, np.ndarray], errors: Mapping[Repl
     share = max(least, float((even / own**2) @ means) / float((even / own**2) @ even))
     weights, spread = _fitted(means, own, maps, share, least)
     said, doubt = maps @ weights, spread * _scale(maps, weights, share)
-    trust = doubt**2 / (doubt**2 + own**2)
+    believed = min(1., _MOST_SPREAD / spread) * doubt
+    trust = believed**2 / (believed**2 + own**2)
     trust[np.abs(means - said) > _CONTRADICTED * np.hypot(own, doubt)] = 1.
     scores = {key: Score(part * differences[key] + (1 - part) * (errors[key] @ weights), float((1 - part) * unsure))
               for key, part, unsure in zip(keys, trust, doubt)}

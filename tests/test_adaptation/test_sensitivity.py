@@ -88,6 +88,21 @@ def test_scores_are_means_where_nothing_can_be_learnt(case):
     assert isinstance(found, Sensitivity)
 
 
+@pytest.mark.parametrize('seed', range(3))
+def test_noise_does_not_choose(seed):
+    """Few images and a loss that hardly follows the maps: these put the candidates in an order, and errors stay honest."""
+    _, differences, errors = measured(spread=1.5, noise=2., seed=seed)
+    scores, found = steadied(differences, errors)
+    assert found.spread > .4
+    parts, doubts = [], []
+    for key, values in differences.items():
+        said, (mean, error) = errors[key].mean(0) @ np.array(found.weights), mean_and_error(values)
+        parts.append((scores[key].mean - said) / (mean - said))
+        doubts.append(scores[key].error / min(error, found.spread * said))
+    assert np.median(parts) < .2
+    assert np.median(doubts) > .6  # what is not believed of the loss stays in the error
+
+
 @pytest.mark.parametrize('sign', [-.1, 0])
 def test_maps_put_candidates_in_an_order_where_the_loss_does_not_grow(sign):
     """As that of a model that is not trained to the end, with noise on every image."""
