@@ -15,8 +15,8 @@ from fna_mm.adaptation.scores import Replacement, mean_and_error
 
 #: Relative spreads that are tried, of what the loss really grows by around what the maps say.
 _SPREADS = np.geomspace(.05, 1, 30)
-#: The largest spread of a loss that follows the maps (SSDLite's). Where a larger one is found, the loss of so few images
-#: is mostly noise, and noise must not choose: scores are put together as if the spread were this one.
+#: The largest spread of a loss that follows the maps (SSDLite's). Where a larger one is found, the loss of so few
+#: images is mostly noise, and noise must not choose: scores are put together as if the spread were this one.
 _MOST_SPREAD = .4
 #: Rounds of weights and spread, each from the other.
 _ROUNDS = 20

@@ -90,7 +90,7 @@ def test_scores_are_means_where_nothing_can_be_learnt(case):
 
 @pytest.mark.parametrize('seed', range(3))
 def test_noise_does_not_choose(seed):
-    """Few images and a loss that hardly follows the maps: these put the candidates in an order, and errors stay honest."""
+    """With few images and a loss that hardly follows the maps these put the candidates in an order."""
     _, differences, errors = measured(spread=1.5, noise=2., seed=seed)
     scores, found = steadied(differences, errors)
     assert found.spread > .4
