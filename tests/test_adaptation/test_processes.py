@@ -47,13 +47,13 @@ def test_two_processes_find_what_one_finds(segmentor, tmp_path):
 def test_two_processes_narrow_what_neck_and_head_read(ssdlite, tmp_path):
     """Taps are measured, ranked and fitted on the images of both."""
     for number in (1, 2):
-        run(ssdlite, tmp_path / str(number), number, '--budget', '0.4')
+        run(ssdlite, tmp_path / str(number), number, '--budget', '0.22')
     one, two = (json.loads((tmp_path / str(number) / 'front.json').read_text()) for number in (1, 2))
     for first, second in zip(one['children'], two['children']):
         assert first['arch'] == second['arch']
         assert first['outside'] == second['outside']
     assert one['children'][1]['outside']['conv2'][1] < one['children'][1]['outside']['conv2'][0]
-    folders = [tmp_path / str(number) / 'budget_0.4' for number in (1, 2)]
+    folders = [tmp_path / str(number) / 'budget_0.22' for number in (1, 2)]
     assert len({(folder / 'distilled_channels.json').read_text() for folder in folders}) == 1
     states = [load(folder / 'child.pth')['state_dict'] for folder in folders]
     for key, value in states[0].items():
