@@ -11,10 +11,10 @@ from tabulate import tabulate
 from fna_mm.report.canvas import to_png
 from tools.evidence.evidence_figure import NAMES, evidence_figure
 from tools.evidence.evidence_rows import LEADER, TABLE, replaced, rows_of
-from tools.evidence.protocol import BUDGETS, OF_THE_SPACE
+from tools.evidence.protocol import BUDGETS, LESS, OF_THE_SPACE
 from tools.evidence.verdicts import in_brackets, verdicts
 from tools.results.collect import insert, rows_text
-from tools.results.result_rows import CASES, ResultRow
+from tools.results.result_rows import CASES, ResultRow, mean_of
 from tools.results.result_tables import agreement
 
 PAGE = 'evidence.md'
@@ -61,6 +61,23 @@ def models_table(rows: Sequence[ResultRow]) -> str:
         if any(own):
             cells.append([name, *('' if row is None else _cell(row, most) for row in own)])
     return _table(cells, ('model', *(f'{float(budget):.0%}' for budget in BUDGETS)))
+
+
+def raw_table(rows: Sequence[ResultRow]) -> str:
+    """The metric of every model below 100 % before its fine-tuning.
+
+    Args:
+        rows (Sequence[dict]): The rows of a task.
+    """
+    found = {(row['model'], row['budget']): row for row in rows}
+    budgets = [budget for budget in LESS if any(row['budget'] == budget for row in rows)]
+    cells = []
+    for model, name in NAMES.items():
+        own = [found.get((model, budget)) for budget in budgets]
+        if any(own):
+            cells.append([name, *('' if row is None else f'{mean_of([run["raw"] for run in row["runs"]], 1):.1f}'
+                                  for row in own)])
+    return _table(cells, ('not trained', *(f'{float(budget):.0%}' for budget in budgets))) if cells else ''
 
 
 def leads_table(rows: Sequence[ResultRow]) -> str:
@@ -120,7 +137,7 @@ def content_of(rows: Sequence[ResultRow]) -> str:
         parts += [f'## {title}', f'{_METRICS[own[0]["metric"]]} in percent, seed{"s" if len(seeds) > 1 else ""} '
                   f'{", ".join(map(str, seeds))}.{drawn}', models_table(own)]
         if any(row['model'] == LEADER for row in own):
-            parts.append(leads_table(own))
+            parts += [leads_table(own), raw_table(own)]
         parts += [f'![{title}: points above MobileNetV2, against multiply-adds]({figure_name(own[0])})',
                   '\n'.join(f'- {sentence}' for sentence in verdicts(own))]
     return '\n\n'.join(filter(None, parts)) or 'Nothing was run yet.'

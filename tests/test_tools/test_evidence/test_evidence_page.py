@@ -123,10 +123,12 @@ def test_the_page_says_what_the_rows_say(work):
     assert '| fna adapt is ahead of |' in content
     cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in content.splitlines() if line.startswith('|')]
     assert ['MobileNetV2', '41.5 ± 0.7', '', '', ''] in cells
-    first, second = [row for row in cells if row[0] == 'narrowed evenly']
+    first, second, raw = [row for row in cells if row[0] == 'narrowed evenly']
     assert first[1:3] == ['', '']
     assert first[3].startswith('39.0 ± 1.4 (-2.5 [')
     assert second[2].startswith('+2.4 [')
+    assert cells[cells.index(raw) - 2] == ['not trained', '70%', '50%']
+    assert raw == ['narrowed evenly', '', '38.0']
     assert 'At 50%, fna adapt is -0.1 points from MobileNetV2: the target, -0.3 or better, holds.' in content
     assert 'It is ahead by an interval above zero of narrowed evenly, random; ' in content
     assert 'not compared with pruned, Taylor yet' in content
