@@ -52,7 +52,7 @@ def load(path):
 
 
 def is_segmentation(path):
-    return 'deeplab' in str(path) or 'ablations' in path.parts
+    return 'deeplab' in str(path) or 'ablations' in path.parts and 'bccd' not in path.parts
 
 
 def is_ssd(path):
@@ -99,7 +99,8 @@ def test_sections_build(path):
     cfg = load(path)
     assert cfg.default_scope == ('mmseg' if is_segmentation(path) else 'mmdet')
     head = cfg.model.decode_head if is_segmentation(path) else cfg.model.bbox_head
-    assert cfg.custom_imports['imports'] == ['fna_mm']
+    assert cfg.custom_imports['imports'] == ['fna_mm', *(
+        ['tools.ablation.fitted_remapping_hook'] if path.stem == FITTED else [])]
     for name in ('train', 'val', 'test'):
         dataset = DATASETS.build(without_data(cfg[f'{name}_dataloader'].dataset))
         assert len(dataset.metainfo['classes']) == head.num_classes
