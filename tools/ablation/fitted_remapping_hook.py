@@ -14,6 +14,7 @@ from fna_mm.adaptation.measuring import measure_statistics, normalised_images
 from fna_mm.adaptation.statistics import statistics_of
 from fna_mm.adaptation.work_folder import WorkFolder
 from fna_mm.checks import check_integer
+from fna_mm.sections import without_weights
 from tools.evidence.fitted_rivals import fitted
 
 
@@ -55,7 +56,7 @@ class FittedRemappingHook(Hook):
         statistics = statistics_of(chain)
         with tempfile.TemporaryDirectory() as folder:
             measure_statistics(model, chain, statistics, images, positions, WorkFolder(folder, dict(by='fit')))
-        backbone = fitted(chain, {**section, 'init_cfg': None}, model.backbone.architecture, statistics,
+        backbone = fitted(chain, without_weights(section), model.backbone.architecture, statistics,
                           lambda: normalised_images(model, images, positions))
         model.backbone.load_state_dict(backbone.state_dict())
         runner.logger.info(f'FittedRemappingHook: the backbone is fitted to the seed on {len(positions)} images')

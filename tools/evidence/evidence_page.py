@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -48,36 +48,35 @@ def _cell(row: ResultRow, most: int) -> str:
     return ' '.join(parts)
 
 
+def _models(rows: Sequence[ResultRow], title: str, budgets: Sequence[str], cell: Callable[[ResultRow], str]) -> str:
+    """A line for every model, a column for every budget, and what ``cell`` says of each row."""
+    found = {(row['model'], row['budget']): row for row in rows}
+    cells = []
+    for model, name in NAMES.items():
+        own = [found.get((model, budget)) for budget in budgets]
+        if any(own):
+            cells.append([name, *('' if row is None else cell(row) for row in own)])
+    return _table(cells, (title, *(f'{float(budget):.0%}' for budget in budgets)))
+
+
 def models_table(rows: Sequence[ResultRow]) -> str:
     """The metric of every model at every budget, and in brackets its difference to MobileNetV2.
 
     Args:
         rows (Sequence[dict]): The rows of a task.
     """
-    found = {(row['model'], row['budget']): row for row in rows}
-    cells, most = [], max(len(row['seeds']) for row in rows)
-    for model, name in NAMES.items():
-        own = [found.get((model, budget)) for budget in BUDGETS]
-        if any(own):
-            cells.append([name, *('' if row is None else _cell(row, most) for row in own)])
-    return _table(cells, ('model', *(f'{float(budget):.0%}' for budget in BUDGETS)))
+    most = max(len(row['seeds']) for row in rows)
+    return _models(rows, 'model', BUDGETS, lambda row: _cell(row, most))
 
 
 def raw_table(rows: Sequence[ResultRow]) -> str:
-    """The metric of every model below 100 % before its fine-tuning.
+    """The metric of every model before its fine-tuning, at those budgets below 100 % that there are.
 
     Args:
         rows (Sequence[dict]): The rows of a task.
     """
-    found = {(row['model'], row['budget']): row for row in rows}
     budgets = [budget for budget in LESS if any(row['budget'] == budget for row in rows)]
-    cells = []
-    for model, name in NAMES.items():
-        own = [found.get((model, budget)) for budget in budgets]
-        if any(own):
-            cells.append([name, *('' if row is None else f'{mean_of([run["raw"] for run in row["runs"]], 1):.1f}'
-                                  for row in own)])
-    return _table(cells, ('not trained', *(f'{float(budget):.0%}' for budget in budgets))) if cells else ''
+    return _models(rows, 'not trained', budgets, lambda row: f'{mean_of(run["raw"] for run in row["runs"]):.1f}')
 
 
 def leads_table(rows: Sequence[ResultRow]) -> str:
