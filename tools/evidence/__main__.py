@@ -20,7 +20,7 @@ SIZE: Any = click.option('--size', default='small', show_default=True, type=clic
 @click.group(cls=Command, context_settings=CONTEXT)
 @click.option('--debug', is_flag=True, help='Show the whole traceback of an error.')
 def main(debug: bool) -> None:
-    """Compare adapted models with rivals, every one fine-tuned alike; docs/results/evidence.md is the protocol."""
+    """Compare adapted models with rivals, every one fine-tuned alike; docs/results/protocol.md says how."""
 
 
 @main.command(cls=ManyValues)
