@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-#: Sums of values that differ by less are equal: additions round.
+#: Sums that differ by less than this share of them are equal: they depend on the order of the additions.
 _EQUAL = 1e-12
 
 
@@ -86,7 +86,7 @@ def choose(values: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], 
     Args:
         values (Sequence[Sequence[float]]): Value of every candidate of every block; smaller is better.
         costs (Sequence[Sequence[float]]): Cost of every candidate of every block.
-        budget (float): The sum of the chosen candidates' costs is not larger.
+        budget (float): The sum of the chosen candidates' costs is not larger, but for the rounding of sums.
         limits (Sequence[DepthLimit]): How many blocks may be left out. Defaults to (): any.
         left_out (Sequence[int | None]): The candidate of every block that leaves it out. Defaults to (): there is none.
 
@@ -96,11 +96,13 @@ def choose(values: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], 
     blocks = [(np.asarray(cost, float), np.asarray(value, float)) for cost, value in zip(costs, values)]
     leaves = list(left_out) or [None] * len(blocks)
     bounds = [_Bound(blocks[index:]) for index in range(len(blocks) + 1)]
-    if bounds[0].least_cost > budget:
+    room = budget + _EQUAL * abs(budget)
+    if bounds[0].least_cost > room:
         return None
     most = {index: limit.most for limit in limits for index in range(limit.start, limit.stop)}
     ends = {limit.stop for limit in limits}
     known = _greedy(blocks, budget, leaves, most)
+    known += _EQUAL * (1 + abs(known))
     states = _States(np.zeros(1), np.zeros(1), np.zeros(1, int))
     steps: list[tuple[np.ndarray, np.ndarray]] = []
     for index, (cost, value) in enumerate(blocks):
@@ -109,8 +111,8 @@ def choose(values: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], 
         leaving = np.arange(len(cost)) == (-1 if leaves[index] is None else leaves[index])
         extended = _States(*(np.add.outer(part, new).ravel() for part, new in zip(states, (
             cost, value, leaving.astype(int) * (index in most)))))
-        end = extended.value + bounds[index + 1](budget - extended.cost)
-        reachable = np.isfinite(end) & (end <= known + _EQUAL)
+        end = extended.value + bounds[index + 1](room - extended.cost)
+        reachable = np.isfinite(end) & (end <= known)
         reachable &= extended.left_out <= most.get(index, 0)
         places = np.flatnonzero(reachable)
         places = places[_undominated(_States(*(part[places] for part in extended)))]

@@ -30,7 +30,7 @@ def solve(problem, budget, limits=(), left_out=()):
 
 @given(problem=problems, share=st.floats(0, 1.1))
 def test_nothing_is_better_within_the_budget(problem, share):
-    budget = share * sum(max(cost for _, cost in block) for block in problem)
+    budget = int(share * sum(max(cost for _, cost in block) for block in problem))
     picked, expected = solve(problem, budget), best(problem, budget)
     assert (picked is None) == (expected is None)
     if picked is not None:
@@ -41,7 +41,7 @@ def test_nothing_is_better_within_the_budget(problem, share):
 @given(problem=problems, share=st.floats(.3, 1.1), most=st.integers(0, 2), cut=st.integers(0, 4), data=st.data())
 def test_depth_limits_hold(problem, share, most, cut, data):
     """Two stages; some blocks have a candidate that leaves them out."""
-    budget = share * sum(max(cost for _, cost in block) for block in problem)
+    budget = int(share * sum(max(cost for _, cost in block) for block in problem))
     left_out = [data.draw(st.sampled_from([None, len(block) - 1])) for block in problem]
     cut = min(cut, len(problem))
     limits = [DepthLimit(0, cut, most), DepthLimit(cut, len(problem), 1)]
@@ -61,6 +61,16 @@ def test_a_budget_that_is_just_enough():
     assert sum(solve(problem, 2 * 10**9)) == 1
     assert solve(problem, 2 * 10**9 - 1) == [1, 1]
     assert solve(problem, 2 * 10**9 - 2) is None
+
+
+@given(costs=st.lists(st.lists(st.floats(1e-3, 1), min_size=2, max_size=4), min_size=2, max_size=21),
+       scale=st.floats(0, 1e4), data=st.data())
+def test_a_choice_that_uses_the_budget_to_the_last_digit(costs, scale, data):
+    """The costs add up to the budget in one order of additions; in another one their sum may be larger."""
+    wanted = [data.draw(st.integers(0, len(block) - 1)) for block in costs]
+    values = [[scale + (index != picked) for index in range(len(block))] for block, picked in zip(costs, wanted)]
+    order = data.draw(st.permutations(range(len(costs))))
+    assert choose(values, costs, sum(costs[block][wanted[block]] for block in order)) == wanted
 
 
 def test_a_problem_of_the_size_of_mobilenet_v2():
